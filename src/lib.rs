@@ -1,0 +1,4 @@
+//! One warm, bounded, multiplexed connection pool to AI providers for a whole Node.js process.
+#![deny(unsafe_code)]
+
+pub mod mock;
