@@ -1,0 +1,288 @@
+//! hyper's connections: what each one is, the task that drives it, and what HTTP/2 announces while it runs.
+//!
+//! # HTTP/2: seeing SETTINGS and GOAWAY
+//! hyper's `SendRequest` says nothing of the server's stream limit, and `is_closed()` stays false after a GOAWAY while old
+//! streams run. Both can be seen from hyper's `Connection` (the driver), but a SETTINGS or GOAWAY frame wakes only the task
+//! that hyper spawns for h2 itself. So our [`Exec`] wraps that task, the first one spawned, and wakes the driver after each of
+//! its polls: the driver then reads the limit, or ends because of the GOAWAY.
+//!
+//! # HTTP/2: windows
+//! h2 charges small DATA frames that lie unread against half of the connection's window, and closes the whole connection
+//! when that is spent. One reader that sleeps on a stream of tiny events must not kill its neighbours: so the stream window is
+//! small (64 KiB: what a stream may have unread), and the connection's window as large as the protocol allows.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioTimer;
+use parking_lot::Mutex;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::connect::{Connected, Phases};
+use super::lease::RequestBody;
+use super::state::After;
+use super::stats::CloseReason;
+use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
+
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// What one connection is.
+#[derive(Debug)]
+pub(super) struct Info {
+    pub(super) id: u64,
+    pub(super) origin: Origin,
+    pub(super) protocol: Protocol,
+    pub(super) phases: Phases,
+    pub(super) retire_at: Instant,
+    leased: AtomicBool,
+    reason: AtomicU8,
+}
+
+impl Info {
+    /// Notes a lease; true if it is not the first.
+    pub(super) fn lease_again(&self) -> bool {
+        self.leased.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes why the connection closes; the first reason stays. The closing itself is the drop of its senders.
+    pub(super) fn close_with(&self, reason: CloseReason) {
+        let _ = self.reason.compare_exchange(
+            CloseReason::NONE,
+            reason as u8,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(super) fn reason(&self) -> CloseReason {
+        CloseReason::of(self.reason.load(Ordering::Relaxed))
+    }
+}
+
+/// The right to have a socket, from before its connect until its close. It is counted against the limits for exactly as long as
+/// it lives, so whoever holds the socket holds it too.
+#[must_use = "dropping it gives the right back"]
+pub(super) struct SocketRight {
+    shared: Arc<Shared>,
+    pub(super) origin: Origin,
+    info: Option<Arc<Info>>,
+    connect_timeout: Duration,
+}
+
+impl SocketRight {
+    pub(super) fn new(shared: Arc<Shared>, origin: Origin, connect_timeout: Duration) -> Self {
+        Self {
+            shared,
+            origin,
+            info: None,
+            connect_timeout,
+        }
+    }
+}
+
+impl Drop for SocketRight {
+    fn drop(&mut self) {
+        let info = self.info.as_deref();
+        if let Some(info) = info {
+            info.close_with(CloseReason::Server);
+            self.shared.stats.closed(info.reason());
+            tracing::debug!(target: "trunkline::pool", connection = info.id, origin = %self.origin, reason = info.reason().as_str(), "closed");
+        }
+        let mut after = After::default();
+        self.shared
+            .state
+            .lock()
+            .right_ended(&self.shared, &self.origin, info, &mut after);
+        self.shared.run(after);
+        self.shared.gone.notify_waiters();
+    }
+}
+
+/// Uses a right: connects, and gives the connection to whoever waits by then.
+pub(super) async fn open(right: SocketRight) {
+    let shared = right.shared.clone();
+    let origin = right.origin.clone();
+    let limit = right.connect_timeout;
+    let result = match tokio::time::timeout(limit, shared.connector.connect(&origin)).await {
+        Ok(Ok(connected)) => establish(right, connected).await,
+        Ok(Err(error)) => Err((Some(right), error)),
+        Err(_) => Err((Some(right), Error::new(Kind::ConnectTimeout(limit)))),
+    };
+    if let Err((right, error)) = result {
+        tracing::debug!(target: "trunkline::pool", %origin, %error, "not connected");
+        // Before the right is given back: those who are told now do not ask for another connection.
+        shared.state.lock().connect_failed(&origin, &error);
+        drop(right);
+    }
+}
+
+type Failed = (Option<SocketRight>, Error);
+
+async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), Failed> {
+    let shared = right.shared.clone();
+    let Connected {
+        io,
+        protocol,
+        phases,
+        tls_resumed,
+    } = connected;
+    let id = shared.state.lock().connected(&right.origin, protocol);
+    // Up to a tenth less, so that sockets opened together do not retire together.
+    let age = shared.config.max_age.mul_f64(1.0 - 0.1 * fastrand::f64());
+    let info = Arc::new(Info {
+        id,
+        origin: right.origin.clone(),
+        protocol,
+        phases,
+        retire_at: Instant::now() + age,
+        leased: AtomicBool::new(false),
+        reason: AtomicU8::new(CloseReason::NONE),
+    });
+    shared.stats.opened(&phases, tls_resumed);
+    tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
+    right.info = Some(info.clone());
+    match protocol {
+        Protocol::H1 => establish_h1(&shared, right, info, io).await,
+        Protocol::H2 => establish_h2(&shared, right, info, io).await,
+    }
+}
+
+async fn establish_h1(
+    shared: &Arc<Shared>,
+    right: SocketRight,
+    info: Arc<Info>,
+    io: Box<dyn super::Io>,
+) -> Result<(), Failed> {
+    let handshake = http1::Builder::new().handshake::<_, RequestBody>(io).await;
+    let (mut sender, connection) = match handshake {
+        Ok(made) => made,
+        Err(error) => return Err((Some(right), Error::with(Kind::Connect, error))),
+    };
+    let closing = info.clone();
+    shared.tasks.spawn("h1", async move {
+        let right = right;
+        if let Err(error) = connection.await {
+            tracing::trace!(target: "trunkline::pool", connection = closing.id, %error, "h1");
+            closing.close_with(CloseReason::Error);
+        }
+        drop(right);
+    });
+    // Ready once the driver has had its first turn.
+    match sender.ready().await {
+        Ok(()) => {
+            shared.put_socket(sender, info, false);
+            Ok(())
+        }
+        Err(error) => Err((None, Error::with(Kind::Connect, error))),
+    }
+}
+
+async fn establish_h2(
+    shared: &Arc<Shared>,
+    right: SocketRight,
+    info: Arc<Info>,
+    io: Box<dyn super::Io>,
+) -> Result<(), Failed> {
+    let config = &shared.config;
+    let driver_waker = Arc::new(AtomicWaker::new());
+    let exec = Exec {
+        tasks: shared.tasks.clone(),
+        driver: driver_waker.clone(),
+        right: Arc::new(Mutex::new(Some(right))),
+    };
+    let handshake = http2::Builder::new(exec.clone())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(config.max_streams_per_connection.get())
+        .keep_alive_interval(config.ping_interval)
+        .keep_alive_timeout(config.ping_timeout)
+        .keep_alive_while_idle(false)
+        .handshake::<_, RequestBody>(io)
+        .await;
+    let (sender, mut connection) = match handshake {
+        Ok(made) => made,
+        Err(error) => return Err((exec.right.lock().take(), Error::with(Kind::Connect, error))),
+    };
+    let (driven, driven_info) = (shared.clone(), info.clone());
+    shared.tasks.spawn("h2 driver", async move {
+        let mut limit = usize::MAX;
+        let ended = poll_fn(|cx| {
+            driver_waker.register(cx.waker());
+            let ended = Pin::new(&mut connection).poll(cx);
+            let announced = connection.current_max_send_streams();
+            if ended.is_pending() && announced != limit {
+                limit = announced;
+                driven.set_stream_limit(&driven_info, announced);
+            }
+            ended
+        })
+        .await;
+        // A GOAWAY ends the driver without an error, while old streams run on.
+        driven_info.close_with(if ended.is_ok() {
+            CloseReason::Goaway
+        } else {
+            CloseReason::Error
+        });
+        driven.retire(&driven_info);
+    });
+    shared.put_connection(sender, info);
+    Ok(())
+}
+
+/// Spawns hyper's h2 tasks; the first of them is the connection itself, which holds the right and wakes our driver.
+#[derive(Clone)]
+struct Exec {
+    tasks: Tasks,
+    driver: Arc<AtomicWaker>,
+    right: Arc<Mutex<Option<SocketRight>>>,
+}
+
+impl<F> hyper::rt::Executor<F> for Exec
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        match self.right.lock().take() {
+            Some(right) => {
+                let watched = Watched {
+                    task,
+                    driver: self.driver.clone(),
+                    _right: right,
+                };
+                self.tasks.spawn("h2 connection", watched);
+            }
+            None => {
+                self.tasks.spawn("h2 stream", task);
+            }
+        }
+    }
+}
+
+pin_project! {
+    struct Watched<F> {
+        #[pin]
+        task: F,
+        driver: Arc<AtomicWaker>,
+        _right: SocketRight,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Watched<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let polled = this.task.poll(cx);
+        this.driver.wake();
+        polled
+    }
+}

@@ -1,0 +1,114 @@
+//! What can go wrong with a socket. Clonable, since one failed connection may answer many waiters.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An error of the pool: a kind, and what caused it.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: Kind,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What happened, as far as it matters for what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The name was not resolved.
+    Dns,
+    /// No TCP connection: refused, unreachable, reset.
+    Connect,
+    /// No TLS session: certificate, host name, protocol.
+    Tls,
+    /// DNS, TCP and TLS together took longer than this.
+    ConnectTimeout(Duration),
+    /// No socket or stream came free within this.
+    QueueTimeout(Duration),
+    /// This many wait already.
+    QueueFull(usize),
+    /// The pool is closed.
+    Closed,
+    /// Certainly not processed: never written, refused (REFUSED_STREAM), or above the last stream that a GOAWAY of the
+    /// peer names. Safe to send again at once.
+    Unprocessed,
+    /// The connection ended after the request was written and before a byte of the response. `reused`: the
+    /// connection had served before, so the request most likely met a socket that was just being closed.
+    NoResponse { reused: bool },
+    /// What came was no HTTP, or more of it than the limits allow.
+    Protocol,
+    /// The response broke off inside its body.
+    Body,
+}
+
+impl Error {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { kind, cause: None }
+    }
+
+    pub(super) fn with(kind: Kind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            kind,
+            cause: Some(Arc::from(cause.into())),
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The messages of all causes, the nearest first. They are of hyper, rustls and the system, and hold nothing
+    /// of a request.
+    pub fn causes(&self) -> Option<String> {
+        let first = self.cause.as_deref()?;
+        let mut text = first.to_string();
+        let mut next = first.source();
+        while let Some(cause) = next {
+            let message = cause.to_string();
+            if !text.ends_with(&message) {
+                text.push_str(": ");
+                text.push_str(&message);
+            }
+            next = cause.source();
+        }
+        Some(text)
+    }
+}
+
+/// Whether an error of h2 means that the peer has certainly not processed the request. A GOAWAY that our own library
+/// sent does not: the peer may have worked on the stream.
+pub(super) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.is_remote()
+                && (h2.is_go_away() || (h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)));
+        }
+        next = error.source();
+    }
+    false
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Dns => f.write_str("the host name was not resolved"),
+            Kind::Connect => f.write_str("no connection"),
+            Kind::Tls => f.write_str("no TLS session"),
+            Kind::ConnectTimeout(limit) => write!(f, "no connection within {} ms", limit.as_millis()),
+            Kind::QueueTimeout(limit) => write!(f, "no free connection within {} ms", limit.as_millis()),
+            Kind::QueueFull(max) => write!(f, "{max} calls wait for a connection already"),
+            Kind::Closed => f.write_str("the pool is closed"),
+            Kind::Unprocessed => f.write_str("the request was not processed"),
+            Kind::NoResponse { .. } => f.write_str("the connection closed before a response"),
+            Kind::Protocol => f.write_str("the response is not HTTP"),
+            Kind::Body => f.write_str("the response broke off"),
+        }?;
+        match self.causes() {
+            Some(causes) => write!(f, ": {causes}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Error {}

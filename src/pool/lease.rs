@@ -1,0 +1,267 @@
+//! A socket or a stream in use, and the response body that carries it to its end.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+
+use super::connection::Info;
+use super::error::is_unprocessed;
+use super::stats::CloseReason;
+use super::{Error, Kind, Phases, Protocol, Shared};
+
+/// The body of a request: whole, so that it can be sent again.
+pub type RequestBody = Full<Bytes>;
+
+/// How long a socket may take to be ready again after the end of a response. Longer means that the server has
+/// answered without reading the request, and would never be.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// One socket (HTTP/1.1) or one stream (HTTP/2), to send one request on.
+///
+/// Dropped unused it goes back as it came. Dropped between request and end of the response, a stream is reset and
+/// a socket closed, since what else would come on it belongs to that response.
+pub struct Lease {
+    shared: Arc<Shared>,
+    held: Option<Held>,
+    info: Arc<Info>,
+    reused: bool,
+    used: bool,
+    waited: Duration,
+}
+
+pub(super) enum Held {
+    Socket(http1::SendRequest<RequestBody>),
+    Stream(http2::SendRequest<RequestBody>),
+}
+
+impl Lease {
+    pub(super) fn new(shared: Arc<Shared>, held: Held, info: Arc<Info>) -> Self {
+        let reused = info.lease_again();
+        Self {
+            shared,
+            held: Some(held),
+            info,
+            reused,
+            used: false,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The number of the connection, from 1, in the order of opening.
+    pub fn connection_id(&self) -> u64 {
+        self.info.id
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        self.info.protocol
+    }
+
+    /// Whether the connection was there already, rather than made for this lease.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// What the connection cost, if this lease is its first.
+    pub fn phases(&self) -> Option<Phases> {
+        (!self.reused).then_some(self.info.phases)
+    }
+
+    /// How long the checkout waited.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Sends a request and waits for the head of the response. The lease lives on in its body.
+    ///
+    /// # Cancel safety
+    /// Dropping the future resets the stream or closes the socket.
+    ///
+    /// # Errors
+    /// [`Kind::Unprocessed`], [`Kind::NoResponse`], [`Kind::Protocol`].
+    pub async fn send(mut self, request: Request<RequestBody>) -> Result<Response<Body>, Error> {
+        self.used = true;
+        let sent = match &mut self.held {
+            Some(Held::Socket(sender)) => sender.try_send_request(request).await,
+            Some(Held::Stream(sender)) => sender.try_send_request(request).await,
+            None => return Err(Error::new(Kind::Closed)),
+        };
+        match sent {
+            Ok(response) => {
+                let (head, incoming) = response.into_parts();
+                let mut body = Body {
+                    incoming,
+                    lease: Some(self),
+                };
+                body.settle_if_ended();
+                Ok(Response::from_parts(head, body))
+            }
+            Err(mut error) => {
+                // hyper gives the message back only when it never took it.
+                let unsent = error.take_message().is_some();
+                let error = error.into_error();
+                let kind = if unsent || is_unprocessed(&error) {
+                    Kind::Unprocessed
+                } else if error.is_parse() {
+                    Kind::Protocol
+                } else {
+                    Kind::NoResponse { reused: self.reused }
+                };
+                self.fail();
+                Err(Error::with(kind, error))
+            }
+        }
+    }
+
+    pub(super) fn info(&self) -> &Arc<Info> {
+        &self.info
+    }
+
+    pub(super) fn set_waited(&mut self, waited: Duration) {
+        self.waited = waited;
+        if self.reused {
+            self.shared.stats.reused(&self.info);
+        }
+    }
+
+    /// Takes the lease apart without giving anything back.
+    pub(super) fn disarm(&mut self) -> Option<(Held, Arc<Info>)> {
+        self.held.take().map(|held| (held, self.info.clone()))
+    }
+
+    /// The connection is broken: it serves nobody else.
+    fn fail(&mut self) {
+        match self.held.take() {
+            Some(Held::Socket(_sender)) => {
+                self.info.close_with(CloseReason::Error);
+                self.shared.discard(&self.info);
+            }
+            // Other streams of the connection may be well; if not, its driver knows.
+            Some(Held::Stream(_)) => self.shared.release_stream(&self.info),
+            None => {}
+        }
+    }
+
+    /// The response has ended: the socket can serve again once its driver says so.
+    fn finish(mut self) {
+        match self.held.take() {
+            Some(Held::Socket(sender)) if sender.is_ready() => {
+                self.shared.put_socket(sender, self.info.clone(), true);
+            }
+            Some(Held::Socket(mut sender)) => {
+                // The driver has yet to have its turn; only after that does `is_closed` mean anything.
+                let (shared, info) = (self.shared.clone(), self.info.clone());
+                self.shared.tasks.spawn("settle", async move {
+                    match tokio::time::timeout(SETTLE_LIMIT, sender.ready()).await {
+                        Ok(Ok(())) => shared.put_socket(sender, info, true),
+                        _ => {
+                            info.close_with(CloseReason::Server);
+                            shared.discard(&info);
+                        }
+                    }
+                });
+            }
+            Some(Held::Stream(_)) => self.shared.release_stream(&self.info),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.held.take() {
+            Some(Held::Socket(sender)) if !self.used => {
+                self.shared.put_socket(sender, self.info.clone(), true);
+            }
+            Some(Held::Socket(_sender)) => {
+                self.info.close_with(CloseReason::Cancelled);
+                self.shared.discard(&self.info);
+            }
+            Some(Held::Stream(_)) => self.shared.release_stream(&self.info),
+            None => {}
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("connection", &self.info.id)
+            .field("protocol", &self.info.protocol)
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of a response. Its end gives the lease back; dropping it before resets the stream or closes the socket.
+pub struct Body {
+    incoming: Incoming,
+    lease: Option<Lease>,
+}
+
+impl Body {
+    fn settle_if_ended(&mut self) {
+        if http_body::Body::is_end_stream(&self.incoming)
+            && let Some(lease) = self.lease.take()
+        {
+            lease.finish();
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(lease), Some(data)) = (&self.lease, frame.data_ref()) {
+                    lease.shared.stats.received(data.len());
+                }
+                self.settle_if_ended();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(mut lease) = self.lease.take() {
+                    lease.fail();
+                }
+                Poll::Ready(Some(Err(Error::with(Kind::Body, error))))
+            }
+            Poll::Ready(None) => {
+                if let Some(lease) = self.lease.take() {
+                    lease.finish();
+                }
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        http_body::Body::is_end_stream(&self.incoming)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}

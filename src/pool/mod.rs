@@ -1,0 +1,181 @@
+//! Sockets: one coordinated state machine over `hyper::client::conn` for every origin of a process.
+//!
+//! The pool knows origins and time. It knows no models, no providers and no JSON, and could be a crate of its own.
+//!
+//! ```text
+//! checkout ──> idle socket or free stream? ──yes──────────────────────────────> Lease ── send ──> Response<Body>
+//!                 │ no                                                            ^                   │
+//!                 v                                                               │                   v
+//!              Place in the queue ──── whatever comes first: a socket given back ─┤          end of the body:
+//!                 │                    a stream that ended, a connection made ────┘          the lease goes back
+//!                 v
+//!              a right to open a socket, if the limits leave one ──> connect task (serves whoever waits then)
+//! ```
+//!
+//! What is taken is a value that gives itself back on drop: [`Lease`], the place in the queue, the right to a socket.
+//! So a caller may drop a checkout, a send or a body at any await.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `origin` | where a socket goes to |
+//! | `config` | limits and times, already parsed |
+//! | `state` | the locked data: who has what, who waits, who may open (no I/O) |
+//! | `checkout` | the asynchronous way through the state |
+//! | `lease` | a socket or stream in use, and the body that carries it |
+//! | `connect` | DNS, TCP, TLS, each timed |
+//! | `tls` | roots and settings of TLS |
+//! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
+//! | `reaper` | what is idle or old goes |
+//! | `stats` | counters, and the plain snapshot of them |
+//! | `tasks` | the one place that spawns |
+
+mod checkout;
+mod config;
+mod connect;
+mod connection;
+mod error;
+mod lease;
+mod origin;
+mod reaper;
+mod state;
+mod stats;
+mod tasks;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use self::checkout::Checkout;
+pub use self::config::{Config, Http2, TlsConfig};
+pub use self::connect::{Connect, Connected, Connector, Io, Phases};
+pub use self::error::{Error, Kind};
+pub use self::lease::{Body, Lease, RequestBody};
+pub use self::origin::{Origin, OriginError};
+pub use self::stats::{CloseReason, Histogram, OriginSnapshot, Snapshot, Spread};
+pub use self::tasks::Tasks;
+
+use self::state::State;
+use self::stats::Stats;
+
+/// The protocol that a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    H1,
+    H2,
+}
+
+impl Protocol {
+    /// `"h1"` or `"h2"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::H1 => "h1",
+            Self::H2 => "h2",
+        }
+    }
+}
+
+/// A handle on the pool. Clones share it; when the last one goes, idle sockets close and leased ones follow
+/// as their bodies end.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    handle: Arc<Handle>,
+}
+
+/// Closes the pool on drop. Drivers and leases hold `Shared`, never this.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    config: Config,
+    connector: Arc<dyn Connect>,
+    tasks: Tasks,
+    state: Mutex<State>,
+    stats: Stats,
+    /// Told whenever a socket has gone, for those who wait for the end of a close.
+    gone: tokio::sync::Notify,
+}
+
+impl Pool {
+    /// A pool that connects over TCP and TLS.
+    pub fn new(config: Config, tasks: Tasks) -> Self {
+        let connector = Arc::new(Connector::new(&config));
+        Self::with_connector(config, tasks, connector)
+    }
+
+    /// A pool over a connector of one's own: in tests, a scripted one.
+    pub fn with_connector(config: Config, tasks: Tasks, connector: Arc<dyn Connect>) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::default()),
+            stats: Stats::default(),
+            gone: tokio::sync::Notify::new(),
+            config,
+            connector,
+            tasks,
+        });
+        reaper::start(&shared);
+        Self {
+            handle: Arc::new(Handle { shared }),
+        }
+    }
+
+    /// Takes an idle socket or a free stream, or waits for one.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue; a lease that was granted in the same moment goes to the next in line.
+    ///
+    /// # Errors
+    /// [`Kind::QueueFull`] at once; [`Kind::QueueTimeout`] after `how.queue_timeout`; the error of the connection
+    /// that this call waited for; [`Kind::Closed`] once the pool closes.
+    pub async fn checkout(&self, origin: &Origin, how: Checkout) -> Result<Lease, Error> {
+        checkout::checkout(&self.handle.shared, origin, how).await
+    }
+
+    /// Opens connections ahead of the first request, until the origin has `connections` of them or, over HTTP/2,
+    /// one with room for as many streams.
+    pub async fn warm(
+        &self,
+        origin: &Origin,
+        connections: usize,
+        connect_timeout: Duration,
+    ) -> Result<(), Error> {
+        checkout::warm(&self.handle.shared, origin, connections, connect_timeout).await
+    }
+
+    /// Stops giving out leases: waiters get [`Kind::Closed`], idle sockets close. What is leased runs on.
+    pub fn close(&self) {
+        self.handle.shared.close();
+    }
+
+    /// Resolves when no socket is open any more. Ask after [`Pool::close`].
+    pub async fn closed(&self) {
+        self.handle.shared.all_gone().await;
+    }
+
+    /// The figures, as a plain copy.
+    pub fn snapshot(&self) -> Snapshot {
+        self.handle.shared.snapshot()
+    }
+
+    /// The settings that the pool was made with.
+    pub fn config(&self) -> &Config {
+        &self.handle.shared.config
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,126 @@
+//! Where a socket goes to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::Uri;
+
+/// Scheme, host and port: what two requests must have in common to share a connection (RFC 6454).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    pub(super) secure: bool,
+    pub(super) host: Arc<str>,
+    pub(super) port: u16,
+}
+
+/// A URL that names no HTTP origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OriginError;
+
+impl Origin {
+    /// The origin of an absolute `http:` or `https:` URL.
+    pub fn of(uri: &Uri) -> Result<Self, OriginError> {
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(OriginError),
+        };
+        let authority = uri.authority().ok_or(OriginError)?;
+        if authority.host().is_empty() || authority.as_str().contains('@') {
+            return Err(OriginError);
+        }
+        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        Ok(Self {
+            secure,
+            host: authority.host().to_ascii_lowercase().into(),
+            port,
+        })
+    }
+
+    /// Whether TLS is spoken.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The value of the `Host` header: the port is left out where it is the scheme's own.
+    pub fn authority(&self) -> String {
+        match (self.secure, self.port) {
+            (true, 443) | (false, 80) => self.host.to_string(),
+            (_, port) => format!("{}:{port}", self.host),
+        }
+    }
+
+    /// The host without the brackets of an IPv6 literal.
+    pub(super) fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}://{}",
+            if self.secure { "https" } else { "http" },
+            self.authority()
+        )
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for OriginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an absolute http or https URL")
+    }
+}
+
+impl std::error::Error for OriginError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(url: &str) -> Result<Origin, OriginError> {
+        Origin::of(&url.parse().unwrap())
+    }
+
+    #[test]
+    fn default_ports_and_case_do_not_make_a_new_origin() {
+        assert_eq!(
+            origin("https://API.example.com/v1").unwrap(),
+            origin("https://api.example.com:443/x").unwrap()
+        );
+        assert_ne!(
+            origin("http://a.example").unwrap(),
+            origin("https://a.example").unwrap()
+        );
+        assert_eq!(
+            origin("http://a.example:8080").unwrap().to_string(),
+            "http://a.example:8080"
+        );
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused() {
+        for bad in [
+            "/v1/chat",
+            "ftp://a.example",
+            "a.example:80",
+            "https://user:secret@a.example",
+        ] {
+            assert_eq!(origin(bad), Err(OriginError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_literal_keeps_its_brackets_in_the_authority_only() {
+        let six = origin("http://[::1]:9").unwrap();
+        assert_eq!(six.authority(), "[::1]:9");
+        assert_eq!(six.bare_host(), "::1");
+    }
+}

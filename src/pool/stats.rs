@@ -1,0 +1,298 @@
+//! Counters, and the plain snapshot of them. Counting is atomics; histograms are behind short locks of their own.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::connection::Info;
+use super::{Phases, Protocol, Shared};
+
+/// Why a connection closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CloseReason {
+    /// Rested longer than the idle timeout.
+    Idle,
+    /// Older than its age limit.
+    Age,
+    /// The server closed it.
+    Server,
+    /// The server sent GOAWAY.
+    Goaway,
+    /// Broken: an I/O or protocol error.
+    Error,
+    /// Its caller went away in the middle of a response.
+    Cancelled,
+    /// Given up for another, or one idle socket too many.
+    Evicted,
+    /// The pool was closed.
+    Shutdown,
+}
+
+const REASONS: [CloseReason; 8] = [
+    CloseReason::Idle,
+    CloseReason::Age,
+    CloseReason::Server,
+    CloseReason::Goaway,
+    CloseReason::Error,
+    CloseReason::Cancelled,
+    CloseReason::Evicted,
+    CloseReason::Shutdown,
+];
+
+impl CloseReason {
+    pub(super) const NONE: u8 = u8::MAX;
+
+    pub(super) fn of(number: u8) -> Self {
+        REASONS.get(usize::from(number)).copied().unwrap_or(Self::Server)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Age => "age",
+            Self::Server => "server",
+            Self::Goaway => "goaway",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+            Self::Evicted => "evicted",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Durations from a microsecond to an hour, to two significant figures.
+#[derive(Debug)]
+pub struct Histogram(Mutex<hdrhistogram::Histogram<u64>>);
+
+/// What a histogram holds, in milliseconds. All zero where `count` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Spread {
+    pub count: u64,
+    pub mean: f64,
+    pub min: f64,
+    pub max: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        const HOUR_IN_MICROS: u64 = 3_600_000_000;
+        #[expect(
+            clippy::expect_used,
+            reason = "the bounds are constants that hdrhistogram accepts"
+        )]
+        let histogram = hdrhistogram::Histogram::new_with_max(HOUR_IN_MICROS, 2).expect("constant bounds");
+        Self(Mutex::new(histogram))
+    }
+}
+
+impl Histogram {
+    pub fn record(&self, time: Duration) {
+        self.0
+            .lock()
+            .saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    pub fn spread(&self) -> Spread {
+        let histogram = self.0.lock();
+        if histogram.is_empty() {
+            return Spread::default();
+        }
+        let ms = |micros: u64| micros as f64 / 1000.0;
+        Spread {
+            count: histogram.len(),
+            mean: histogram.mean() / 1000.0,
+            min: ms(histogram.min()),
+            max: ms(histogram.max()),
+            p50: ms(histogram.value_at_quantile(0.5)),
+            p90: ms(histogram.value_at_quantile(0.9)),
+            p99: ms(histogram.value_at_quantile(0.99)),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    opened: AtomicU64,
+    reused: AtomicU64,
+    tls_resumed: AtomicU64,
+    closed: [AtomicU64; REASONS.len()],
+    peak: AtomicUsize,
+    received: AtomicU64,
+    saved_micros: AtomicU64,
+    handshake: Histogram,
+    wait: Histogram,
+}
+
+impl Stats {
+    pub(super) fn opened(&self, phases: &Phases, tls_resumed: bool) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.handshake.record(phases.total());
+        if tls_resumed {
+            self.tls_resumed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A lease on a connection that was there already: what its handshake took is what was saved.
+    pub(super) fn reused(&self, info: &Info) {
+        self.reused.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(info.phases.total().as_micros()).unwrap_or(u64::MAX);
+        self.saved_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    pub(super) fn waited(&self, time: Duration) {
+        self.wait.record(time);
+    }
+
+    pub(super) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self, reason: CloseReason) {
+        self.closed[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn saw_sockets(&self, sockets: usize) {
+        self.peak.fetch_max(sockets, Ordering::Relaxed);
+    }
+}
+
+/// The figures of a pool at one moment. Times in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    pub connections: Connections,
+    /// Share of `max` that is in use, 0 to 1.
+    pub utilization: f64,
+    pub opened: u64,
+    /// By [`CloseReason`].
+    pub closed: std::collections::BTreeMap<&'static str, u64>,
+    pub tls_resumed: u64,
+    pub reused: u64,
+    /// reused ÷ (reused + opened), 0 to 1.
+    pub reuse_rate: f64,
+    /// Time of each DNS, TCP and TLS together.
+    pub handshake: Spread,
+    /// The sum of what the reused connections' handshakes had taken.
+    pub handshake_time_saved: f64,
+    pub acquire_wait: Spread,
+    pub streams: Streams,
+    pub origins: Vec<OriginSnapshot>,
+    /// Bytes of response bodies.
+    #[serde(skip)]
+    pub bytes_received: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Connections {
+    pub active: usize,
+    pub idle: usize,
+    pub connecting: usize,
+    /// Closing, or an HTTP/2 connection that only finishes its streams.
+    pub draining: usize,
+    pub peak: usize,
+    pub max: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Streams {
+    pub active: usize,
+    /// What the open HTTP/2 connections take together.
+    pub capacity: usize,
+    /// Mean of active streams for each HTTP/2 connection.
+    pub per_connection: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct OriginSnapshot {
+    pub origin: String,
+    pub protocol: Option<&'static str>,
+    pub active: usize,
+    pub idle: usize,
+    pub connecting: usize,
+    pub waiting: usize,
+    pub streams: usize,
+    pub opened: u64,
+    pub reused: u64,
+    pub closed: u64,
+}
+
+impl Shared {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut connections = Connections {
+            max: self.config.max_connections.get(),
+            ..Connections::default()
+        };
+        let mut streams = Streams::default();
+        let mut multiplexed = 0;
+        let mut origins = Vec::new();
+        {
+            let state = self.state.lock();
+            for (origin, line) in &state.lines {
+                let active_streams: usize = line.shared.iter().map(|c| c.active).sum();
+                let idle = line.resting();
+                let active = line.leased + line.shared.iter().filter(|c| c.active > 0).count();
+                connections.active += active;
+                connections.idle += idle;
+                connections.connecting += line.connecting;
+                connections.draining += line.sockets.saturating_sub(active + idle + line.connecting);
+                streams.active += active_streams;
+                streams.capacity += line.shared.iter().map(|c| c.limit).sum::<usize>();
+                multiplexed += line.shared.len();
+                origins.push(OriginSnapshot {
+                    origin: origin.to_string(),
+                    protocol: line.protocol.map(Protocol::as_str),
+                    active,
+                    idle,
+                    connecting: line.connecting,
+                    waiting: line.waiting(),
+                    streams: active_streams,
+                    opened: line.opened,
+                    reused: line.reused,
+                    closed: line.closed,
+                });
+            }
+        }
+        let stats = &self.stats;
+        connections.peak = stats.peak.load(Ordering::Relaxed);
+        if multiplexed > 0 {
+            streams.per_connection = streams.active as f64 / multiplexed as f64;
+        }
+        let opened = stats.opened.load(Ordering::Relaxed);
+        let reused = stats.reused.load(Ordering::Relaxed);
+        let closed = REASONS
+            .iter()
+            .map(|reason| {
+                (
+                    reason.as_str(),
+                    stats.closed[*reason as usize].load(Ordering::Relaxed),
+                )
+            })
+            .collect();
+        Snapshot {
+            utilization: connections.active as f64 / connections.max as f64,
+            connections,
+            opened,
+            closed,
+            tls_resumed: stats.tls_resumed.load(Ordering::Relaxed),
+            reused,
+            reuse_rate: if reused == 0 {
+                0.0
+            } else {
+                reused as f64 / (reused + opened) as f64
+            },
+            handshake: stats.handshake.spread(),
+            handshake_time_saved: stats.saved_micros.load(Ordering::Relaxed) as f64 / 1000.0,
+            acquire_wait: stats.wait.spread(),
+            streams,
+            origins,
+            bytes_received: stats.received.load(Ordering::Relaxed),
+        }
+    }
+}
