@@ -89,21 +89,27 @@ pub(super) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns => f.write_str("the host name was not resolved"),
+            Self::Connect => f.write_str("no connection"),
+            Self::Tls => f.write_str("no TLS session"),
+            Self::ConnectTimeout(limit) => write!(f, "no connection within {} ms", limit.as_millis()),
+            Self::QueueTimeout(limit) => write!(f, "no free connection within {} ms", limit.as_millis()),
+            Self::QueueFull(max) => write!(f, "{max} calls wait for a connection already"),
+            Self::Closed => f.write_str("the pool is closed"),
+            Self::Unprocessed => f.write_str("the request was not processed"),
+            Self::NoResponse { .. } => f.write_str("the connection closed before a response"),
+            Self::Protocol => f.write_str("the response is not HTTP"),
+            Self::Body => f.write_str("the response broke off"),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            Kind::Dns => f.write_str("the host name was not resolved"),
-            Kind::Connect => f.write_str("no connection"),
-            Kind::Tls => f.write_str("no TLS session"),
-            Kind::ConnectTimeout(limit) => write!(f, "no connection within {} ms", limit.as_millis()),
-            Kind::QueueTimeout(limit) => write!(f, "no free connection within {} ms", limit.as_millis()),
-            Kind::QueueFull(max) => write!(f, "{max} calls wait for a connection already"),
-            Kind::Closed => f.write_str("the pool is closed"),
-            Kind::Unprocessed => f.write_str("the request was not processed"),
-            Kind::NoResponse { .. } => f.write_str("the connection closed before a response"),
-            Kind::Protocol => f.write_str("the response is not HTTP"),
-            Kind::Body => f.write_str("the response broke off"),
-        }?;
+        self.kind.fmt(f)?;
         match self.causes() {
             Some(causes) => write!(f, ": {causes}"),
             None => Ok(()),

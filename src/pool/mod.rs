@@ -55,6 +55,7 @@ pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};
 pub use self::stats::{CloseReason, Histogram, OriginSnapshot, Snapshot, Spread};
 pub use self::tasks::Tasks;
+pub(crate) use self::tls::certificates;
 
 use self::state::State;
 use self::stats::Stats;

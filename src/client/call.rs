@@ -1,0 +1,187 @@
+//! The life of a call.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Client;
+use super::endpoint::{Endpoint, Outgoing};
+use super::exchange::{self, Failed, FailedAttempt, Response};
+use super::record::Record;
+use crate::config::CallOptions;
+use crate::error::{Error, Kind, TimeoutPhase};
+use crate::policy::judge::{Failure, Tries, Verdict};
+use crate::protocol::json::Members;
+use crate::protocol::openai::Asked;
+
+/// A call as the border hands it over: the body is JSON text.
+#[derive(Debug)]
+pub struct Call {
+    pub endpoint: Endpoint,
+    pub body: String,
+    pub options: CallOptions,
+}
+
+/// What a call came to: two texts of JSON.
+#[derive(Debug)]
+pub struct Answer {
+    pub body: bytes::Bytes,
+    pub meta: String,
+}
+
+/// How the body of a good answer is taken in: whole, or as a stream.
+pub(super) trait Consume: Send {
+    /// Whether a stream is asked for: its first piece has a time limit, and its `Accept` header a name.
+    const STREAMED: bool;
+
+    /// Takes the body of one attempt in. Called again if the attempt failed and another is made.
+    fn consume(
+        &mut self,
+        client: &Client,
+        response: Response,
+        record: &mut Record,
+    ) -> impl Future<Output = Result<bytes::Bytes, Failed>> + Send;
+}
+
+/// What is known of a request before it is sent.
+pub(super) struct Accepted {
+    pub(super) asked: Option<Asked>,
+    /// Whether repeating it is safe even where it may have been processed.
+    repeatable: bool,
+}
+
+/// Reads what policy needs, and refuses what cannot be sent.
+pub(super) fn accept(call: &Call) -> Result<Accepted, Error> {
+    let needs_model = matches!(call.endpoint, Endpoint::Chat | Endpoint::Embeddings);
+    let asked = match call.endpoint {
+        Endpoint::Get(_) => None,
+        _ => match Members::of(&call.body) {
+            Ok(members) => Some(Asked::of(&members)),
+            Err(_) if !needs_model => None,
+            Err(error) => {
+                return Err(Error::config("request: must be an object").caused_by(Some(error.0.to_string())));
+            }
+        },
+    };
+    if needs_model {
+        match asked.as_ref().and_then(|asked| asked.model.as_deref()) {
+            None => return Err(Error::config("request.model: must be a string")),
+            Some("") => return Err(Error::config("request.model: must not be empty")),
+            Some(_) => {}
+        }
+    }
+    let repeatable = call.options.idempotent || !matches!(call.endpoint, Endpoint::Post(_));
+    Ok(Accepted { asked, repeatable })
+}
+
+/// Makes a call that was accepted, and settles it.
+pub(super) async fn run<C: Consume>(
+    client: &Client,
+    call: Call,
+    accepted: &Accepted,
+    consumer: &mut C,
+) -> Result<Answer, Error> {
+    let guard = client.counters.begin();
+    let model = accepted
+        .asked
+        .as_ref()
+        .and_then(|asked| asked.model.as_deref())
+        .unwrap_or_default();
+    let mut record = Record::new(guard.started(), model);
+    let deadline = guard.started() + call.options.timeouts.total;
+
+    let Call {
+        endpoint,
+        body,
+        options,
+    } = call;
+    let outgoing = client
+        .endpoints
+        .outgoing(&endpoint, body, C::STREAMED, &options)?;
+    let life = attempts(
+        client,
+        &outgoing,
+        &options,
+        accepted.repeatable,
+        deadline,
+        &mut record,
+        consumer,
+    );
+    let ended = match timeout_at(deadline, life).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            let error = total_timeout(options.timeouts.total);
+            record.end_attempt(Some(&error));
+            Err(error)
+        }
+    };
+
+    guard.settle(ended.is_ok());
+    match ended {
+        Ok(body) => Ok(Answer {
+            body,
+            meta: record.to_json(),
+        }),
+        Err(error) => Err(record.complete(error)),
+    }
+}
+
+/// One attempt after the other, until one is good or the table says that none will be.
+async fn attempts<C: Consume>(
+    client: &Client,
+    outgoing: &Outgoing,
+    options: &CallOptions,
+    repeatable: bool,
+    deadline: Instant,
+    record: &mut Record,
+    consumer: &mut C,
+) -> Result<bytes::Bytes, Error> {
+    let mut tries = Tries::default();
+    let mut key = client.keys.get(None).await?;
+    let mut fresh = false;
+    loop {
+        record.begin_attempt();
+        let attempt = async {
+            let response = exchange::exchange::<C>(client, outgoing, options, &key, fresh, record).await?;
+            consumer.consume(client, response, record).await
+        };
+        let FailedAttempt { failure, error } = match attempt.await {
+            Ok(body) => {
+                record.end_attempt(None);
+                return Ok(body);
+            }
+            Err(failed) => *failed,
+        };
+        record.end_attempt(Some(&error));
+        let left = deadline.saturating_duration_since(Instant::now());
+        match options.retry.judge(failure, &mut tries, repeatable, left) {
+            Verdict::Fail => return Err(error),
+            Verdict::Again { new_key: true, .. } if !client.keys.can_renew() => return Err(error),
+            Verdict::Again { delay, new_key } => {
+                tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
+                client.counters.retried();
+                tokio::time::sleep(delay).await;
+                if new_key {
+                    key = client.keys.get(Some(&key)).await?;
+                }
+                // What rested beside a dead socket may be dead as well.
+                fresh = matches!(failure, Failure::Unprocessed | Failure::NoResponseReused);
+            }
+        }
+    }
+}
+
+fn total_timeout(limit: Duration) -> Error {
+    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let mut error = Error::new(
+        Kind::Timeout {
+            phase: TimeoutPhase::Total,
+            limit_ms,
+        },
+        format!("the call took longer than timeouts.total ({limit_ms} ms)"),
+    );
+    error.retryable = true;
+    error.billed = crate::error::Billed::Maybe;
+    error
+}

@@ -1,0 +1,142 @@
+//! Where a call goes to, and with which headers.
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+
+use super::key::UsedKey;
+use crate::config::{BaseUrl, CallOptions, ClientConfig};
+use crate::error::Error;
+use crate::pool::{Protocol, RequestBody};
+
+/// What is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    Chat,
+    Embeddings,
+    /// A path below the base URL, with a JSON body.
+    Post(String),
+    /// A path below the base URL, without a body.
+    Get(String),
+}
+
+/// The URLs and headers of a client, made once.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    base: BaseUrl,
+    chat: Target,
+    embeddings: Target,
+    headers: HeaderMap,
+    host: HeaderValue,
+}
+
+/// A URL in the two forms that HTTP/1.1 and HTTP/2 want it in.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    path: Uri,
+    absolute: Uri,
+}
+
+/// A request as often as it is sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    method: Method,
+    target: Target,
+    headers: HeaderMap,
+    host: HeaderValue,
+    pub(super) body: bytes::Bytes,
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("trunkline/", env!("CARGO_PKG_VERSION")));
+
+impl Endpoints {
+    pub(super) fn of(config: &ClientConfig) -> Result<Self, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, AGENT);
+        headers.extend(config.headers.clone());
+        let base = config.base.clone();
+        let host = HeaderValue::from_str(&base.origin.authority())
+            .map_err(|_| Error::config("baseURL: must be an absolute http or https URL"))?;
+        Ok(Self {
+            chat: Target::of(&base, "/chat/completions")?,
+            embeddings: Target::of(&base, "/embeddings")?,
+            headers,
+            host,
+            base,
+        })
+    }
+
+    pub(super) fn outgoing(
+        &self,
+        endpoint: &Endpoint,
+        body: String,
+        streamed: bool,
+        options: &CallOptions,
+    ) -> Result<Outgoing, Error> {
+        let target = match endpoint {
+            Endpoint::Chat => self.chat.clone(),
+            Endpoint::Embeddings => self.embeddings.clone(),
+            Endpoint::Post(path) | Endpoint::Get(path) => Target::of(&self.base, path)?,
+        };
+        let method = if matches!(endpoint, Endpoint::Get(_)) {
+            Method::GET
+        } else {
+            Method::POST
+        };
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + options.headers.len() + 4);
+        headers.insert(ACCEPT, if streamed { EVENTS } else { JSON });
+        if method == Method::POST {
+            headers.insert(CONTENT_TYPE, JSON);
+        }
+        headers.extend(self.headers.clone());
+        headers.extend(options.headers.clone());
+        Ok(Outgoing {
+            method,
+            target,
+            headers,
+            host: self.host.clone(),
+            body: body.into(),
+        })
+    }
+}
+
+impl Target {
+    fn of(base: &BaseUrl, path: &str) -> Result<Self, Error> {
+        if !path.starts_with('/') {
+            return Err(Error::config(
+                "path: must begin with a slash; a full URL is refused, since credentials stay with their provider",
+            ));
+        }
+        let path = format!("{}{path}", base.path);
+        let bad = |_| Error::config("path: must be a URL's path, with other characters percent-encoded");
+        Ok(Self {
+            absolute: format!("{}{path}", base.origin).parse().map_err(bad)?,
+            path: path.parse().map_err(bad)?,
+        })
+    }
+}
+
+impl Outgoing {
+    /// The request for a connection of this protocol.
+    pub(super) fn request(&self, protocol: Protocol, key: &UsedKey) -> Request<RequestBody> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        match protocol {
+            Protocol::H1 => {
+                *request.uri_mut() = self.target.path.clone();
+                request.headers_mut().insert(HOST, self.host.clone());
+            }
+            Protocol::H2 => *request.uri_mut() = self.target.absolute.clone(),
+        }
+        // A key that the caller gave among the headers is the caller's will.
+        if let Some(key) = &key.value
+            && !self.headers.contains_key(AUTHORIZATION)
+        {
+            request.headers_mut().insert(AUTHORIZATION, key.clone());
+        }
+        request
+    }
+}

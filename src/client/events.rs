@@ -1,0 +1,108 @@
+//! Any other answer that comes as server-sent events: they are handed over as they are, and its end is the end of the body.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Client;
+use super::call::{self, Answer, Call, Consume};
+use super::exchange::{Failed, FailedAttempt, Response, failed, invalid};
+use super::outlet::Outlet;
+use super::reader::Reader;
+use super::record::Record;
+use crate::error::Error;
+use crate::policy::judge::Failure;
+use crate::protocol::sse::{Decoder, Event, TooLong};
+
+/// Makes a call whose answer comes as events, into `outlet`.
+pub(super) async fn run(client: &Client, call: Call, outlet: Arc<Outlet>) -> Result<Answer, Error> {
+    let accepted = call::accept(&call)?;
+    call::run(client, call, &accepted, &mut Events { outlet }).await
+}
+
+#[derive(Debug)]
+struct Events {
+    outlet: Arc<Outlet>,
+}
+
+/// An event as it crosses the border: `null` where a field was not there.
+#[derive(Serialize)]
+struct Piece<'a> {
+    event: Option<&'a str>,
+    id: Option<&'a str>,
+    raw: &'a str,
+}
+
+enum Stop {
+    TooLong,
+    NotUtf8,
+}
+
+impl From<TooLong> for Stop {
+    fn from(_: TooLong) -> Self {
+        Self::TooLong
+    }
+}
+
+impl Consume for Events {
+    const STREAMED: bool = true;
+
+    async fn consume(
+        &mut self,
+        client: &Client,
+        response: Response,
+        record: &mut Record,
+    ) -> Result<Bytes, Failed> {
+        let mut reader = Reader::of(response, record).await?;
+        let mut decoder = Decoder::new();
+        let mut any = false;
+        loop {
+            self.outlet.room().await;
+            let bytes = match reader.next(client).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return Ok(Bytes::new()),
+                Err(failure) => return Err(self.broken(failure)),
+            };
+            let fed = decoder.feed(&bytes, |event| {
+                any = true;
+                self.event(&event)
+            });
+            match fed {
+                Ok(()) => {}
+                Err(Stop::TooLong) => return Err(self.broken(invalid("an event has more than 16 MiB"))),
+                Err(Stop::NotUtf8) => return Err(self.broken(invalid("an event is not UTF-8"))),
+            }
+            if any {
+                reader.spoke(client, record);
+            }
+        }
+    }
+}
+
+impl Events {
+    fn event(&self, event: &Event<'_>) -> Result<(), Stop> {
+        fn text(bytes: &[u8]) -> Result<&str, Stop> {
+            std::str::from_utf8(bytes).map_err(|_| Stop::NotUtf8)
+        }
+        let named = |bytes| text(bytes).map(|text| (!text.is_empty()).then_some(text));
+        let piece = Piece {
+            event: named(event.name)?,
+            id: named(event.id)?,
+            raw: text(event.data)?,
+        };
+        // A type of strings always has a text.
+        self.outlet
+            .push(&serde_json::to_string(&piece).unwrap_or_default(), "");
+        Ok(())
+    }
+
+    /// A failure after events were handed over is final: nobody knows how to go on.
+    fn broken(&self, failure: Failed) -> Failed {
+        if self.outlet.rewind() {
+            return failure;
+        }
+        let FailedAttempt { error, .. } = *failure;
+        failed(Failure::CutSeen, error)
+    }
+}

@@ -1,0 +1,256 @@
+//! One attempt up to the head of its answer: a lease, a request, and what its failures mean.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::call::Consume;
+use super::endpoint::Outgoing;
+use super::key::UsedKey;
+use super::record::Record;
+use super::{Client, PROVIDER};
+use crate::config::CallOptions;
+use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase};
+use crate::policy::judge::Failure;
+use crate::policy::retry_after::{retry_after, should_retry};
+use crate::pool::{self, Checkout};
+use crate::protocol::openai::{ErrorClass, ErrorFields, class_of};
+
+/// A body that is taken whole may have this many bytes: 64 MiB.
+pub(super) const MAX_BODY: usize = 64 * 1024 * 1024;
+/// Of an error's body, this much is kept: 1 MiB.
+const MAX_ERROR_BODY: usize = 1024 * 1024;
+
+/// A failed attempt: what the table judges, and what the caller sees if nothing is left. Boxed, since it is rare.
+pub(super) type Failed = Box<FailedAttempt>;
+
+#[derive(Debug)]
+pub(super) struct FailedAttempt {
+    pub(super) failure: Failure,
+    pub(super) error: Error,
+}
+
+/// A good answer whose body is still to come.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) body: pool::Body,
+    /// When the request was sent.
+    pub(super) sent: Instant,
+    pub(super) first_byte_limit: Duration,
+    pub(super) idle_limit: Duration,
+}
+
+pub(super) fn failed(failure: Failure, error: Error) -> Failed {
+    Box::new(FailedAttempt { failure, error })
+}
+
+/// Takes a lease, sends the request and waits for the head of the answer. An answer that is an error is a failure.
+pub(super) async fn exchange<C: Consume>(
+    client: &Client,
+    outgoing: &Outgoing,
+    options: &CallOptions,
+    key: &UsedKey,
+    fresh: bool,
+    record: &mut Record,
+) -> Result<Response, Failed> {
+    let timeouts = &options.timeouts;
+    let how = Checkout {
+        queue_timeout: timeouts.queue,
+        connect_timeout: timeouts.connect,
+        fresh,
+    };
+    let origin = &client.config.base.origin;
+    let lease = client
+        .pool()
+        .checkout(origin, how)
+        .await
+        .map_err(|error| pool_failed(&error))?;
+    record.leased(&lease);
+
+    let request = outgoing.request(lease.protocol(), key);
+    let sent = Instant::now();
+    client.counters.sent(outgoing.body.len());
+    let head = if C::STREAMED {
+        let in_time = timeout_at(sent + timeouts.first_byte, lease.send(request)).await;
+        in_time.map_err(|_| silence(TimeoutPhase::FirstByte, timeouts.first_byte))?
+    } else {
+        // An answer that comes whole may think as long as the call may last.
+        lease.send(request).await
+    };
+    let response = head.map_err(|error| pool_failed(&error))?;
+    let (head, body) = response.into_parts();
+    record.answered(head.status.as_u16(), head.headers, sent.elapsed());
+    let response = Response {
+        body,
+        sent,
+        first_byte_limit: timeouts.first_byte,
+        idle_limit: timeouts.idle,
+    };
+    if head.status.is_success() {
+        Ok(response)
+    } else {
+        Err(error_answer(response, record).await)
+    }
+}
+
+/// Reads an answer that is an error, as far as it can be read.
+async fn error_answer(response: Response, record: &Record) -> Failed {
+    // An error counts by its status, even if its body breaks off.
+    let body = collect(response, MAX_ERROR_BODY).await.unwrap_or_default();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let status = record.status();
+    api_failed(status, record.headers(), body)
+}
+
+/// The failure that an error of the provider is.
+pub(super) fn api_failed(status: u16, headers: &HeaderMap, body: String) -> Failed {
+    let fields = serde_json::from_str(&body)
+        .map(|body| ErrorFields::of(&body))
+        .unwrap_or_default();
+    let class = class_of(status, &fields);
+    let wait = retry_after(headers, SystemTime::now());
+    let quota = class == ErrorClass::RateLimit { quota: true };
+    let failure = Failure::Status {
+        status,
+        retry_after: wait,
+        should_retry: should_retry(headers),
+        quota,
+    };
+    // Not the provider's own words: they may repeat a key or a prompt. They are in the body.
+    let mut message = format!("{PROVIDER} answered {status}");
+    let named = fields
+        .code
+        .as_deref()
+        .or(fields.kind.as_deref())
+        .filter(|name| is_name(name));
+    if let Some(name) = named {
+        message.push_str(&format!(" ({name})"));
+    }
+    let kind = Kind::Api(Box::new(Api {
+        class,
+        status,
+        headers: headers.clone(),
+        fields,
+        body,
+        retry_after_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+    }));
+    let mut error = Error::new(kind, message);
+    error.retryable = !quota && (matches!(status, 408 | 409 | 429) || status >= 500);
+    error.billed = if status >= 500 { Billed::Maybe } else { Billed::No };
+    failed(failure, error)
+}
+
+/// A code of a provider, and no sentence of its.
+fn is_name(text: &str) -> bool {
+    text.len() <= 64
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
+
+/// The body as a whole, under the idle timeout and a limit of size.
+pub(super) async fn collect(response: Response, limit: usize) -> Result<Bytes, Failed> {
+    let Response {
+        mut body, idle_limit, ..
+    } = response;
+    let too_large = || invalid(format!("the answer has more than {limit} bytes"));
+    let promised = body.size_hint();
+    if promised.lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = timeout(idle_limit, body.frame())
+        .await
+        .map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
+    {
+        let frame = frame.map_err(|error| pool_failed(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + whole.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        // The usual answer is one frame, which is passed on as it is.
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+        } else {
+            if whole.is_empty() {
+                whole.reserve(promised.exact().map_or(first.len() * 2, |exact| exact as usize));
+                whole.extend_from_slice(&std::mem::take(&mut first));
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// An answer of 200 that is none.
+pub(super) fn invalid(message: impl Into<String>) -> Failed {
+    let mut error = Error::new(Kind::InvalidResponse, message);
+    error.billed = Billed::Maybe;
+    failed(Failure::InvalidResponse, error)
+}
+
+/// Nothing came for this long.
+pub(super) fn silence(phase: TimeoutPhase, limit: Duration) -> Failed {
+    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let what = match phase {
+        TimeoutPhase::FirstByte => "no first piece of the answer",
+        _ => "no further piece of the answer",
+    };
+    let message = format!("{what} within timeouts.{} ({limit_ms} ms)", phase.as_str());
+    let mut error = Error::new(Kind::Timeout { phase, limit_ms }, message);
+    error.retryable = true;
+    error.billed = Billed::Maybe;
+    failed(Failure::Silence, error)
+}
+
+pub(super) fn pool_failed(error: &pool::Error) -> Failed {
+    use pool::Kind as Pool;
+    let failure = match error.kind() {
+        Pool::Dns | Pool::Connect | Pool::ConnectTimeout(_) => Failure::Connect,
+        Pool::Tls => Failure::Tls,
+        Pool::QueueTimeout(_) | Pool::QueueFull(_) => Failure::Queue,
+        Pool::Closed => Failure::Final,
+        Pool::Unprocessed => Failure::Unprocessed,
+        Pool::NoResponse { reused: true } => Failure::NoResponseReused,
+        Pool::NoResponse { reused: false } | Pool::Protocol => Failure::NoResponseFresh,
+        Pool::Body => Failure::CutUnseen,
+    };
+    failed(failure, error_of(error, Some(failure)))
+}
+
+/// The error that a caller sees for one of the pool.
+pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
+    use pool::Kind as Pool;
+    let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let kind = match error.kind() {
+        Pool::Dns => Kind::Connection(ConnectionPhase::Dns),
+        Pool::Connect => Kind::Connection(ConnectionPhase::Connect),
+        Pool::Tls => Kind::Connection(ConnectionPhase::Tls),
+        Pool::ConnectTimeout(limit) => Kind::Timeout {
+            phase: TimeoutPhase::Connect,
+            limit_ms: millis(limit),
+        },
+        Pool::QueueTimeout(limit) => Kind::Timeout {
+            phase: TimeoutPhase::Queue,
+            limit_ms: millis(limit),
+        },
+        Pool::QueueFull(_) => Kind::QueueFull,
+        Pool::Closed => Kind::Closed,
+        Pool::Unprocessed | Pool::NoResponse { .. } | Pool::Protocol | Pool::Body => {
+            Kind::Connection(ConnectionPhase::Receive)
+        }
+    };
+    let mut made = Error::new(kind, format!("{PROVIDER}: {}", error.kind())).caused_by(error.causes());
+    made.retryable = !matches!(failure, Some(Failure::Tls | Failure::Final));
+    let processed = matches!(
+        error.kind(),
+        Pool::NoResponse { .. } | Pool::Protocol | Pool::Body
+    );
+    made.billed = if processed { Billed::Maybe } else { Billed::No };
+    made
+}

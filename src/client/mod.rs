@@ -1,0 +1,169 @@
+//! One call, from its acceptance to its end.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `call` | the life of a call, read from top to bottom |
+//! | `exchange` | one attempt: a lease, a request, the head of the answer |
+//! | `whole` | an answer that comes as one text |
+//! | `stream` | a chat that comes as chunks |
+//! | `events` | any other answer that comes as server-sent events |
+//! | `reader` | the body of such an answer, under its time limits |
+//! | `outlet` | the bounded buffer between a stream and its reader |
+//! | `embed` | long inputs, split and joined |
+//! | `endpoint` | where a call goes to, and with which headers |
+//! | `key` | the key of a provider, given or asked for |
+//! | `record` | what is known of a call: attempts, times, connection |
+//! | `pools` | one pool for equal settings in a process |
+
+mod call;
+mod embed;
+mod endpoint;
+mod events;
+mod exchange;
+mod key;
+mod outlet;
+mod pools;
+mod reader;
+mod record;
+mod stream;
+mod whole;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+pub use self::call::{Answer, Call};
+pub use self::endpoint::Endpoint;
+pub use self::outlet::{Delivery, Mode, Outlet};
+
+use self::endpoint::Endpoints;
+use self::key::KeyStore;
+use self::pools::SharedPool;
+use crate::config::{CallOptions, ClientConfig, Environment, Key};
+use crate::error::Error;
+use crate::pool::{Pool, Tasks};
+use crate::telemetry::{Counters, Metrics};
+
+/// The name of the one provider that there is without `providers`.
+pub(crate) const PROVIDER: &str = "default";
+
+/// Asks the owner of a client for its key; the answer comes by [`Client::set_key`].
+pub type AskForKey = Box<dyn Fn() + Send + Sync>;
+
+/// A client: its settings, its share of a pool, its counters.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    endpoints: Endpoints,
+    keys: KeyStore,
+    pool: SharedPool,
+    tasks: Tasks,
+    counters: Arc<Counters>,
+    closed: AtomicBool,
+}
+
+impl Client {
+    /// A client of these options (as JSON). `ask_for_key` is called when they say that the key is a function.
+    pub fn new(
+        options: Value,
+        environment: &Environment,
+        tasks: &Tasks,
+        ask_for_key: AskForKey,
+    ) -> Result<Self, Error> {
+        let config = ClientConfig::parse(options, environment)?;
+        let keys = match &config.key {
+            Key::None => KeyStore::fixed(None),
+            Key::Fixed(key) => KeyStore::fixed(Some(key.clone())),
+            Key::Asked => KeyStore::asked(ask_for_key),
+        };
+        Ok(Self {
+            endpoints: Endpoints::of(&config)?,
+            keys,
+            pool: SharedPool::of(&config.pool, tasks),
+            tasks: tasks.clone(),
+            counters: Arc::default(),
+            closed: AtomicBool::new(false),
+            config,
+        })
+    }
+
+    /// The options of a call; None for the client's own.
+    pub fn call_options(&self, options: Option<Value>) -> Result<CallOptions, Error> {
+        match options {
+            Some(options) => CallOptions::parse(options, &self.config),
+            None => Ok(CallOptions::of(&self.config)),
+        }
+    }
+
+    /// Makes one call whose answer comes as one text.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call: its stream is reset or its socket closed, its place in the queue left.
+    pub async fn call(&self, call: Call) -> Result<Answer, Error> {
+        self.check_open()?;
+        match call.endpoint {
+            Endpoint::Embeddings => embed::run(self, call).await,
+            _ => whole::run(self, call).await,
+        }
+    }
+
+    /// Makes one call whose answer comes as events, into `outlet`. The answer's text is the whole completion of a chat,
+    /// gathered, and empty for other events.
+    ///
+    /// # Cancel safety
+    /// As of [`Client::call`].
+    pub async fn stream(&self, call: Call, outlet: Arc<Outlet>) -> Result<Answer, Error> {
+        self.check_open()?;
+        match call.endpoint {
+            Endpoint::Chat => stream::run(self, call, outlet).await,
+            _ => events::run(self, call, outlet).await,
+        }
+    }
+
+    /// Opens connections ahead of the first request.
+    pub async fn warm(&self, connections: usize) -> Result<(), Error> {
+        self.check_open()?;
+        let origin = &self.config.base.origin;
+        let connect_timeout = self.config.timeouts.connect;
+        self.pool
+            .warm(origin, connections, connect_timeout)
+            .await
+            .map_err(|error| exchange::error_of(&error, None))
+    }
+
+    /// The answer to `ask_for_key`.
+    pub fn set_key(&self, key: Result<&str, &str>) {
+        self.keys.answer(key);
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        self.counters.metrics(self.pool.snapshot())
+    }
+
+    /// Refuses new calls from now on.
+    pub fn begin_close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets go of the pool. If no other client shares it, resolves when its last socket is closed.
+    pub async fn finish_close(&self) {
+        self.begin_close();
+        if let Some(pool) = self.pool.release() {
+            pool.close();
+            pool.closed().await;
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Relaxed) {
+            Err(Error::closed())
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! One pool in the process for equal settings, whichever client and thread asks.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::pool::{Config, Pool, Tasks};
+
+static POOLS: LazyLock<Mutex<HashMap<Config, Entry>>> = LazyLock::new(Mutex::default);
+
+struct Entry {
+    pool: Pool,
+    clients: usize,
+}
+
+/// A client's share of a pool; given back once, by [`SharedPool::release`] or on drop.
+#[derive(Debug)]
+pub(super) struct SharedPool {
+    pool: Pool,
+    released: AtomicBool,
+}
+
+impl SharedPool {
+    pub(super) fn of(config: &Config, tasks: &Tasks) -> Self {
+        let mut pools = POOLS.lock();
+        let entry = pools.entry(config.clone()).or_insert_with(|| Entry {
+            pool: Pool::new(config.clone(), tasks.clone()),
+            clients: 0,
+        });
+        entry.clients += 1;
+        Self {
+            pool: entry.pool.clone(),
+            released: AtomicBool::new(false),
+        }
+    }
+
+    /// Gives the share back. The pool, if this was the last share.
+    pub(super) fn release(&self) -> Option<&Pool> {
+        if self.released.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let mut pools = POOLS.lock();
+        let entry = pools.get_mut(self.pool.config())?;
+        entry.clients -= 1;
+        if entry.clients > 0 {
+            return None;
+        }
+        pools.remove(self.pool.config());
+        Some(&self.pool)
+    }
+}
+
+impl Deref for SharedPool {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+impl Drop for SharedPool {
+    fn drop(&mut self) {
+        if let Some(pool) = self.release() {
+            pool.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn equal_settings_share_a_pool_and_the_last_share_ends_it() {
+        let tasks = Tasks::new(tokio::runtime::Handle::current());
+        // Settings that no other test has.
+        let config = Config {
+            idle_timeout: Duration::from_millis(1_234_567),
+            ..Config::default()
+        };
+        let first = SharedPool::of(&config, &tasks);
+        let second = SharedPool::of(&config, &tasks);
+        let other = SharedPool::of(
+            &Config {
+                max_waiting: 1,
+                ..config.clone()
+            },
+            &tasks,
+        );
+        assert_eq!(POOLS.lock()[&config].clients, 2);
+        assert!(first.release().is_none());
+        assert!(first.release().is_none(), "a share is given back once");
+        drop(first);
+        assert!(second.release().is_some());
+        assert!(!POOLS.lock().contains_key(&config));
+        drop(other);
+    }
+}

@@ -1,0 +1,150 @@
+//! The body of an answer that comes as server-sent events, under its time limits.
+
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::Client;
+use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, pool_failed, silence};
+use super::record::Record;
+use super::whole::check_encoding;
+use crate::error::TimeoutPhase;
+use crate::pool;
+use crate::protocol::openai::ErrorFields;
+
+/// How long what follows the last event of a stream may take, so that its socket can be used again.
+const TRAILING_LIMIT: Duration = Duration::from_secs(1);
+
+/// The body of a stream.
+#[derive(Debug)]
+pub(super) struct Reader {
+    body: pool::Body,
+    first_byte_limit: Duration,
+    idle_limit: Duration,
+    sent: Instant,
+    /// Whether a piece that says something has come: the idle limit holds from then on.
+    spoke: bool,
+}
+
+impl Reader {
+    /// A reader of an answer that is a stream of events; an error for one that is not.
+    pub(super) async fn of(response: Response, record: &Record) -> Result<Self, Failed> {
+        check_encoding(record.headers())?;
+        if let Some(other) = other_media_type(record.headers()) {
+            return Err(not_a_stream(response, record, &other).await);
+        }
+        let Response {
+            body,
+            sent,
+            first_byte_limit,
+            idle_limit,
+        } = response;
+        Ok(Self {
+            body,
+            first_byte_limit,
+            idle_limit,
+            sent,
+            spoke: false,
+        })
+    }
+
+    /// The next bytes; None at the end of the body. While nobody asks, no limit runs.
+    pub(super) async fn next(&mut self, client: &Client) -> Result<Option<Bytes>, Failed> {
+        loop {
+            let (phase, limit, until) = if self.spoke {
+                (
+                    TimeoutPhase::Idle,
+                    self.idle_limit,
+                    Instant::now() + self.idle_limit,
+                )
+            } else {
+                (
+                    TimeoutPhase::FirstByte,
+                    self.first_byte_limit,
+                    self.sent + self.first_byte_limit,
+                )
+            };
+            let frame = timeout_at(until, self.body.frame())
+                .await
+                .map_err(|_| silence(phase, limit))?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(pool_failed(&error)),
+                Some(Ok(frame)) => {
+                    // Trailers say nothing that anyone waits for.
+                    let Ok(data) = frame.into_data() else { continue };
+                    client.counters.received(data.len());
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+
+    /// A piece has come that says something.
+    pub(super) fn spoke(&mut self, client: &Client, record: &mut Record) {
+        if !std::mem::replace(&mut self.spoke, true) {
+            let after = self.sent.elapsed();
+            record.first_byte = Some(after);
+            client.counters.first_byte(after);
+        }
+    }
+
+    /// The last event has come. What little follows is read in the background, since only a body that was read to its
+    /// end leaves its socket usable.
+    pub(super) async fn finish(mut self, client: &Client) {
+        let at_once = std::future::poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut self.body).poll_frame(cx) {
+                    Poll::Pending => return Poll::Ready(false),
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(None | Some(Err(_))) => return Poll::Ready(true),
+                }
+            }
+        });
+        if at_once.await {
+            return;
+        }
+        client.tasks.spawn("trailing", async move {
+            let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
+            // Dropped after the limit: the stream is reset or the socket closed.
+            let _ = tokio::time::timeout(TRAILING_LIMIT, rest).await;
+        });
+    }
+}
+
+/// The media type, if it is one that is no stream of events. A server that names none is believed.
+fn other_media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let media_type = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    (media_type != "text/event-stream").then_some(media_type)
+}
+
+/// A JSON body may be an error inside a 200; anything else is no answer.
+async fn not_a_stream(response: Response, record: &Record, media_type: &str) -> Failed {
+    let refused = invalid("the answer is not a stream of events");
+    if !media_type.contains("json") {
+        return refused;
+    }
+    let Ok(body) = collect(response, MAX_BODY).await else {
+        return refused;
+    };
+    let text = String::from_utf8_lossy(&body).into_owned();
+    match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => {
+            api_failed(ErrorFields::of(&value).implied_status(), record.headers(), text)
+        }
+        _ => refused,
+    }
+}

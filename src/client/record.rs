@@ -1,0 +1,171 @@
+//! What is known of a call: its attempts, its times, the connection it ended on. Becomes the `meta` that JavaScript sees.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::PROVIDER;
+use crate::error::{Attempt, Billed, Error, header_pairs};
+use crate::pool::{Lease, Phases, Protocol};
+
+/// The record of one call.
+#[derive(Debug)]
+pub(super) struct Record {
+    started: Instant,
+    attempt_started: Instant,
+    pub(super) model: String,
+    pub(super) attempts: Vec<Attempt>,
+    queued: Duration,
+    phases: Phases,
+    pub(super) first_byte: Option<Duration>,
+    connection: Option<(u64, Protocol, bool)>,
+    status: u16,
+    headers: HeaderMap,
+    pub(super) usage: Option<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta<'a> {
+    provider: &'a str,
+    model: &'a str,
+    status: u16,
+    headers: Vec<(&'a str, String)>,
+    request_id: Option<&'a str>,
+    attempts: &'a [Attempt],
+    connection: Option<Connection>,
+    timings: Timings,
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Connection {
+    id: u64,
+    protocol: &'static str,
+    reused: bool,
+}
+
+/// Milliseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Timings {
+    queued: f64,
+    dns: f64,
+    connect: f64,
+    tls: f64,
+    first_byte: f64,
+    total: f64,
+}
+
+pub(super) fn ms(time: Duration) -> f64 {
+    // Microseconds are as fine as anyone reads, and keep the text short.
+    time.as_micros() as f64 / 1000.0
+}
+
+impl Record {
+    pub(super) fn new(started: Instant, model: &str) -> Self {
+        Self {
+            started,
+            attempt_started: started,
+            model: model.to_owned(),
+            attempts: Vec::new(),
+            queued: Duration::ZERO,
+            phases: Phases::default(),
+            first_byte: None,
+            connection: None,
+            status: 0,
+            headers: HeaderMap::new(),
+            usage: None,
+        }
+    }
+
+    pub(super) fn begin_attempt(&mut self) {
+        self.attempt_started = Instant::now();
+        self.status = 0;
+    }
+
+    pub(super) fn leased(&mut self, lease: &Lease) {
+        let waited = lease.waited();
+        let phases = lease.phases().unwrap_or_default();
+        // The wait for a connection of one's own is told by its phases.
+        self.queued += waited.saturating_sub(phases.total());
+        self.phases = phases;
+        self.connection = Some((lease.connection_id(), lease.protocol(), lease.is_reused()));
+    }
+
+    pub(super) fn answered(&mut self, status: u16, headers: HeaderMap, after: Duration) {
+        self.status = status;
+        self.headers = headers;
+        self.first_byte = Some(after);
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    pub(super) fn request_id(&self) -> Option<&str> {
+        ["x-request-id", "request-id"]
+            .iter()
+            .find_map(|name| self.headers.get(*name))
+            .and_then(|value| value.to_str().ok())
+    }
+
+    pub(super) fn end_attempt(&mut self, error: Option<&Error>) {
+        self.attempts.push(Attempt {
+            provider: PROVIDER.to_owned(),
+            model: self.model.clone(),
+            status: (self.status > 0).then_some(self.status),
+            error: error.map(|error| error.name_and_code().1),
+            duration: ms(self.attempt_started.elapsed()),
+            billed: error.map_or(Billed::Yes, |error| error.billed),
+        });
+    }
+
+    /// Completes an error by what is known of the call.
+    pub(super) fn complete(&self, mut error: Error) -> Error {
+        error.provider = Some(PROVIDER.to_owned());
+        error.model = (!self.model.is_empty()).then(|| self.model.clone());
+        error.request_id = self.request_id().map(str::to_owned);
+        error.attempts.clone_from(&self.attempts);
+        // An earlier attempt may have been billed though the last one was not.
+        if error.billed == Billed::No && self.attempts.iter().any(|attempt| attempt.billed != Billed::No) {
+            error.billed = Billed::Maybe;
+        }
+        error
+    }
+
+    /// The text of the `meta`. What it costs is paid here, off JavaScript's thread.
+    pub(super) fn to_json(&self) -> String {
+        let meta = Meta {
+            provider: PROVIDER,
+            model: &self.model,
+            status: self.status,
+            headers: header_pairs(&self.headers),
+            request_id: self.request_id(),
+            attempts: &self.attempts,
+            connection: self.connection.map(|(id, protocol, reused)| Connection {
+                id,
+                protocol: protocol.as_str(),
+                reused,
+            }),
+            timings: Timings {
+                queued: ms(self.queued),
+                dns: ms(self.phases.dns),
+                connect: ms(self.phases.connect),
+                tls: ms(self.phases.tls),
+                first_byte: self.first_byte.map_or(0.0, ms),
+                total: ms(self.started.elapsed()),
+            },
+            usage: self.usage.as_deref(),
+        };
+        // A type of strings, numbers and checked raw values always has a text.
+        serde_json::to_string(&meta).unwrap_or_default()
+    }
+}

@@ -1,0 +1,210 @@
+//! A chat that comes as chunks. It ends well only if it says so itself: a finish reason for every choice, or `[DONE]`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Client;
+use super::call::{self, Answer, Call, Consume};
+use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed};
+use super::outlet::Outlet;
+use super::reader::Reader;
+use super::record::Record;
+use crate::error::{Billed, ConnectionPhase, Error, Kind};
+use crate::policy::judge::Failure;
+use crate::protocol::openai::{self, Chunk, Completion, ErrorFields, Said, Usage};
+use crate::protocol::sse::{Decoder, Event, TooLong};
+
+/// Makes a chat whose answer comes as chunks, into `outlet`. The answer's text is the whole completion.
+pub(super) async fn run(client: &Client, mut call: Call, outlet: Arc<Outlet>) -> Result<Answer, Error> {
+    let accepted = call::accept(&call)?;
+    let asked = accepted.asked.clone().unwrap_or_default();
+    if let Ok(streaming) = openai::as_stream(&call.body) {
+        call.body = streaming;
+    }
+    let mut chunks = Chunks {
+        outlet,
+        choices: asked.choices,
+        shows_usage: asked.include_usage,
+        ..Chunks::default()
+    };
+    call::run(client, call, &accepted, &mut chunks).await
+}
+
+/// Takes the chunks of one attempt in.
+#[derive(Debug, Default)]
+struct Chunks {
+    outlet: Arc<Outlet>,
+    /// How many choices were asked for.
+    choices: usize,
+    /// Whether the caller asked for the usage chunk; if only we did, it is not handed over.
+    shows_usage: bool,
+    completion: Completion,
+    /// Whether a chunk has said something: from then on, a repetition would be seen.
+    spoke: bool,
+    /// Chunks that said nothing, held back until one does, so that an attempt which ends before is never seen.
+    held: Vec<String>,
+    done: bool,
+}
+
+/// Why reading stops before the end.
+enum Stop {
+    /// What came after it is unknown.
+    Malformed(&'static str),
+    /// The provider's own error.
+    Error(String),
+}
+
+impl From<TooLong> for Stop {
+    fn from(_: TooLong) -> Self {
+        Self::Malformed("an event of more than 16 MiB")
+    }
+}
+
+impl Consume for Chunks {
+    const STREAMED: bool = true;
+
+    async fn consume(
+        &mut self,
+        client: &Client,
+        response: Response,
+        record: &mut Record,
+    ) -> Result<Bytes, Failed> {
+        (self.completion, self.spoke, self.done) = Default::default();
+        self.held.clear();
+        let mut reader = Reader::of(response, record).await?;
+        let mut decoder = Decoder::new();
+        while !self.done {
+            // Only what the caller has room for is read.
+            self.outlet.room().await;
+            let bytes = match reader.next(client).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) if self.is_finished() => break,
+                Ok(None) => return Err(self.broken(cut("the stream ended before its answer did"))),
+                // Whatever breaks after the last finish reason broke nothing.
+                Err(_) if self.is_finished() => break,
+                Err(failure) => return Err(self.broken(failure)),
+            };
+            match decoder.feed(&bytes, |event| self.event(&event)) {
+                Ok(()) => {}
+                Err(Stop::Malformed(what)) => return Err(self.broken(cut(what))),
+                Err(Stop::Error(body)) => {
+                    let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body));
+                    let status = fields.unwrap_or_default().implied_status();
+                    return Err(self.broken(api_failed(status, record.headers(), body)));
+                }
+            }
+            if self.spoke {
+                reader.spoke(client, record);
+            }
+        }
+        reader.finish(client).await;
+        self.settle(client, record);
+        Ok(self.completion.to_json().into())
+    }
+}
+
+impl Chunks {
+    fn event(&mut self, event: &Event<'_>) -> Result<(), Stop> {
+        if self.done || event.data.is_empty() {
+            return Ok(());
+        }
+        if event.data == b"[DONE]" {
+            if !self.spoke {
+                return Err(Stop::Malformed("an end before any content"));
+            }
+            self.done = true;
+            return Ok(());
+        }
+        let json =
+            std::str::from_utf8(event.data).map_err(|_| Stop::Malformed("an event that is not UTF-8"))?;
+        let chunk = Chunk::of(json).map_err(|_| Stop::Malformed("an event that is no chunk"))?;
+        if chunk.error.is_some_and(|error| error.get() != "null") {
+            return Err(Stop::Error(json.to_owned()));
+        }
+        self.completion
+            .add(&chunk)
+            .map_err(|_| Stop::Malformed("a chunk with an absurd index"))?;
+        match chunk.said() {
+            Said::UsageOnly if !self.shows_usage => {}
+            Said::Nothing if !self.spoke => self.held.push(one_line(json).into_owned()),
+            _ => {
+                self.spoke = true;
+                for held in self.held.drain(..) {
+                    self.outlet.push(&held, "");
+                }
+                self.outlet.push(&one_line(json), chunk.text());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.completion.is_finished(self.choices)
+    }
+
+    /// What a failure in the middle means, by whether anybody has seen a part of the answer.
+    fn broken(&mut self, failure: Failed) -> Failed {
+        if !self.spoke {
+            return failure;
+        }
+        let FailedAttempt {
+            failure,
+            error: cause,
+        } = *failure;
+        let unseen = self.outlet.rewind();
+        let failure = match (unseen, failure) {
+            (false, _) => Failure::CutSeen,
+            // A provider that stalls is as silent as one that never spoke.
+            (true, Failure::Silence) => Failure::Silence,
+            (true, _) => Failure::CutUnseen,
+        };
+        let mut error = Error::new(
+            Kind::StreamInterrupted {
+                partial: self.completion.to_json(),
+            },
+            format!("the stream broke after a part of the answer: {}", cause.message),
+        );
+        error.cause = cause.cause.take();
+        error.retryable = true;
+        error.billed = Billed::Maybe;
+        failed(failure, error)
+    }
+
+    fn settle(&self, client: &Client, record: &mut Record) {
+        if let Some(model) = self.completion.model() {
+            model.clone_into(&mut record.model);
+        }
+        let Some(usage) = self.completion.usage().filter(|usage| usage.get() != "null") else {
+            return;
+        };
+        if let Some(usage) = Usage::of(usage) {
+            client
+                .counters
+                .tokens(usage.prompt_tokens, usage.completion_tokens);
+        }
+        record.usage = Some(usage.to_owned());
+    }
+}
+
+/// The `data` lines of an event are joined by line feeds, which JSON may have between its tokens; a piece handed over as
+/// a line must have none.
+fn one_line(json: &str) -> std::borrow::Cow<'_, str> {
+    if json.contains('\n') {
+        json.replace('\n', " ").into()
+    } else {
+        json.into()
+    }
+}
+
+/// A stream that broke.
+pub(super) fn cut(what: &str) -> Failed {
+    let mut error = Error::new(
+        Kind::Connection(ConnectionPhase::Receive),
+        format!("{}: the response broke off", super::PROVIDER),
+    );
+    error.cause = Some(what.to_owned());
+    error.retryable = true;
+    error.billed = Billed::Maybe;
+    failed(Failure::CutUnseen, error)
+}

@@ -1,0 +1,107 @@
+//! An answer that comes as one text.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use serde::de::IgnoredAny;
+
+use super::Client;
+use super::call::{self, Answer, Call, Consume};
+use super::endpoint::Endpoint;
+use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid};
+use super::record::Record;
+use crate::error::Error;
+use crate::protocol::openai::{self, ErrorFields, Usage};
+
+/// Makes a call whose answer is one JSON text.
+pub(super) async fn run(client: &Client, mut call: Call) -> Result<Answer, Error> {
+    let accepted = call::accept(&call)?;
+    let is_chat = call.endpoint == Endpoint::Chat;
+    if is_chat && let Ok(Some(unary)) = openai::as_unary(&call.body) {
+        call.body = unary;
+    }
+    call::run(
+        client,
+        call,
+        &accepted,
+        &mut Whole {
+            is_model_answer: is_chat,
+        },
+    )
+    .await
+}
+
+/// Takes a body in as one JSON text.
+pub(super) struct Whole {
+    /// Whether it reports a model, usage, and errors inside a 200.
+    pub(super) is_model_answer: bool,
+}
+
+impl Consume for Whole {
+    const STREAMED: bool = false;
+
+    async fn consume(
+        &mut self,
+        client: &Client,
+        response: Response,
+        record: &mut Record,
+    ) -> Result<Bytes, Failed> {
+        check_encoding(record.headers())?;
+        let body = collect(response, MAX_BODY).await?;
+        client.counters.received(body.len());
+        if let Some(first_byte) = record.first_byte {
+            client.counters.first_byte(first_byte);
+        }
+        if body.is_empty() && matches!(record.status(), 204 | 205) {
+            return Ok(Bytes::from_static(b"null"));
+        }
+        let text = std::str::from_utf8(&body).map_err(|_| invalid("the answer is not UTF-8"))?;
+        if !self.is_model_answer {
+            serde_json::from_str::<IgnoredAny>(text).map_err(|_| not_json(text, record.headers()))?;
+            return Ok(body);
+        }
+        let answer: openai::Answer<'_> =
+            serde_json::from_str(text).map_err(|_| not_json(text, record.headers()))?;
+        if let Some(error) = answer.error.filter(|error| error.get() != "null") {
+            let fields = serde_json::from_str(error.get()).map(|error| ErrorFields::of(&error));
+            let status = fields.unwrap_or_default().implied_status();
+            return Err(api_failed(status, record.headers(), text.to_owned()));
+        }
+        if let Some(usage) = answer.usage {
+            if let Some(usage) = Usage::of(usage) {
+                client
+                    .counters
+                    .tokens(usage.prompt_tokens, usage.completion_tokens);
+            }
+            record.usage = (usage.get() != "null").then(|| usage.to_owned());
+        }
+        if let Some(model) = answer.model {
+            record.model = model.0.into_owned();
+        }
+        Ok(body)
+    }
+}
+
+/// No encoding was asked for, so none can be undone.
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Failed> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => {
+            Err(invalid("the answer is compressed, which was not asked for"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_json(text: &str, headers: &HeaderMap) -> Failed {
+    if text.trim().is_empty() {
+        return invalid("the answer is empty");
+    }
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    match media_type.filter(|name| name.len() <= 64) {
+        Some(name) => invalid(format!("the answer is not JSON (its type is {name})")),
+        None => invalid("the answer is not JSON"),
+    }
+}

@@ -1,0 +1,523 @@
+//! Options, parsed once into types that cannot be wrong. A mistake is an error that begins with the option's path:
+//! `pool.maxConnections: must be a positive integer, got -1`.
+
+mod call;
+mod section;
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use serde_json::Value;
+
+pub use self::call::CallOptions;
+use self::section::Section;
+use crate::error::Error;
+use crate::policy::backoff::Strategy;
+use crate::policy::judge::RetryPolicy;
+use crate::policy::timeouts::Timeouts;
+use crate::pool::{self, Http2, Origin, TlsConfig};
+
+/// What a client is made of.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    pub base: BaseUrl,
+    pub key: Key,
+    pub headers: HeaderMap,
+    pub timeouts: Timeouts,
+    pub retry: RetryPolicy,
+    pub pool: pool::Config,
+}
+
+/// Where the key of a provider comes from.
+#[derive(Clone)]
+pub enum Key {
+    /// No key is sent.
+    None,
+    Fixed(HeaderValue),
+    /// A function of the caller's, asked when a key is first needed, and again when one is refused.
+    Asked,
+}
+
+/// The URL that paths are appended to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    pub origin: Origin,
+    /// Without a slash at its end; empty for none.
+    pub path: String,
+}
+
+const OPENAI: &str = "https://api.openai.com/v1";
+
+/// What JavaScript read from the environment. It is not read here: `getenv` would race with JavaScript's writes.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Environment {
+    pub base_url: Option<String>,
+    pub api_key: Option<String>,
+    /// `NODE_EXTRA_CA_CERTS`.
+    pub extra_ca_certs: Option<String>,
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    pub ssl_cert_file: Option<String>,
+    pub ssl_cert_dir: Option<String>,
+}
+
+impl ClientConfig {
+    /// Parses the options of a client.
+    ///
+    /// # Errors
+    /// The first mistake found, with its path.
+    pub fn parse(options: Value, environment: &Environment) -> Result<Self, Error> {
+        let mut top = Section::top("options", options)?;
+        let base = match top.string("baseURL")? {
+            Some(url) => BaseUrl::parse(&url).map_err(|error| top.error("baseURL", error))?,
+            None => {
+                let url = environment
+                    .base_url
+                    .as_deref()
+                    .filter(|url| !url.is_empty())
+                    .unwrap_or(OPENAI);
+                BaseUrl::parse(url).map_err(|error| {
+                    Error::config(format!("TRUNKLINE_BASE_URL or OPENAI_BASE_URL: {error}"))
+                })?
+            }
+        };
+        let key = parse_key(&mut top, environment)?;
+        let headers = parse_headers(&mut top)?;
+        let timeouts = parse_timeouts(&mut top, Timeouts::default())?;
+        let retry = parse_retry(&mut top, RetryPolicy::default())?;
+        let mut pool = parse_pool(&mut top, environment)?;
+        if let Some(mut concurrency) = top.section("concurrency")? {
+            if let Some(max) = concurrency.count("maxQueue")? {
+                pool.max_waiting = max;
+            }
+            concurrency.finish()?;
+        }
+        top.finish()?;
+        Ok(Self {
+            base,
+            key,
+            headers,
+            timeouts,
+            retry,
+            pool,
+        })
+    }
+}
+
+impl BaseUrl {
+    fn parse(url: &str) -> Result<Self, String> {
+        const WANTED: &str = "must be an absolute http or https URL";
+        // The URL itself is not repeated: it may hold a password.
+        let uri: Uri = url.trim().parse().map_err(|_| WANTED.to_owned())?;
+        let origin = Origin::of(&uri).map_err(|_| WANTED.to_owned())?;
+        if uri.query().is_some() {
+            return Err("must have no query".to_owned());
+        }
+        Ok(Self {
+            origin,
+            path: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Fixed(_) => "Fixed(…)",
+            Self::Asked => "Asked",
+        })
+    }
+}
+
+/// The value of an `authorization` header, marked sensitive: it is not shown, and not indexed by HPACK.
+pub fn bearer(key: &str) -> Result<HeaderValue, &'static str> {
+    if key.trim().is_empty() {
+        return Err("must not be empty");
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
+        .map_err(|_| "must be visible ASCII without line breaks")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn parse_key(top: &mut Section, environment: &Environment) -> Result<Key, Error> {
+    if top.take_function("apiKey") {
+        return Ok(Key::Asked);
+    }
+    if let Some(key) = top.string("apiKey")? {
+        return bearer(&key)
+            .map(Key::Fixed)
+            .map_err(|error| top.error("apiKey", error));
+    }
+    match environment
+        .api_key
+        .as_deref()
+        .filter(|key| !key.trim().is_empty())
+    {
+        Some(key) => bearer(key)
+            .map(Key::Fixed)
+            .map_err(|error| Error::config(format!("TRUNKLINE_API_KEY or OPENAI_API_KEY: {error}"))),
+        None => Ok(Key::None),
+    }
+}
+
+/// Headers that belong to the connection or to the body, and so to the pool.
+const OURS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    let Some(given) = section.section("headers")? else {
+        return Ok(headers);
+    };
+    let path = given.path().to_owned();
+    for (name, value) in given.into_entries() {
+        let at = format!("{path}.{name}");
+        let header: HeaderName = name
+            .parse()
+            .map_err(|_| Error::config(format!("{at}: is no name of a header")))?;
+        if OURS.contains(&header.as_str()) {
+            return Err(Error::config(format!(
+                "{at}: is set by the connection, and cannot be given"
+            )));
+        }
+        let Value::String(text) = &value else {
+            return Err(Error::config(format!(
+                "{at}: must be a string, got {}",
+                section::kind_of(&value)
+            )));
+        };
+        // Latin-1, as `Headers` has it. A line break would split the request, and is refused with the other controls.
+        let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+        let value = bytes.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
+        let mut value = value.ok_or_else(|| {
+            Error::config(format!(
+                "{at}: must hold no line breaks, control characters or characters beyond Latin-1"
+            ))
+        })?;
+        if matches!(
+            header.as_str(),
+            "authorization" | "x-api-key" | "api-key" | "cookie"
+        ) {
+            value.set_sensitive(true);
+        }
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
+
+fn parse_timeouts(section: &mut Section, mut timeouts: Timeouts) -> Result<Timeouts, Error> {
+    let Some(mut given) = section.section("timeouts")? else {
+        return Ok(timeouts);
+    };
+    let fields = [
+        ("connect", &mut timeouts.connect),
+        ("queue", &mut timeouts.queue),
+        ("firstByte", &mut timeouts.first_byte),
+        ("idle", &mut timeouts.idle),
+        ("total", &mut timeouts.total),
+    ];
+    for (name, field) in fields {
+        if let Some(limit) = given.duration(name)? {
+            *field = limit;
+        }
+    }
+    given.finish()?;
+    Ok(timeouts)
+}
+
+fn parse_retry(section: &mut Section, mut retry: RetryPolicy) -> Result<RetryPolicy, Error> {
+    if section.take_false("retry") {
+        return Ok(RetryPolicy::none());
+    }
+    let Some(mut given) = section.section("retry")? else {
+        return Ok(retry);
+    };
+    if let Some(max) = given.count("maxRetries")? {
+        retry.max_retries = u32::try_from(max).unwrap_or(u32::MAX);
+    }
+    let strategies = [
+        ("exponential", Strategy::Exponential),
+        ("linear", Strategy::Linear),
+        ("immediate", Strategy::Immediate),
+    ];
+    if let Some(strategy) = given.one_of("strategy", &strategies)? {
+        retry.backoff.strategy = strategy;
+    }
+    if let Some(base) = given.duration("baseDelay")? {
+        retry.backoff.base = base;
+    }
+    if let Some(max) = given.duration("maxDelay")? {
+        retry.backoff.max = max;
+    }
+    if retry.backoff.base > retry.backoff.max {
+        return Err(given.error("baseDelay", "must not be above maxDelay"));
+    }
+    if let Some(max) = given.duration("maxRetryAfter")? {
+        retry.max_retry_after = max;
+    }
+    if let Some(statuses) = given.list("statuses")? {
+        retry.statuses = statuses
+            .iter()
+            .map(|status| {
+                let number = status.as_u64().and_then(|number| u16::try_from(number).ok());
+                number
+                    .filter(|status| (400..600).contains(status))
+                    .ok_or_else(|| {
+                        let kind = section::kind_of(status);
+                        given.error(
+                            "statuses",
+                            format!("must hold statuses from 400 to 599, got {kind}"),
+                        )
+                    })
+            })
+            .collect::<Result<_, _>>()?;
+    }
+    given.finish()?;
+    Ok(retry)
+}
+
+fn parse_pool(top: &mut Section, environment: &Environment) -> Result<pool::Config, Error> {
+    let mut pool = pool::Config::default();
+    pool.tls.extra_ca_file = environment.extra_ca_certs.as_ref().map(Into::into);
+    pool.tls.system_ca_file = environment.ssl_cert_file.as_ref().map(Into::into);
+    pool.tls.system_ca_dir = environment.ssl_cert_dir.as_ref().map(Into::into);
+    let Some(mut given) = top.section("pool")? else {
+        return Ok(pool);
+    };
+    if let Some(max) = given.positive("maxConnections")? {
+        pool.max_connections = max;
+        pool.max_connections_per_origin = pool.max_connections_per_origin.min(max);
+        pool.max_idle_connections = max.get().div_ceil(2);
+    }
+    if let Some(max) = given.positive("maxConnectionsPerOrigin")? {
+        if max > pool.max_connections {
+            let total = pool.max_connections;
+            let error = format!("must not be above pool.maxConnections ({total}), got {max}");
+            return Err(given.error("maxConnectionsPerOrigin", error));
+        }
+        pool.max_connections_per_origin = max;
+    }
+    if let Some(max) = given.count("maxIdleConnections")? {
+        if max > pool.max_connections.get() {
+            let total = pool.max_connections;
+            let error = format!("must not be above pool.maxConnections ({total}), got {max}");
+            return Err(given.error("maxIdleConnections", error));
+        }
+        pool.max_idle_connections = max;
+    }
+    let durations: [(&str, &mut Duration); 4] = [
+        ("idleTimeout", &mut pool.idle_timeout),
+        ("maxAge", &mut pool.max_age),
+        ("pingInterval", &mut pool.ping_interval),
+        ("pingTimeout", &mut pool.ping_timeout),
+    ];
+    for (name, field) in durations {
+        if let Some(time) = given.duration(name)? {
+            *field = time;
+        }
+    }
+    let modes = [
+        ("auto", Http2::Auto),
+        ("never", Http2::Never),
+        ("prior-knowledge", Http2::PriorKnowledge),
+    ];
+    if let Some(mode) = given.one_of("http2", &modes)? {
+        pool.http2 = mode;
+    }
+    if let Some(max) = given.positive("maxStreamsPerConnection")? {
+        pool.max_streams_per_connection = max;
+    }
+    if let Some(tls) = given.section("tls")? {
+        parse_tls(tls, &mut pool.tls)?;
+    }
+    given.finish()?;
+    Ok(pool)
+}
+
+fn parse_tls(mut given: Section, tls: &mut TlsConfig) -> Result<(), Error> {
+    for pem in given.strings("ca")?.unwrap_or_default() {
+        if pool::certificates(&pem).is_none() {
+            return Err(given.error("ca", "must be PEM text with at least one certificate, and is not"));
+        }
+        tls.ca.push(pem);
+    }
+    if let Some(require) = given.one_of("minVersion", &[("TLSv1.2", false), ("TLSv1.3", true)])? {
+        tls.require_tls13 = require;
+    }
+    if let Some(verify) = given.boolean("rejectUnauthorized")? {
+        tls.verify = verify;
+    }
+    given.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::num::NonZeroUsize;
+
+    fn parse(options: Value) -> Result<ClientConfig, Error> {
+        ClientConfig::parse(options, &Environment::default())
+    }
+
+    fn mistake(options: Value) -> String {
+        parse(options).unwrap_err().message
+    }
+
+    #[test]
+    fn nothing_given_is_the_documented_defaults() {
+        let config = parse(json!({})).unwrap();
+        assert_eq!(config.base.origin.to_string(), "https://api.openai.com");
+        assert_eq!(config.base.path, "/v1");
+        assert_eq!(config.pool, pool::Config::default());
+        assert_eq!(config.timeouts, Timeouts::default());
+        assert_eq!(config.retry, RetryPolicy::default());
+    }
+
+    #[test]
+    fn the_environment_is_what_javascript_passes_in() {
+        let environment = Environment {
+            base_url: Some("http://127.0.0.1:9/v2/".into()),
+            api_key: Some("k".into()),
+            ..Environment::default()
+        };
+        let config = ClientConfig::parse(json!({}), &environment).unwrap();
+        assert_eq!(
+            (config.base.origin.to_string().as_str(), config.base.path.as_str()),
+            ("http://127.0.0.1:9", "/v2")
+        );
+        assert!(matches!(config.key, Key::Fixed(_)));
+        let own = ClientConfig::parse(json!({"baseURL": "http://a.example"}), &environment).unwrap();
+        assert_eq!(own.base.path, "");
+    }
+
+    #[test]
+    fn a_mistake_names_the_path_and_the_kind() {
+        let table = [
+            (json!(7), "options: must be an object, got a number (7)"),
+            (
+                json!({"pool": {"maxConnections": -1}}),
+                "pool.maxConnections: must be a positive integer, got -1",
+            ),
+            (
+                json!({"pool": {"maxConnections": 0}}),
+                "pool.maxConnections: must be a positive integer, got 0",
+            ),
+            (
+                json!({"pool": {"maxConnections": 1.5}}),
+                "pool.maxConnections: must be a positive integer, got 1.5",
+            ),
+            (
+                json!({"pool": {"maxConnections": "9"}}),
+                "pool.maxConnections: must be a positive integer, got a string",
+            ),
+            (json!({"pool": []}), "pool: must be an object, got an array"),
+            (
+                json!({"pool": {"maxConnection": 9}}),
+                "pool.maxConnection: is not an option; did you mean pool.maxConnections?",
+            ),
+            (
+                json!({"timeout": {}}),
+                "timeout: is not an option; did you mean timeouts?",
+            ),
+            (
+                json!({"timeouts": {"total": 0}}),
+                "timeouts.total: must be a positive number of milliseconds, got 0",
+            ),
+            (
+                json!({"timeouts": {"total": {"\u{0}kind": "a function"}}}),
+                "timeouts.total: must be a positive number of milliseconds, got a function",
+            ),
+            (
+                json!({"retry": {"strategy": "fast"}}),
+                "retry.strategy: must be one of 'exponential', 'linear', 'immediate', got 'fast'",
+            ),
+            (
+                json!({"retry": {"statuses": [500, 99]}}),
+                "retry.statuses: must hold statuses from 400 to 599, got a number (99)",
+            ),
+            (json!({"retry": true}), "retry: must be an object, got a boolean"),
+            (
+                json!({"baseURL": "nope"}),
+                "baseURL: must be an absolute http or https URL",
+            ),
+            (
+                json!({"baseURL": "https://user:pw@a.example"}),
+                "baseURL: must be an absolute http or https URL",
+            ),
+            (json!({"apiKey": ""}), "apiKey: must not be empty"),
+            (
+                json!({"apiKey": "a\nb"}),
+                "apiKey: must be visible ASCII without line breaks",
+            ),
+            (
+                json!({"headers": {"x-a": "b\r\nc: d"}}),
+                "headers.x-a: must hold no line breaks, control characters or characters beyond Latin-1",
+            ),
+            (
+                json!({"headers": {"x a": "b"}}),
+                "headers.x a: is no name of a header",
+            ),
+            (
+                json!({"headers": {"Host": "b"}}),
+                "headers.Host: is set by the connection, and cannot be given",
+            ),
+            (
+                json!({"headers": {"x-a": 1}}),
+                "headers.x-a: must be a string, got a number (1)",
+            ),
+            (
+                json!({"pool": {"tls": {"ca": "nope"}}}),
+                "pool.tls.ca: must be PEM text with at least one certificate, and is not",
+            ),
+            (
+                json!({"pool": {"maxConnections": 5, "maxIdleConnections": 6}}),
+                "pool.maxIdleConnections: must not be above pool.maxConnections (5), got 6",
+            ),
+            (
+                json!({"concurrency": {"maxQueue": -1}}),
+                "concurrency.maxQueue: must be an integer of 0 or more, got -1",
+            ),
+        ];
+        for (options, message) in table {
+            assert_eq!(mistake(options.clone()), message, "{options}");
+        }
+    }
+
+    #[test]
+    fn an_error_never_repeats_a_key() {
+        assert!(!mistake(json!({"apiKey": "sk-secret\u{7}"})).contains("secret"));
+        assert!(!format!("{:?}", parse(json!({"apiKey": "sk-secret"})).unwrap()).contains("secret"));
+    }
+
+    #[test]
+    fn a_smaller_total_makes_the_limits_below_it_smaller() {
+        let pool = parse(json!({"pool": {"maxConnections": 9}})).unwrap().pool;
+        assert_eq!(
+            (pool.max_connections_per_origin.get(), pool.max_idle_connections),
+            (9, 5)
+        );
+    }
+
+    #[test]
+    fn a_nonzero_is_what_the_type_says() {
+        assert_eq!(
+            parse(json!({"pool": {"maxStreamsPerConnection": 4}}))
+                .unwrap()
+                .pool
+                .max_streams_per_connection,
+            const { NonZeroUsize::new(4).unwrap() }
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! One object of options: its members are taken one by one, and what is left over is a mistake.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+
+/// JavaScript's values that JSON has not (functions, NaN, …) come as an object of this one member, which says what they are.
+const KIND: &str = "\u{0}kind";
+
+/// Longer waits are mistakes of unit: 2³¹−1 ms, the longest of JavaScript's timers, about 24 days.
+const LONGEST_MS: f64 = 2_147_483_647.0;
+
+/// An object of options and its path.
+#[derive(Debug)]
+pub(super) struct Section {
+    path: String,
+    members: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Section {
+    /// The outermost object; `name` is only its name in an error.
+    pub(super) fn top(name: &str, value: Value) -> Result<Self, Error> {
+        match value {
+            Value::Object(members) if !members.contains_key(KIND) => Ok(Self {
+                path: String::new(),
+                members,
+                known: Vec::new(),
+            }),
+            other => Err(Error::config(format!(
+                "{name}: must be an object, got {}",
+                kind_of(&other)
+            ))),
+        }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn error(&self, name: &str, what: impl std::fmt::Display) -> Error {
+        Error::config(format!("{}: {what}", self.at(name)))
+    }
+
+    pub(super) fn section(&mut self, name: &'static str) -> Result<Option<Self>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Object(members)) if !members.contains_key(KIND) => Ok(Some(Self {
+                path: self.at(name),
+                members,
+                known: Vec::new(),
+            })),
+            Some(other) => Err(self.wrong(name, "an object", &other)),
+        }
+    }
+
+    pub(super) fn string(&mut self, name: &'static str) -> Result<Option<String>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.wrong(name, "a string", &other)),
+        }
+    }
+
+    /// A string or an array of strings.
+    pub(super) fn strings(&mut self, name: &'static str) -> Result<Option<Vec<String>>, Error> {
+        let wanted = "a string or an array of strings";
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(vec![text])),
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .map(|item| match item {
+                    Value::String(text) => Ok(text),
+                    other => Err(self.wrong(name, wanted, &other)),
+                })
+                .collect::<Result<_, _>>()
+                .map(Some),
+            Some(other) => Err(self.wrong(name, wanted, &other)),
+        }
+    }
+
+    pub(super) fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(value)),
+            Some(other) => Err(self.wrong(name, "a boolean", &other)),
+        }
+    }
+
+    pub(super) fn list(&mut self, name: &'static str) -> Result<Option<Vec<Value>>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Array(items)) => Ok(Some(items)),
+            Some(other) => Err(self.wrong(name, "an array", &other)),
+        }
+    }
+
+    /// An integer of 1 or more.
+    pub(super) fn positive(&mut self, name: &'static str) -> Result<Option<NonZeroUsize>, Error> {
+        self.integer(name, "a positive integer", |number| {
+            usize::try_from(number).ok().and_then(NonZeroUsize::new)
+        })
+    }
+
+    /// An integer of 0 or more.
+    pub(super) fn count(&mut self, name: &'static str) -> Result<Option<usize>, Error> {
+        self.integer(name, "an integer of 0 or more", |number| {
+            usize::try_from(number).ok()
+        })
+    }
+
+    /// Milliseconds, more than 0.
+    pub(super) fn duration(&mut self, name: &'static str) -> Result<Option<Duration>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        let wanted = "a positive number of milliseconds";
+        let Some(ms) = value.as_f64() else {
+            return Err(self.wrong(name, wanted, &value));
+        };
+        if ms > LONGEST_MS {
+            return Err(self.error(name, format!("must be at most {LONGEST_MS} ms, got {ms}")));
+        }
+        if ms <= 0.0 {
+            return Err(self.wrong_number(name, wanted, &value));
+        }
+        Ok(Some(Duration::from_secs_f64(ms / 1000.0)))
+    }
+
+    pub(super) fn one_of<T: Copy>(
+        &mut self,
+        name: &'static str,
+        choices: &[(&str, T)],
+    ) -> Result<Option<T>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        if let Value::String(text) = &value
+            && let Some((_, choice)) = choices.iter().find(|(choice, _)| choice == text)
+        {
+            return Ok(Some(*choice));
+        }
+        let names: Vec<_> = choices.iter().map(|(choice, _)| format!("'{choice}'")).collect();
+        let got = value
+            .as_str()
+            .map_or_else(|| kind_of(&value), |text| format!("'{text}'"));
+        Err(self.error(name, format!("must be one of {}, got {got}", names.join(", "))))
+    }
+
+    /// Takes a member that is `false`; leaves any other.
+    pub(super) fn take_false(&mut self, name: &'static str) -> bool {
+        self.take_if(name, |value| *value == Value::Bool(false))
+    }
+
+    /// Takes a member that is a function in JavaScript; leaves any other.
+    pub(super) fn take_function(&mut self, name: &'static str) -> bool {
+        self.take_if(name, |value| {
+            value.get(KIND).is_some_and(|kind| kind == "a function")
+        })
+    }
+
+    /// All members, whatever their names.
+    pub(super) fn into_entries(self) -> impl Iterator<Item = (String, Value)> {
+        self.members.into_iter()
+    }
+
+    /// What has not been taken is unknown; a near miss names the right option.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        let Some(unknown) = self.members.keys().next() else {
+            return Ok(());
+        };
+        let nearest = self
+            .known
+            .iter()
+            .map(|known| {
+                (
+                    strsim::damerau_levenshtein(&known.to_lowercase(), &unknown.to_lowercase()),
+                    known,
+                )
+            })
+            .min_by_key(|(distance, _)| *distance)
+            .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
+        Err(match nearest {
+            Some((_, known)) => self.error(
+                unknown,
+                format!("is not an option; did you mean {}?", self.at(known)),
+            ),
+            None => self.error(
+                unknown,
+                format!("is not an option; there are {}", self.known.join(", ")),
+            ),
+        })
+    }
+
+    fn integer<T>(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        convert: impl FnOnce(u64) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        // JavaScript has one kind of number: 5.0 is an integer.
+        let number = value.as_u64().or_else(|| {
+            let number = value.as_f64()?;
+            (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
+        });
+        match number.and_then(convert) {
+            Some(value) => Ok(Some(value)),
+            None if value.is_number() => Err(self.wrong_number(name, wanted, &value)),
+            None => Err(self.wrong(name, wanted, &value)),
+        }
+    }
+
+    fn take_if(&mut self, name: &'static str, wanted: impl FnOnce(&Value) -> bool) -> bool {
+        self.known.push(name);
+        if self.members.get(name).is_some_and(wanted) {
+            self.members.remove(name);
+            return true;
+        }
+        false
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.members.remove(name)
+    }
+
+    fn at(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+
+    fn wrong(&self, name: &str, wanted: &str, got: &Value) -> Error {
+        self.error(name, format!("must be {wanted}, got {}", kind_of(got)))
+    }
+
+    fn wrong_number(&self, name: &str, wanted: &str, got: &Value) -> Error {
+        self.error(name, format!("must be {wanted}, got {got}"))
+    }
+}
+
+/// The kind of a value, for an error. Texts are not repeated: they may be secrets.
+pub(super) fn kind_of(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "a boolean".to_owned(),
+        Value::Number(number) => format!("a number ({number})"),
+        Value::String(_) => "a string".to_owned(),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(members) => match members.get(KIND) {
+            Some(Value::String(kind)) => kind.clone(),
+            _ => "an object".to_owned(),
+        },
+    }
+}

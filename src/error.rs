@@ -1,0 +1,265 @@
+//! One error type for a call: what happened, where, after which attempts, and whether it may have been billed.
+//!
+//! Messages are for people. They hold no key, no prompt and no text of a provider, which might repeat either; what
+//! a provider said is in the body of [`Kind::Api`].
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use http::HeaderMap;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::protocol::openai::{ErrorClass, ErrorFields};
+
+/// An error of a call. One pointer wide, since results travel by it.
+#[derive(Debug, Clone)]
+pub struct Error(Box<Details>);
+
+/// What an error knows.
+#[derive(Debug, Clone)]
+pub struct Details {
+    pub kind: Kind,
+    pub message: String,
+    pub provider: Option<String>,
+    pub model: Option<String>,
+    pub request_id: Option<String>,
+    pub attempts: Vec<Attempt>,
+    /// Whether the same call may succeed later.
+    pub retryable: bool,
+    pub billed: Billed,
+    /// Messages of hyper, rustls or the system.
+    pub cause: Option<String>,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// The caller's input.
+    Config,
+    /// An answer that is an error.
+    Api(Box<Api>),
+    Connection(ConnectionPhase),
+    Timeout {
+        phase: TimeoutPhase,
+        limit_ms: u64,
+    },
+    /// A stream broke after pieces of it were handed over; `partial` is a `chat.completion` as JSON.
+    StreamInterrupted {
+        partial: String,
+    },
+    /// An answer that is none: no JSON, too large, cut, of the wrong type.
+    InvalidResponse,
+    QueueFull,
+    Closed,
+    /// A bug of ours.
+    Internal,
+}
+
+/// What an error answer said.
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub class: ErrorClass,
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub fields: ErrorFields,
+    /// As it came; JSON where it is JSON.
+    pub body: String,
+    pub retry_after_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionPhase {
+    Dns,
+    Connect,
+    Tls,
+    Receive,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeoutPhase {
+    Connect,
+    Queue,
+    FirstByte,
+    Idle,
+    Total,
+}
+
+/// Whether the provider has charged for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Billed {
+    Yes,
+    No,
+    Maybe,
+}
+
+/// One try of a call.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attempt {
+    pub provider: String,
+    pub model: String,
+    pub status: Option<u16>,
+    /// The code of what went wrong.
+    pub error: Option<&'static str>,
+    /// Milliseconds.
+    pub duration: f64,
+    pub billed: Billed,
+}
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self(Box::new(Details {
+            kind,
+            message: message.into(),
+            provider: None,
+            model: None,
+            request_id: None,
+            attempts: Vec::new(),
+            retryable: false,
+            billed: Billed::No,
+            cause: None,
+        }))
+    }
+
+    /// Bad input; the message begins with the path of the option.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(Kind::Config, message)
+    }
+
+    pub fn closed() -> Self {
+        Self::new(Kind::Closed, "the client is closed")
+    }
+
+    #[must_use]
+    pub fn caused_by(mut self, cause: Option<String>) -> Self {
+        self.cause = cause;
+        self
+    }
+
+    /// A stable name: the class of JavaScript's error, and its `code`.
+    pub fn name_and_code(&self) -> (&'static str, &'static str) {
+        match &self.kind {
+            Kind::Config => ("ConfigError", "ERR_CONFIG"),
+            Kind::Api(api) => match api.class {
+                ErrorClass::BadRequest => ("BadRequestError", "ERR_BAD_REQUEST"),
+                ErrorClass::ContextLength => ("ContextLengthError", "ERR_CONTEXT_LENGTH"),
+                ErrorClass::ContentFilter => ("ContentFilterError", "ERR_CONTENT_FILTER"),
+                ErrorClass::Authentication => ("AuthenticationError", "ERR_AUTHENTICATION"),
+                ErrorClass::PermissionDenied => ("PermissionDeniedError", "ERR_PERMISSION_DENIED"),
+                ErrorClass::NotFound => ("NotFoundError", "ERR_NOT_FOUND"),
+                ErrorClass::Conflict => ("ConflictError", "ERR_CONFLICT"),
+                ErrorClass::UnprocessableEntity => ("UnprocessableEntityError", "ERR_UNPROCESSABLE_ENTITY"),
+                ErrorClass::RateLimit { .. } => ("RateLimitError", "ERR_RATE_LIMIT"),
+                ErrorClass::InternalServer => ("InternalServerError", "ERR_INTERNAL_SERVER"),
+                ErrorClass::Other => ("APIError", "ERR_API"),
+            },
+            Kind::Connection(_) => ("ConnectionError", "ERR_CONNECTION"),
+            Kind::Timeout { .. } => ("TimeoutError", "ERR_TIMEOUT"),
+            Kind::StreamInterrupted { .. } => ("StreamInterruptedError", "ERR_STREAM_INTERRUPTED"),
+            Kind::InvalidResponse => ("InvalidResponseError", "ERR_INVALID_RESPONSE"),
+            Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
+            Kind::Closed => ("ClosedError", "ERR_CLOSED"),
+            Kind::Internal => ("TrunklineError", "ERR_INTERNAL"),
+        }
+    }
+
+    /// The error as the text that crosses the border.
+    pub fn to_json(&self) -> String {
+        // A type of strings and numbers always has a text.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Deref for Error {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
+impl ConnectionPhase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Receive => "receive",
+        }
+    }
+}
+
+impl TimeoutPhase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Queue => "queue",
+            Self::FirstByte => "firstByte",
+            Self::Idle => "idle",
+            Self::Total => "total",
+        }
+    }
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (name, code) = self.name_and_code();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", name)?;
+        map.serialize_entry("code", code)?;
+        map.serialize_entry("message", &self.message)?;
+        map.serialize_entry("provider", &self.provider)?;
+        map.serialize_entry("model", &self.model)?;
+        map.serialize_entry("requestId", &self.request_id)?;
+        map.serialize_entry("attempts", &self.attempts)?;
+        map.serialize_entry("retryable", &self.retryable)?;
+        map.serialize_entry("billed", &self.billed)?;
+        map.serialize_entry("cause", &self.cause)?;
+        match &self.kind {
+            Kind::Api(api) => {
+                map.serialize_entry("status", &api.status)?;
+                map.serialize_entry("headers", &header_pairs(&api.headers))?;
+                map.serialize_entry("type", &api.fields.kind)?;
+                map.serialize_entry("param", &api.fields.param)?;
+                map.serialize_entry("body", &api.body)?;
+                map.serialize_entry("retryAfter", &api.retry_after_ms)?;
+            }
+            Kind::Connection(phase) => map.serialize_entry("phase", phase.as_str())?,
+            Kind::Timeout { phase, limit_ms } => {
+                map.serialize_entry("phase", phase.as_str())?;
+                map.serialize_entry("limit", limit_ms)?;
+            }
+            Kind::StreamInterrupted { partial } => map.serialize_entry("partial", partial)?,
+            _ => {}
+        }
+        map.end()
+    }
+}
+
+/// Headers as pairs, in their order; bytes beyond ASCII as Latin-1, as `Headers` has them.
+pub fn header_pairs(headers: &HeaderMap) -> Vec<(&str, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.as_str(),
+                value.as_bytes().iter().map(|&byte| char::from(byte)).collect(),
+            )
+        })
+        .collect()
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,5 @@
+//! What bytes mean: encode a request, decode an answer, name an error. No I/O in here: bytes in, values out.
+
+pub mod json;
+pub mod openai;
+pub mod sse;

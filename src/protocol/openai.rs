@@ -1,0 +1,131 @@
+//! OpenAI's shapes: what policy reads of a request, what an answer and a chunk say, what an error means.
+
+mod chunk;
+mod completion;
+mod error;
+
+pub use self::chunk::{Chunk, Said};
+pub use self::completion::Completion;
+pub use self::error::{ErrorClass, ErrorFields, class_of};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::json::{Members, NotAnObject, Text};
+
+/// What policy needs of a request, read without building a document of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub model: Option<String>,
+    /// How many choices were asked for.
+    pub choices: usize,
+    /// Whether the caller wants the usage chunk of a stream.
+    pub include_usage: bool,
+}
+
+impl Asked {
+    pub fn of(members: &Members<'_>) -> Self {
+        #[derive(Deserialize)]
+        struct StreamOptions {
+            include_usage: Option<bool>,
+        }
+        Self {
+            model: members.value::<String>("model"),
+            choices: members.value::<usize>("n").unwrap_or(1).max(1),
+            include_usage: members
+                .value::<StreamOptions>("stream_options")
+                .and_then(|options| options.include_usage)
+                .unwrap_or(false),
+        }
+    }
+}
+
+/// A chat request as a stream on the wire, usage included: asked for by us where the caller has no options of
+/// their own.
+pub fn as_stream(body: &str) -> Result<String, NotAnObject> {
+    let members = Members::of(body)?;
+    let streaming = members.with("stream", "true");
+    if members
+        .raw("stream_options")
+        .is_some_and(|options| options != "null")
+    {
+        return Ok(streaming);
+    }
+    Ok(Members::of(&streaming)?.with("stream_options", r#"{"include_usage":true}"#))
+}
+
+/// A chat request as one answer on the wire.
+pub fn as_unary(body: &str) -> Result<Option<String>, NotAnObject> {
+    let members = Members::of(body)?;
+    Ok(members
+        .value::<bool>("stream")
+        .unwrap_or(false)
+        .then(|| members.with("stream", "false")))
+}
+
+/// What a whole answer says of itself.
+#[derive(Debug, Deserialize)]
+pub struct Answer<'a> {
+    #[serde(borrow)]
+    pub model: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub error: Option<&'a RawValue>,
+}
+
+/// Tokens that a provider reports.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+pub struct Usage {
+    #[serde(default)]
+    pub prompt_tokens: u64,
+    #[serde(default)]
+    pub completion_tokens: u64,
+}
+
+impl Usage {
+    pub fn of(raw: &RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_asks_for_usage_unless_the_caller_has_options() {
+        assert_eq!(
+            as_stream(r#"{"model":"m","stream":false}"#).unwrap(),
+            r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#
+        );
+        let own = r#"{"model":"m","stream_options":{"include_usage":false}}"#;
+        assert_eq!(
+            as_stream(own).unwrap(),
+            format!(r#"{{"stream":true,{}"#, &own[1..])
+        );
+    }
+
+    #[test]
+    fn a_unary_call_never_asks_for_a_stream() {
+        assert_eq!(as_unary(r#"{"model":"m"}"#).unwrap(), None);
+        assert_eq!(
+            as_unary(r#"{"stream":true}"#).unwrap().as_deref(),
+            Some(r#"{"stream":false}"#)
+        );
+    }
+
+    #[test]
+    fn what_policy_needs_is_read_and_odd_kinds_do_no_harm() {
+        let asked = |text: &str| Asked::of(&Members::of(text).unwrap());
+        assert_eq!(asked(r#"{"model":"m","n":3}"#).choices, 3);
+        assert_eq!(
+            asked(r#"{"model":7,"n":"x","stream_options":4}"#),
+            Asked {
+                model: None,
+                choices: 1,
+                include_usage: false
+            }
+        );
+    }
+}

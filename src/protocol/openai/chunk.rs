@@ -1,0 +1,115 @@
+//! One chunk of a chat stream.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::protocol::json::Text;
+
+/// A chunk, as far as anyone but the caller looks into it. Parsing it checks the whole text to be JSON.
+#[derive(Debug, Deserialize)]
+pub struct Chunk<'a> {
+    #[serde(borrow)]
+    pub id: Option<Text<'a>>,
+    pub created: Option<serde_json::Number>,
+    #[serde(borrow)]
+    pub model: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub system_fingerprint: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow)]
+    pub usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub error: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Choice<'a> {
+    #[serde(default)]
+    pub index: usize,
+    #[serde(borrow)]
+    pub delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    pub finish_reason: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Delta<'a> {
+    #[serde(borrow)]
+    pub role: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub content: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub refusal: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub reasoning_content: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub tool_calls: Option<Vec<ToolCall<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ToolCall<'a> {
+    #[serde(default)]
+    pub index: usize,
+    #[serde(borrow)]
+    pub id: Option<Text<'a>>,
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub function: Option<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Function<'a> {
+    #[serde(borrow)]
+    pub name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub arguments: Option<Text<'a>>,
+}
+
+/// How much a chunk says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing yet: a role, an empty delta.
+    Nothing,
+    /// A piece of the answer, reasoning included.
+    Something,
+    /// No choice at all, but the usage.
+    UsageOnly,
+}
+
+impl<'a> Chunk<'a> {
+    pub fn of(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    pub fn choices(&self) -> &[Choice<'a>] {
+        self.choices.as_deref().unwrap_or_default()
+    }
+
+    pub fn said(&self) -> Said {
+        if self.choices().is_empty() && self.usage.is_some() {
+            return Said::UsageOnly;
+        }
+        let says = |text: &Option<Text<'_>>| text.as_ref().is_some_and(|text| !text.0.is_empty());
+        let something = self.choices().iter().any(|choice| {
+            choice.finish_reason.is_some()
+                || choice.delta.as_ref().is_some_and(|delta| {
+                    says(&delta.content)
+                        || says(&delta.refusal)
+                        || says(&delta.reasoning_content)
+                        || delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+                })
+        });
+        if something { Said::Something } else { Said::Nothing }
+    }
+
+    /// The text of the first choice.
+    pub fn text(&self) -> &str {
+        let first = self.choices().iter().find(|choice| choice.index == 0);
+        let content = first
+            .and_then(|choice| choice.delta.as_ref())
+            .and_then(|delta| delta.content.as_ref());
+        content.map_or("", |text| &text.0)
+    }
+}

@@ -1,0 +1,256 @@
+//! A whole answer, gathered from the chunks of a stream.
+
+use serde::Serialize;
+use serde_json::Number;
+use serde_json::value::RawValue;
+
+use super::chunk::{Choice, Chunk, ToolCall};
+use crate::protocol::json::Text;
+
+/// More choices or tool calls than this in one answer are not believed: an index from the network is no capacity.
+const MAX_INDEX: usize = 1024;
+
+/// What has come of an answer. Serializes to OpenAI's `chat.completion`.
+#[derive(Debug, Default, Serialize)]
+pub struct Completion {
+    id: String,
+    object: Object,
+    created: Option<Number>,
+    model: String,
+    choices: Vec<Gathered>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_fingerprint: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+enum Object {
+    #[default]
+    #[serde(rename = "chat.completion")]
+    Completion,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Gathered {
+    index: usize,
+    message: Message,
+    logprobs: Option<()>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Message {
+    role: Role,
+    content: Option<String>,
+    refusal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<GatheredCall>,
+}
+
+#[derive(Debug, Default, Serialize)]
+enum Role {
+    #[default]
+    #[serde(rename = "assistant")]
+    Assistant,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct GatheredCall {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    function: GatheredFunction,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct GatheredFunction {
+    name: String,
+    arguments: String,
+}
+
+/// An index that no answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadIndex;
+
+impl Completion {
+    /// Adds a chunk.
+    pub fn add(&mut self, chunk: &Chunk<'_>) -> Result<(), BadIndex> {
+        set(&mut self.id, &chunk.id);
+        set(&mut self.model, &chunk.model);
+        if self.created.is_none() {
+            self.created.clone_from(&chunk.created);
+        }
+        if let Some(Text(fingerprint)) = &chunk.system_fingerprint {
+            self.system_fingerprint
+                .get_or_insert_with(|| fingerprint.clone().into_owned());
+        }
+        if let Some(usage) = chunk.usage {
+            self.usage = Some(usage.to_owned());
+        }
+        chunk
+            .choices()
+            .iter()
+            .try_for_each(|choice| self.add_choice(choice))
+    }
+
+    fn add_choice(&mut self, choice: &Choice<'_>) -> Result<(), BadIndex> {
+        let at = match self.choices.iter().position(|have| have.index == choice.index) {
+            Some(at) => at,
+            None if self.choices.len() >= MAX_INDEX => return Err(BadIndex),
+            None => {
+                self.choices.push(Gathered {
+                    index: choice.index,
+                    ..Gathered::default()
+                });
+                self.choices.len() - 1
+            }
+        };
+        let gathered = &mut self.choices[at];
+        if let Some(Text(reason)) = &choice.finish_reason {
+            gathered.finish_reason = Some(reason.clone().into_owned());
+        }
+        let Some(delta) = &choice.delta else { return Ok(()) };
+        append(&mut gathered.message.content, &delta.content);
+        append(&mut gathered.message.refusal, &delta.refusal);
+        append(&mut gathered.message.reasoning_content, &delta.reasoning_content);
+        delta
+            .tool_calls
+            .iter()
+            .flatten()
+            .try_for_each(|call| gathered.message.add_call(call))
+    }
+
+    /// Whether each of the choices that were asked for has its finish reason.
+    pub fn is_finished(&self, asked: usize) -> bool {
+        self.choices.len() >= asked && self.choices.iter().all(|choice| choice.finish_reason.is_some())
+    }
+
+    pub fn model(&self) -> Option<&str> {
+        (!self.model.is_empty()).then_some(self.model.as_str())
+    }
+
+    pub fn usage(&self) -> Option<&RawValue> {
+        self.usage.as_deref()
+    }
+
+    /// OpenAI's `chat.completion`, choices in the order of their index.
+    pub fn to_json(&mut self) -> String {
+        self.choices.sort_by_key(|choice| choice.index);
+        // A type of strings, numbers and checked raw values always has a text.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Message {
+    fn add_call(&mut self, call: &ToolCall<'_>) -> Result<(), BadIndex> {
+        if call.index >= MAX_INDEX {
+            return Err(BadIndex);
+        }
+        if self.tool_calls.len() <= call.index {
+            self.tool_calls.resize_with(call.index + 1, GatheredCall::default);
+        }
+        let gathered = &mut self.tool_calls[call.index];
+        set(&mut gathered.id, &call.id);
+        set(&mut gathered.kind, &call.kind);
+        if gathered.kind.is_empty() {
+            gathered.kind.push_str("function");
+        }
+        if let Some(function) = &call.function {
+            set(&mut gathered.function.name, &function.name);
+            if let Some(Text(arguments)) = &function.arguments {
+                gathered.function.arguments.push_str(arguments);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set(to: &mut String, from: &Option<Text<'_>>) {
+    if let Some(Text(text)) = from
+        && to.is_empty()
+    {
+        to.push_str(text);
+    }
+}
+
+fn append(to: &mut Option<String>, from: &Option<Text<'_>>) {
+    if let Some(Text(text)) = from {
+        to.get_or_insert_default().push_str(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn gather(chunks: &[Value]) -> Completion {
+        let mut completion = Completion::default();
+        for chunk in chunks {
+            let text = chunk.to_string();
+            completion.add(&Chunk::of(&text).unwrap()).unwrap();
+        }
+        completion
+    }
+
+    fn json_of(mut completion: Completion) -> Value {
+        serde_json::from_str(&completion.to_json()).unwrap()
+    }
+
+    #[test]
+    fn text_usage_and_finish_reason_are_gathered() {
+        let completion = gather(&[
+            json!({"id":"c1","created":7,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}),
+            json!({"id":"c1","choices":[{"index":0,"delta":{"content":"He\"y"},"finish_reason":null}]}),
+            json!({"id":"c1","choices":[{"index":0,"delta":{"content":" é"}}]}),
+            json!({"id":"c1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}),
+            json!({"id":"c1","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}),
+        ]);
+        assert!(completion.is_finished(1));
+        assert_eq!(
+            json_of(completion),
+            json!({"id":"c1","object":"chat.completion","created":7,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"He\"y é","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}})
+        );
+    }
+
+    #[test]
+    fn parallel_tool_calls_with_split_arguments_are_gathered() {
+        let call = |index: usize, id: Value, name: Value, arguments: &str| json!({"choices":[{"index":0,"delta":{"tool_calls":[{"index":index,"id":id,"type":"function","function":{"name":name,"arguments":arguments}}]}}]});
+        let completion = json_of(gather(&[
+            call(0, json!("a"), json!("f"), "{\"x\""),
+            call(1, json!("b"), json!("g"), ""),
+            call(0, Value::Null, Value::Null, ":1}"),
+            call(1, Value::Null, Value::Null, "{}"),
+        ]));
+        assert_eq!(
+            completion["choices"][0]["message"]["tool_calls"],
+            json!([{"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}},{"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}])
+        );
+        assert_eq!(completion["choices"][0]["message"]["content"], Value::Null);
+    }
+
+    #[test]
+    fn an_answer_is_finished_only_when_every_choice_is() {
+        let mut completion =
+            gather(&[json!({"choices":[{"index":1,"delta":{"content":"b"},"finish_reason":"stop"}]})]);
+        assert!(!completion.is_finished(2));
+        let rest =
+            json!({"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"length"}]}).to_string();
+        completion.add(&Chunk::of(&rest).unwrap()).unwrap();
+        assert!(completion.is_finished(2));
+        assert_eq!(json_of(completion)["choices"][0]["message"]["content"], "a");
+    }
+
+    #[test]
+    fn an_absurd_index_is_refused_rather_than_allocated() {
+        let text =
+            json!({"choices":[{"index":0,"delta":{"tool_calls":[{"index":4_000_000_000_u64}]}}]}).to_string();
+        assert_eq!(
+            Completion::default().add(&Chunk::of(&text).unwrap()),
+            Err(BadIndex)
+        );
+    }
+}

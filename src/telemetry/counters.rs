@@ -1,0 +1,188 @@
+//! What a client counts. Atomics while calls run; a plain copy when asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::pool::{Histogram, Snapshot, Spread};
+
+/// The counters of one client.
+#[derive(Debug)]
+pub struct Counters {
+    since: Instant,
+    started: AtomicU64,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    aborted: AtomicU64,
+    retried: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    latency: Histogram,
+    first_byte: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            started: AtomicU64::default(),
+            succeeded: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            aborted: AtomicU64::default(),
+            retried: AtomicU64::default(),
+            input_tokens: AtomicU64::default(),
+            output_tokens: AtomicU64::default(),
+            sent: AtomicU64::default(),
+            received: AtomicU64::default(),
+            latency: Histogram::default(),
+            first_byte: Histogram::default(),
+        }
+    }
+}
+
+/// A call in flight. Settled once; dropped unsettled it counts as aborted.
+#[derive(Debug)]
+pub struct CallGuard {
+    counters: Arc<Counters>,
+    started: Instant,
+    settled: bool,
+}
+
+/// The figures of a client at one moment. Times in milliseconds.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metrics {
+    requests: Requests,
+    /// From a call's start to its end, failed ones included.
+    latency: Spread,
+    /// From a request's sending to the head of its answer or, in a stream, to the first piece that says something.
+    first_byte: Spread,
+    pool: Snapshot,
+    tokens: Tokens,
+    bytes: Bytes,
+    uptime: f64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Requests {
+    started: u64,
+    succeeded: u64,
+    failed: u64,
+    aborted: u64,
+    retried: u64,
+    in_flight: u64,
+}
+
+/// As the providers reported them.
+#[derive(Debug, Serialize)]
+struct Tokens {
+    input: u64,
+    output: u64,
+}
+
+/// Of bodies, without heads and TLS.
+#[derive(Debug, Serialize)]
+struct Bytes {
+    sent: u64,
+    received: u64,
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+impl Counters {
+    /// A call begins.
+    pub fn begin(self: &Arc<Self>) -> CallGuard {
+        add(&self.started, 1);
+        CallGuard {
+            counters: self.clone(),
+            started: Instant::now(),
+            settled: false,
+        }
+    }
+
+    pub fn retried(&self) {
+        add(&self.retried, 1);
+    }
+
+    pub fn sent(&self, bytes: usize) {
+        add(&self.sent, bytes as u64);
+    }
+
+    pub fn received(&self, bytes: usize) {
+        add(&self.received, bytes as u64);
+    }
+
+    pub fn tokens(&self, input: u64, output: u64) {
+        add(&self.input_tokens, input);
+        add(&self.output_tokens, output);
+    }
+
+    pub fn first_byte(&self, time: Duration) {
+        self.first_byte.record(time);
+    }
+
+    pub fn metrics(&self, pool: Snapshot) -> Metrics {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Read before `started`, so that in_flight never underflows.
+        let (succeeded, failed, aborted) = (get(&self.succeeded), get(&self.failed), get(&self.aborted));
+        let started = get(&self.started);
+        Metrics {
+            requests: Requests {
+                started,
+                succeeded,
+                failed,
+                aborted,
+                retried: get(&self.retried),
+                in_flight: started.saturating_sub(succeeded + failed + aborted),
+            },
+            latency: self.latency.spread(),
+            first_byte: self.first_byte.spread(),
+            tokens: Tokens {
+                input: get(&self.input_tokens),
+                output: get(&self.output_tokens),
+            },
+            bytes: Bytes {
+                sent: get(&self.sent),
+                received: get(&self.received),
+            },
+            uptime: self.since.elapsed().as_secs_f64() * 1000.0,
+            pool,
+        }
+    }
+}
+
+impl CallGuard {
+    /// The call has ended.
+    pub fn settle(mut self, succeeded: bool) {
+        self.settled = true;
+        add(
+            if succeeded {
+                &self.counters.succeeded
+            } else {
+                &self.counters.failed
+            },
+            1,
+        );
+        self.counters.latency.record(self.started.elapsed());
+    }
+
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        if !self.settled {
+            add(&self.counters.aborted, 1);
+        }
+    }
+}
