@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// What may be unread before the body is not read on: 64 KiB.
-pub const WINDOW: usize = 64 * 1024;
+pub(super) const WINDOW: usize = 64 * 1024;
 
 /// What the reader wants of each piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -150,7 +150,7 @@ impl Chunks {
         }
         let FailedAttempt {
             failure,
-            error: cause,
+            error: mut cause,
         } = *failure;
         let unseen = self.outlet.rewind();
         let failure = match (unseen, failure) {

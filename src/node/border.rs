@@ -1,0 +1,307 @@
+//! An environment's calls: started, cancelled, delivered.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use napi::bindgen_prelude::{Function, Uint32Array};
+use napi::{Env, Error, Result, Status};
+use napi_derive::napi;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use super::mailbox::{Letter, Mailbox};
+use super::runtime;
+use super::wire::{self, Deliver, KeepAlive, Words};
+use crate::client::{Answer, Mode, Outlet};
+use crate::error::{self, Kind};
+
+/// How long one turn may deliver before the event loop gets its own.
+const TURN: Duration = Duration::from_millis(4);
+
+/// Kinds of letters, as `lib/border.js` has them.
+mod kind {
+    pub(super) const ANSWER: u32 = 1;
+    pub(super) const FAILURE: u32 = 2;
+    pub(super) const ABORTED: u32 = 3;
+    pub(super) const PIECES: u32 = 4;
+    pub(super) const ASK_KEY: u32 = 5;
+    pub(super) const ASK_MATCH: u32 = 6;
+}
+
+/// What an environment has.
+#[derive(Debug)]
+pub(super) struct Border {
+    pub(super) mailbox: Arc<Mailbox>,
+    keep_alive: KeepAlive,
+    words: Words,
+    calls: Mutex<Calls>,
+}
+
+/// By the numbers that JavaScript gives.
+#[derive(Debug, Default)]
+struct Calls {
+    running: Vec<Option<Running>>,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    task: AbortHandle,
+    outlet: Option<Arc<Outlet>>,
+}
+
+impl Border {
+    /// Runs a call. Whatever becomes of it, its number comes back in one letter.
+    pub(super) fn start<F>(self: &Arc<Self>, id: u32, outlet: Option<Arc<Outlet>>, call: F) -> Result<()>
+    where
+        F: Future<Output = std::result::Result<Answer, error::Error>> + Send + 'static,
+    {
+        let tasks = runtime::tasks()
+            .ok_or_else(|| Error::new(Status::GenericFailure, "no threads for the runtime"))?;
+        let end = End {
+            mailbox: self.mailbox.clone(),
+            id,
+            sent: false,
+        };
+        let task = tasks.spawn("call", async move { end.send(call.await) });
+        let mut calls = self.calls.lock();
+        let at = id as usize;
+        if calls.running.len() <= at {
+            calls.running.resize_with(at + 1, || None);
+        }
+        calls.running[at] = Some(Running { task, outlet });
+        calls.count += 1;
+        if calls.count == 1 {
+            self.keep_alive.set(true);
+        }
+        Ok(())
+    }
+
+    /// Delivers what is there, in parcels, for at most one turn.
+    pub(super) fn drain(&self, deliver: &Deliver) {
+        let started = Instant::now();
+        let mut letters = self.mailbox.take().into_iter();
+        while letters.len() > 0 {
+            let went_well = wire::scoped(deliver, || {
+                let mut parcel = deliver.parcel(&self.words);
+                while !parcel.is_full()
+                    && let Some(letter) = letters.next()
+                {
+                    self.add(&mut parcel, letter);
+                }
+                let more = letters.len() > 0 && started.elapsed() >= TURN;
+                let sent = parcel.is_empty() || parcel.send(more);
+                (sent, more)
+            });
+            match went_well {
+                (true, false) => {}
+                // The rest in a turn of its own, which JavaScript asks for once others had theirs.
+                (true, true) => return self.mailbox.put_back(letters.collect()),
+                // JavaScript threw, which Node reports; the rest is no part of that.
+                (false, _) => {
+                    self.mailbox.put_back(letters.collect());
+                    return self.mailbox.wake();
+                }
+            }
+        }
+    }
+
+    fn add(&self, parcel: &mut wire::Parcel<'_>, letter: Letter) {
+        match letter {
+            Letter::Answer { id, body, meta } => {
+                // What gathered since the last letter comes before the end.
+                if let Some(outlet) = self.outlet(id) {
+                    add_pieces(parcel, id, &outlet);
+                }
+                self.ended(id);
+                parcel.add(id, kind::ANSWER, 0, &[&body, meta.as_bytes()]);
+            }
+            Letter::Failure { id, error } => {
+                if let Some(outlet) = self.outlet(id) {
+                    add_pieces(parcel, id, &outlet);
+                }
+                self.ended(id);
+                parcel.add(id, kind::FAILURE, 0, &[error.as_bytes()]);
+            }
+            Letter::Aborted { id } => {
+                self.ended(id);
+                parcel.add(id, kind::ABORTED, 0, &[]);
+            }
+            Letter::Pieces { id, outlet } => add_pieces(parcel, id, &outlet),
+            Letter::AskKey { client } => parcel.add(client, kind::ASK_KEY, 0, &[]),
+            Letter::AskMatch {
+                question,
+                matcher,
+                request,
+            } => {
+                parcel.add(question, kind::ASK_MATCH, matcher, &[request.as_bytes()]);
+            }
+        }
+    }
+
+    fn outlet(&self, id: u32) -> Option<Arc<Outlet>> {
+        self.calls
+            .lock()
+            .running
+            .get(id as usize)?
+            .as_ref()?
+            .outlet
+            .clone()
+    }
+
+    fn ended(&self, id: u32) {
+        let mut calls = self.calls.lock();
+        if calls
+            .running
+            .get_mut(id as usize)
+            .and_then(Option::take)
+            .is_some()
+        {
+            calls.count -= 1;
+            if calls.count == 0 {
+                self.keep_alive.set(false);
+            }
+        }
+    }
+
+    pub(super) fn set_keep_alive(&self, alive: bool) {
+        self.keep_alive.set(alive);
+    }
+
+    /// The environment goes, and its calls with it.
+    pub(super) fn close(&self) {
+        self.mailbox.close();
+        for running in self.calls.lock().running.drain(..).flatten() {
+            running.task.abort();
+        }
+    }
+}
+
+fn add_pieces(parcel: &mut wire::Parcel<'_>, id: u32, outlet: &Outlet) {
+    if let Some(pieces) = outlet.take() {
+        parcel.add(id, kind::PIECES, pieces.bytes as u32, &[pieces.text.as_bytes()]);
+    }
+}
+
+/// Sends a call's one end, whatever becomes of its task.
+struct End {
+    mailbox: Arc<Mailbox>,
+    id: u32,
+    sent: bool,
+}
+
+impl End {
+    fn send(mut self, result: std::result::Result<Answer, error::Error>) {
+        self.sent = true;
+        let id = self.id;
+        self.mailbox.push(match result {
+            Ok(Answer { body, meta }) => Letter::Answer { id, body, meta },
+            Err(error) => Letter::Failure {
+                id,
+                error: error.to_json(),
+            },
+        });
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.sent {
+            return;
+        }
+        let id = self.id;
+        self.mailbox.push(if std::thread::panicking() {
+            let error = error::Error::new(Kind::Internal, "a bug in trunkline: the call's task panicked");
+            Letter::Failure {
+                id,
+                error: error.to_json(),
+            }
+        } else {
+            Letter::Aborted { id }
+        });
+    }
+}
+
+/// The environment's end of the border: one for each.
+#[napi(js_name = "Border")]
+#[derive(Debug)]
+pub struct NativeBorder {
+    pub(super) border: Arc<Border>,
+}
+
+#[napi]
+impl NativeBorder {
+    /// `deliver(count, more, ...texts)` is called with what has come; `words` has its numbers. `threads`: of the runtime,
+    /// 0 for the default; without effect once it runs.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(
+        env: Env,
+        deliver: Function<'_, (), ()>,
+        mut words: Uint32Array,
+        threads: u32,
+    ) -> Result<Self> {
+        if threads > 0 {
+            runtime::set_threads(threads as usize);
+        }
+        let words = Words::of(&mut words)?;
+        let border = wire::connect(&env, &deliver, |waker, keep_alive| {
+            Arc::new(Border {
+                mailbox: Arc::new(Mailbox::new(waker)),
+                keep_alive,
+                words,
+                calls: Mutex::default(),
+            })
+        })?;
+        Ok(Self { border })
+    }
+
+    /// Cancels a call, if it still runs. Its number comes back as aborted.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self, id: u32) {
+        if let Some(Some(running)) = self.border.calls.lock().running.get(id as usize) {
+            running.task.abort();
+        }
+    }
+
+    /// Says what the reader of a stream wants: 1 objects, 2 text, 3 lines, 4 only the whole. False where it was said.
+    #[napi(catch_unwind)]
+    pub fn choose(&self, id: u32, mode: u32) -> bool {
+        let mode = match mode {
+            1 => Mode::Objects,
+            2 => Mode::Text,
+            3 => Mode::Lines,
+            _ => Mode::Whole,
+        };
+        self.border.outlet(id).is_some_and(|outlet| outlet.choose(mode))
+    }
+
+    /// The reader of a stream is through with this many bytes.
+    #[napi(catch_unwind)]
+    pub fn read(&self, id: u32, bytes: u32) {
+        if let Some(outlet) = self.border.outlet(id) {
+            outlet.read(bytes as usize);
+        }
+    }
+
+    /// Delivers what is left of a turn that was cut short.
+    #[napi(catch_unwind)]
+    pub fn drain(&self, env: Env, deliver: Function<'_, (), ()>) {
+        self.border.drain(&Deliver::of(&env, &deliver));
+    }
+
+    /// How many tasks of this library run in the process.
+    #[napi(getter, catch_unwind)]
+    pub fn tasks(&self) -> u32 {
+        runtime::tasks().map_or(0, |tasks| tasks.running() as u32)
+    }
+}
+
+/// An answer that says nothing.
+pub(super) fn nothing() -> Answer {
+    Answer {
+        body: Bytes::from_static(b"null"),
+        meta: String::new(),
+    }
+}

@@ -1,0 +1,182 @@
+//! A client's handle.
+
+use std::sync::Arc;
+
+use napi::bindgen_prelude::Reference;
+use napi::{Error, Result, Status};
+use napi_derive::napi;
+
+use super::border::{Border, NativeBorder, nothing};
+use super::mailbox::Letter;
+use super::runtime;
+use crate::client::{Call, Client, Endpoint, Outlet};
+use crate::config::Environment;
+use crate::error;
+
+/// A client, as JavaScript holds it. When it is collected, idle sockets that no other client shares close.
+#[napi(js_name = "Client")]
+#[derive(Debug)]
+pub struct NativeClient {
+    client: Arc<Client>,
+    border: Arc<Border>,
+}
+
+/// What is called, as `lib/client.js` has it.
+fn endpoint_of(kind: u32, path: Option<String>) -> Endpoint {
+    match kind {
+        0 => Endpoint::Chat,
+        1 => Endpoint::Embeddings,
+        2 => Endpoint::Post(path.unwrap_or_default()),
+        _ => Endpoint::Get(path.unwrap_or_default()),
+    }
+}
+
+/// Texts between our own two halves that are not what both agreed on.
+fn bug(error: serde_json::Error) -> Error {
+    Error::new(Status::GenericFailure, format!("a bug in trunkline: {error}"))
+}
+
+#[napi]
+impl NativeClient {
+    /// A client of these options and this environment, both JSON. `number` comes back when its key is asked for. Bad
+    /// options throw an error whose message is the description of a `ConfigError` as JSON.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(
+        border: Reference<NativeBorder>,
+        number: u32,
+        options: String,
+        environment: String,
+    ) -> Result<Self> {
+        let border = border.border.clone();
+        let tasks = runtime::tasks()
+            .ok_or_else(|| Error::new(Status::GenericFailure, "no threads for the runtime"))?;
+        let options = serde_json::from_str(&options).map_err(bug)?;
+        let environment: Environment = serde_json::from_str(&environment).map_err(bug)?;
+        let mailbox = border.mailbox.clone();
+        let ask = Box::new(move || mailbox.push(Letter::AskKey { client: number }));
+        let client = Client::new(options, &environment, tasks, ask)
+            .map_err(|error| Error::new(Status::InvalidArg, error.to_json()))?;
+        Ok(Self {
+            client: Arc::new(client),
+            border,
+        })
+    }
+
+    /// Starts a call whose answer comes whole. Returns the description of an error as JSON where it cannot be begun.
+    #[napi(catch_unwind)]
+    pub fn call(
+        &self,
+        id: u32,
+        kind: u32,
+        body: String,
+        path: Option<String>,
+        options: Option<String>,
+    ) -> Result<Option<String>> {
+        let call = match self.prepare(kind, body, path, options) {
+            Ok(call) => call,
+            Err(error) => return Ok(Some(error.to_json())),
+        };
+        let client = self.client.clone();
+        self.border
+            .start(id, None, async move { client.call(call).await })?;
+        Ok(None)
+    }
+
+    /// Starts a call whose answer comes as events. As `call`.
+    #[napi(catch_unwind)]
+    pub fn stream(
+        &self,
+        id: u32,
+        kind: u32,
+        body: String,
+        path: Option<String>,
+        options: Option<String>,
+    ) -> Result<Option<String>> {
+        let call = match self.prepare(kind, body, path, options) {
+            Ok(call) => call,
+            Err(error) => return Ok(Some(error.to_json())),
+        };
+        let interval = call.options.flush_interval;
+        let mailbox = self.border.mailbox.clone();
+        // The outlet tells of its pieces and is told in the letter which it is: by a weak hand, or it would hold itself.
+        let outlet = Arc::new_cyclic(|this: &std::sync::Weak<Outlet>| {
+            let this = this.clone();
+            Outlet::new(Box::new(move |first| {
+                let Some(outlet) = this.upgrade() else { return };
+                let letter = Letter::Pieces { id, outlet };
+                if first {
+                    mailbox.push(letter)
+                } else {
+                    mailbox.push_within(letter, interval)
+                }
+            }))
+        });
+        let (client, pieces) = (self.client.clone(), outlet.clone());
+        self.border
+            .start(id, Some(outlet), async move { client.stream(call, pieces).await })?;
+        Ok(None)
+    }
+
+    /// Opens connections ahead of the first request.
+    #[napi(catch_unwind)]
+    pub fn warm(&self, id: u32, connections: u32) -> Result<()> {
+        let client = self.client.clone();
+        self.border.start(id, None, async move {
+            client.warm(connections as usize).await.map(|()| nothing())
+        })
+    }
+
+    /// The answer to a question for the key: the key, or why there is none.
+    #[napi(catch_unwind)]
+    pub fn set_key(&self, key: Option<String>, error: Option<String>) {
+        match (key, error) {
+            (Some(key), None) => self.client.set_key(Ok(&key)),
+            (_, error) => self.client.set_key(Err(error.as_deref().unwrap_or("no string"))),
+        }
+    }
+
+    /// The figures, as JSON.
+    #[napi(catch_unwind)]
+    pub fn metrics(&self) -> Result<String> {
+        serde_json::to_string(&self.client.metrics()).map_err(bug)
+    }
+
+    /// Refuses new calls from now on.
+    #[napi(catch_unwind)]
+    pub fn begin_close(&self) {
+        self.client.begin_close();
+    }
+
+    /// Lets go of the pool; ends once every socket that no other client shares is closed.
+    #[napi(catch_unwind)]
+    pub fn finish_close(&self, id: u32) -> Result<()> {
+        let client = self.client.clone();
+        self.border.start(id, None, async move {
+            client.finish_close().await;
+            Ok(nothing())
+        })
+    }
+}
+
+impl NativeClient {
+    fn prepare(
+        &self,
+        kind: u32,
+        body: String,
+        path: Option<String>,
+        options: Option<String>,
+    ) -> std::result::Result<Call, error::Error> {
+        let options = match options {
+            Some(text) => Some(
+                serde_json::from_str(&text)
+                    .map_err(|_| error::Error::config("options: must be an object"))?,
+            ),
+            None => None,
+        };
+        Ok(Call {
+            endpoint: endpoint_of(kind, path),
+            body,
+            options: self.client.call_options(options)?,
+        })
+    }
+}

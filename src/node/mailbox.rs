@@ -1,0 +1,122 @@
+//! How results reach JavaScript: whatever is there when it wakes is taken at once, and while it is about to wake nobody
+//! wakes it again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::runtime;
+use super::wire::Waker;
+use crate::client::Outlet;
+
+/// Something for JavaScript.
+#[derive(Debug)]
+pub(super) enum Letter {
+    /// A call has ended well: its answer and its meta.
+    Answer { id: u32, body: Bytes, meta: String },
+    /// A call has failed: the error as JSON.
+    Failure { id: u32, error: String },
+    /// A call was dropped before its end.
+    Aborted { id: u32 },
+    /// A stream has pieces to be taken.
+    Pieces { id: u32, outlet: Arc<Outlet> },
+    /// A client wants its key.
+    AskKey { client: u32 },
+    /// The stand-in wants to know whether a request matches.
+    AskMatch {
+        question: u32,
+        matcher: u32,
+        request: String,
+    },
+}
+
+/// The mailbox of one environment.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    letters: Mutex<Vec<Letter>>,
+    /// Whether JavaScript is about to wake.
+    signalled: AtomicBool,
+    /// None once the environment goes.
+    waker: Mutex<Option<Waker>>,
+    last_drain: Mutex<Instant>,
+    /// Whether a later wake is on its way.
+    scheduled: AtomicBool,
+}
+
+impl Mailbox {
+    pub(super) fn new(waker: Waker) -> Self {
+        Self {
+            letters: Mutex::default(),
+            signalled: AtomicBool::new(false),
+            waker: Mutex::new(Some(waker)),
+            last_drain: Mutex::new(Instant::now()),
+            scheduled: AtomicBool::new(false),
+        }
+    }
+
+    /// Puts a letter in and wakes JavaScript.
+    pub(super) fn push(&self, letter: Letter) {
+        self.letters.lock().push(letter);
+        self.wake();
+    }
+
+    /// Puts a letter in that may wait for company: JavaScript is woken at most once in `within` for such letters.
+    pub(super) fn push_within(self: &Arc<Self>, letter: Letter, within: Duration) {
+        self.letters.lock().push(letter);
+        if self.signalled.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(wait) = within
+            .checked_sub(self.last_drain.lock().elapsed())
+            .filter(|wait| !wait.is_zero())
+        else {
+            return self.wake();
+        };
+        if self.scheduled.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Some(tasks) = runtime::tasks() else {
+            return self.wake();
+        };
+        let mailbox = self.clone();
+        tasks.spawn("mailbox", async move {
+            tokio::time::sleep(wait).await;
+            mailbox.scheduled.store(false, Ordering::Release);
+            mailbox.wake();
+        });
+    }
+
+    /// Takes all letters.
+    pub(super) fn take(&self) -> Vec<Letter> {
+        // Before the letters: a letter that comes after them wakes again.
+        self.signalled.store(false, Ordering::Release);
+        *self.last_drain.lock() = Instant::now();
+        std::mem::take(&mut self.letters.lock())
+    }
+
+    /// Puts letters back that could not be delivered in this turn, before those that came since.
+    pub(super) fn put_back(&self, mut letters: Vec<Letter>) {
+        let mut queue = self.letters.lock();
+        letters.append(&mut queue);
+        *queue = letters;
+    }
+
+    /// The environment goes: nothing is delivered any more.
+    pub(super) fn close(&self) {
+        *self.waker.lock() = None;
+        self.letters.lock().clear();
+    }
+
+    /// Wakes JavaScript, unless it is about to wake.
+    pub(super) fn wake(&self) {
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            match &*self.waker.lock() {
+                Some(waker) => waker.wake(),
+                None => self.letters.lock().clear(),
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The stand-in upstream s handle.

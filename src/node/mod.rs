@@ -1,0 +1,21 @@
+//! The border to JavaScript: the only code that names napi.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `runtime` | the one tokio runtime of the process, and the library pinned under it |
+//! | `mailbox` | how results of all calls of an environment reach JavaScript: many for one wake |
+//! | `wire` | JavaScript's functions and strings, by raw Node-API: the only `unsafe` code there is |
+//! | `border` | an environment's calls: started, cancelled, delivered |
+//! | `client` | a client's handle |
+//! | `mock` | the stand-in upstream's handle |
+//!
+//! A call crosses in once, as texts, and out once, as texts. JavaScript chooses its number; every number that was
+//! started comes back in exactly one end: an answer, a failure, or "aborted".
+
+mod border;
+mod client;
+mod mailbox;
+mod mock;
+mod runtime;
+#[expect(unsafe_code, reason = "raw Node-API; each use says why it holds")]
+mod wire;
