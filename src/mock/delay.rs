@@ -33,8 +33,8 @@ pub(super) async fn relay(
     {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = tokio::io::split(server);
-        let up = pass(from_client, to_server, half, now + round_trip);
-        let down = pass(from_server, to_client, half, now);
+        let up = pass(from_client, to_server, half, now + round_trip, &control);
+        let down = pass(from_server, to_client, half, now, &control);
         tokio::pin!(up, down);
         tokio::select! {
             // The server is gone: what the client still sends reaches nobody.
@@ -55,6 +55,7 @@ async fn pass(
     mut to: impl AsyncWrite + Unpin,
     half: Duration,
     not_before: Instant,
+    control: &Control,
 ) -> io::Result<()> {
     let (sender, mut pieces) = mpsc::channel::<(Instant, Bytes)>(ON_THE_WAY);
     let take_in = async move {
@@ -73,6 +74,10 @@ async fn pass(
     let give_out = async move {
         while let Some((due, piece)) = pieces.recv().await {
             clock::until(due).await;
+            if piece.is_empty() && control.resets() {
+                // An orderly end before the reset would take its place.
+                return Ok(());
+            }
             if piece.is_empty() {
                 return to.shutdown().await;
             }

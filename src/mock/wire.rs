@@ -29,9 +29,13 @@ impl Control {
         self.reset.store(true, Relaxed);
     }
 
+    pub(super) fn resets(&self) -> bool {
+        self.reset.load(Relaxed)
+    }
+
     /// To be called just before the socket is dropped.
     pub(super) fn settle(&self, socket: &TcpStream) {
-        if self.reset.load(Relaxed) {
+        if self.resets() {
             // Fails only on a socket that is gone already.
             let _ = socket.set_zero_linger();
         }

@@ -92,6 +92,8 @@ pub(crate) fn tls_connector(upstream: &MockUpstream, alpn: &[&str]) -> tokio_rus
 impl Client {
     pub(crate) async fn connect(upstream: &MockUpstream, protocol: Protocol) -> Self {
         let socket = TcpStream::connect(address(upstream)).await.unwrap();
+        // Or else Nagle holds each body back for the delayed acknowledgement of its head, 40 ms.
+        socket.set_nodelay(true).unwrap();
         Self::over(socket, protocol).await.unwrap()
     }
 
