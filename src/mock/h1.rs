@@ -10,15 +10,17 @@ use bytes::{Buf, BytesMut};
 use http::{StatusCode, header};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     clock,
+    damage::GARBAGE,
     h1_parse::{Body, Chunked, Head, MAX_BODY, MAX_HEAD, parse},
+    head::{REQUEST_ID, overrides, request_id},
     options::millis,
     request::{HeadOf, Request},
-    script::{self, End, GARBAGE, Open, Script, Then, overrides},
+    script::{self, End, Open, Script, Then},
     server::Connection,
     wire::Io,
 };
@@ -182,8 +184,8 @@ impl Speaker<'_> {
     async fn perform(&mut self, script: Script, request: &Head) -> io::Result<Next> {
         match script.wait {
             Some(wait) if wait.is_zero() => {}
-            Some(wait) => self.idle_until(Some(Instant::now() + wait)).await?,
-            None => self.idle_until(None).await?,
+            Some(wait) => self.idle_until(clock::until(Instant::now() + wait)).await?,
+            None => self.idle_until(std::future::pending()).await?,
         }
         let head = match &script.open {
             Open::Head(head) => head,
@@ -206,7 +208,7 @@ impl Speaker<'_> {
         for piece in script.pieces.iter().filter(|_| !bodiless) {
             if !piece.due.is_zero() && start + piece.due > Instant::now() {
                 self.flush().await?;
-                self.idle_until(Some(start + piece.due)).await?;
+                self.idle_until(sleep_until(start + piece.due)).await?;
             }
             if piece.bytes.is_empty() {
                 // As a chunk it would be the last one.
@@ -259,8 +261,8 @@ impl Speaker<'_> {
         if !overrides(&head.headers, &header::CONTENT_TYPE) {
             field("content-type", head.content_type.as_bytes());
         }
-        if !overrides(&head.headers, &script::REQUEST_ID) {
-            field("x-request-id", &script::request_id(head.request));
+        if !overrides(&head.headers, &REQUEST_ID) {
+            field("x-request-id", &request_id(head.request));
         }
         for (name, value) in &head.headers.0 {
             field(name.as_str(), value.as_bytes());
@@ -289,14 +291,8 @@ impl Speaker<'_> {
         self.io.flush().await
     }
 
-    /// Waits for a moment, or for ever, unless the client goes.
-    async fn idle_until(&mut self, moment: Option<Instant>) -> io::Result<()> {
-        let reached = async {
-            match moment {
-                Some(moment) => clock::until(moment).await,
-                None => std::future::pending().await,
-            }
-        };
+    /// Waits for something, unless the client goes.
+    async fn idle_until(&mut self, reached: impl Future<Output = ()>) -> io::Result<()> {
         tokio::pin!(reached);
         while self.inbox.len() < AHEAD {
             tokio::select! {

@@ -24,9 +24,10 @@ use super::{
     clock,
     h1::LINGER,
     h1_parse::MAX_BODY,
+    head::{REQUEST_ID, is_about_connection, overrides, request_id},
     options::millis,
     request::{HeadOf, Request},
-    script::{self, End, Open, Script, Then, is_about_connection, overrides},
+    script::{self, End, Open, Script, Then},
     server::Connection,
     upstream::Upstream,
     wire::{FrameIo, Io, Noise},
@@ -180,7 +181,7 @@ impl Exchange {
         for (at, piece) in pieces.iter().enumerate() {
             if !piece.due.is_zero() && start + piece.due > Instant::now() {
                 tokio::select! {
-                    () = clock::until(start + piece.due) => {}
+                    () = sleep_until(start + piece.due) => {}
                     _ = poll_fn(|cx| body.poll_reset(cx)) => return Ok(()),
                 }
             }
@@ -272,8 +273,8 @@ fn response(head: &script::Head) -> Response<()> {
     if let Some(length) = head.length {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }
-    if let Ok(id) = HeaderValue::from_bytes(&script::request_id(head.request)) {
-        fields.insert(script::REQUEST_ID, id);
+    if let Ok(id) = HeaderValue::from_bytes(&request_id(head.request)) {
+        fields.insert(REQUEST_ID, id);
     }
     for (name, value) in head
         .headers

@@ -15,12 +15,14 @@
 
 mod answer;
 mod clock;
+mod damage;
 mod delay;
 mod embeddings;
 mod faults;
 mod h1;
 mod h1_parse;
 mod h2;
+mod head;
 mod limit;
 mod openai;
 mod options;

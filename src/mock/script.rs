@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 
 use super::{
     answer::{Answer, Kind},
+    damage::{break_json, break_utf8},
     faults::{LastStream, MockFault, ResetAfter},
     openai,
     options::millis,
@@ -79,11 +80,6 @@ pub(super) struct Pace {
     /// Seconds.
     pub(super) each: f64,
 }
-
-/// HTTP/2 frames of a kind and length that no client takes: a SETTINGS frame on a stream. As HTTP/1.1, or
-/// anything else, it is noise as well.
-pub(super) const GARBAGE: &[u8] =
-    b"\x00\x00\x05\x04\x00\x00\x00\x00\x07\xff\xfe\x13\x37\x00 no protocol at all \x00\x01\r\n\r\n";
 
 impl Script {
     /// The script for an answer that is given `wait` after the request, number `request` at this upstream.
@@ -357,55 +353,4 @@ fn status_answer(status: StatusCode, body: Option<&serde_json::Value>, headers: 
     };
     answer.headers = headers.clone();
     answer
-}
-
-/// The same bytes with the JSON in them broken off in the middle.
-fn break_json(bytes: &Bytes, kind: Kind) -> Bytes {
-    let mut broken = bytes.slice(..bytes.len() / 2).to_vec();
-    if kind != Kind::Whole {
-        broken.extend_from_slice(b"\n\n");
-    }
-    broken.into()
-}
-
-/// The same bytes with one within a text replaced by what UTF-8 never holds.
-fn break_utf8(bytes: &Bytes) -> Bytes {
-    let mut broken = bytes.to_vec();
-    let marks: [&[u8]; 2] = [b"\"content\":\"", b"\"arguments\":\""];
-    let found = marks
-        .iter()
-        .find_map(|mark| memchr::memmem::rfind(bytes, mark).map(|at| at + mark.len()));
-    // An empty text ends here: the quote must not be hit, or it would be no JSON either.
-    let at = found.filter(|at| bytes.get(*at) != Some(&b'"'));
-    let at = at.or_else(|| bytes.iter().rposition(u8::is_ascii_alphabetic));
-    if let Some(byte) = at.and_then(|at| broken.get_mut(at)) {
-        *byte = 0xff;
-    }
-    broken.into()
-}
-
-/// Whether this header may go out on HTTP/2, where those about the connection are forbidden.
-pub(super) fn is_about_connection(name: &header::HeaderName) -> bool {
-    [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE].contains(name)
-        || name.as_str() == "keep-alive"
-        || name.as_str() == "proxy-connection"
-}
-
-/// Whether a test's own headers take the place of one of ours.
-pub(super) fn overrides(headers: &Headers, name: &header::HeaderName) -> bool {
-    headers.0.iter().any(|(own, _)| own == name)
-}
-
-/// The header that names a request.
-pub(super) const REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
-
-/// The id of a request, unique at its upstream.
-pub(super) fn request_id(number: u64) -> [u8; 20] {
-    let mut id = *b"req_0000000000000000";
-    let mut rest = number;
-    for digit in id.iter_mut().skip(4).rev() {
-        *digit = b"0123456789abcdef"[(rest & 15) as usize];
-        rest >>= 4;
-    }
-    id
 }

@@ -220,7 +220,7 @@ impl AsyncWrite for FrameIo {
         if this.noise.asked.load(Relaxed) {
             let left = this
                 .left
-                .get_or_insert(Bytes::from_static(super::script::GARBAGE));
+                .get_or_insert(Bytes::from_static(super::damage::GARBAGE));
             if !left.is_empty() {
                 while !left.is_empty() {
                     let written = ready!(Pin::new(&mut this.io).poll_write(cx, left))?;
