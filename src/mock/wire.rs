@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
@@ -154,15 +154,20 @@ macro_rules! pass_on {
 pass_on!(Wire, this => &mut this.way, Way::Near, Way::Far);
 pass_on!(Io, this => this, Self::Plain, Self::Tls);
 
-/// An [`Io`] for HTTP/2: bytes read too early come first, and bytes that are no frames can be thrown in
-/// between two frames, after which it is at its end.
+/// An [`Io`] for HTTP/2: bytes read too early come first, frames are gathered until they are flushed (the h2
+/// crate writes each DATA frame by itself, which costs a system call or a TLS record), and bytes that are no
+/// frames can be thrown in between two frames, after which it is at its end.
 #[derive(Debug)]
 pub(super) struct FrameIo {
     io: Io,
     early: Bytes,
     noise: Arc<Noise>,
     left: Option<Bytes>,
+    outbox: BytesMut,
 }
+
+/// Gathered at most before they are written.
+const GATHERED: usize = 64 * 1024;
 
 /// Asks for noise on a connection that somebody else writes to.
 #[derive(Debug, Default)]
@@ -183,7 +188,20 @@ impl FrameIo {
             early,
             noise,
             left: None,
+            outbox: BytesMut::with_capacity(4096),
         }
+    }
+
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outbox.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.outbox))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outbox.advance(written);
+        }
+        self.outbox.clear();
+        Poll::Ready(Ok(()))
     }
 
     fn is_over(&self) -> bool {
@@ -211,11 +229,17 @@ impl AsyncRead for FrameIo {
 
 impl AsyncWrite for FrameIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        if self.outbox.len() >= GATHERED {
+            ready!(self.poll_outbox(cx))?;
+        }
+        let taken = buf.len().min(GATHERED);
+        self.outbox.extend_from_slice(&buf[..taken]);
+        Poll::Ready(Ok(taken))
     }
 
     /// The h2 crate flushes when all its frames are written whole: the one place to throw something in.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_outbox(cx))?;
         let this = &mut *self;
         if this.noise.asked.load(Relaxed) {
             let left = this
@@ -234,6 +258,7 @@ impl AsyncWrite for FrameIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_outbox(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
@@ -242,7 +267,11 @@ impl AsyncWrite for FrameIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        if self.outbox.len() >= GATHERED {
+            ready!(self.poll_outbox(cx))?;
+        }
+        bufs.iter().for_each(|buf| self.outbox.extend_from_slice(buf));
+        Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
     }
 
     fn is_write_vectored(&self) -> bool {
