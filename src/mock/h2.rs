@@ -30,7 +30,7 @@ use super::{
     script::{self, End, Open, Script, Then},
     server::Connection,
     upstream::Upstream,
-    wire::{FrameIo, Io, Noise},
+    wire::{FrameIo, Io, Steering},
 };
 
 const STREAMS: u32 = 200;
@@ -53,13 +53,13 @@ enum Order {
 
 pub(super) async fn serve(io: Io, early: Bytes, connection: &Connection) -> io::Result<()> {
     let options = &connection.upstream.options;
-    let noise = Arc::<Noise>::default();
+    let steering = Arc::<Steering>::default();
     let mut h2 = server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(options.max_concurrent_streams.unwrap_or(STREAMS))
         .max_send_buffer_size(SEND_BUFFER)
-        .handshake::<_, Bytes>(FrameIo::new(io, early, noise.clone()))
+        .handshake::<_, Bytes>(FrameIo::new(io, early, steering.clone()))
         .await
         .map_err(io::Error::other)?;
     let (orders, mut ordered) = mpsc::channel(ORDERS);
@@ -70,7 +70,14 @@ pub(super) async fn serve(io: Io, early: Bytes, connection: &Connection) -> io::
     let mut streams = 0;
     loop {
         tokio::select! {
-            accepted = h2.accept() => {
+            accepted = poll_fn(|cx| {
+                // Each call writes what the request before it has been answered. As long as there are more
+                // requests, their answers are gathered, and written together when there are none.
+                steering.hold(true);
+                let accepted = h2.poll_accept(cx);
+                steering.hold(false);
+                if accepted.is_pending() { h2.poll_accept(cx) } else { accepted }
+            }) => {
                 let Some(accepted) = accepted else { return Ok(()) };
                 let (request, respond) = accepted.map_err(io::Error::other)?;
                 streams += 1;
@@ -93,7 +100,7 @@ pub(super) async fn serve(io: Io, early: Bytes, connection: &Connection) -> io::
             Some(order) = ordered.recv() => match order {
                 Order::Leave => h2.graceful_shutdown(),
                 Order::Close => return Ok(()),
-                Order::Garbage => noise.make(),
+                Order::Garbage => steering.make_noise(),
             },
             Some(_) = running.join_next() => idle_since = Instant::now(),
             () = sleep_until(idle_since + idle.unwrap_or_default()), if idle.is_some() && running.is_empty() => {

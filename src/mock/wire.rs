@@ -161,7 +161,7 @@ pass_on!(Io, this => this, Self::Plain, Self::Tls);
 pub(super) struct FrameIo {
     io: Io,
     early: Bytes,
-    noise: Arc<Noise>,
+    steering: Arc<Steering>,
     left: Option<Bytes>,
     outbox: BytesMut,
 }
@@ -169,24 +169,30 @@ pub(super) struct FrameIo {
 /// Gathered at most before they are written.
 const GATHERED: usize = 64 * 1024;
 
-/// Asks for noise on a connection that somebody else writes to.
+/// Says what is to be done on a connection that the h2 crate writes to.
 #[derive(Debug, Default)]
-pub(super) struct Noise {
-    asked: AtomicBool,
+pub(super) struct Steering {
+    noise: AtomicBool,
+    held: AtomicBool,
 }
 
-impl Noise {
-    pub(super) fn make(&self) {
-        self.asked.store(true, Relaxed);
+impl Steering {
+    pub(super) fn make_noise(&self) {
+        self.noise.store(true, Relaxed);
+    }
+
+    /// While held, a flush leaves what was gathered where it is.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.store(held, Relaxed);
     }
 }
 
 impl FrameIo {
-    pub(super) fn new(io: Io, early: Bytes, noise: Arc<Noise>) -> Self {
+    pub(super) fn new(io: Io, early: Bytes, steering: Arc<Steering>) -> Self {
         Self {
             io,
             early,
-            noise,
+            steering,
             left: None,
             outbox: BytesMut::with_capacity(4096),
         }
@@ -239,9 +245,12 @@ impl AsyncWrite for FrameIo {
 
     /// The h2 crate flushes when all its frames are written whole: the one place to throw something in.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.steering.held.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_outbox(cx))?;
         let this = &mut *self;
-        if this.noise.asked.load(Relaxed) {
+        if this.steering.noise.load(Relaxed) {
             let left = this
                 .left
                 .get_or_insert(Bytes::from_static(super::damage::GARBAGE));
