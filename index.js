@@ -1,0 +1,27 @@
+'use strict'
+
+const { Trunkline } = require('./lib/client.js')
+const { classes } = require('./lib/errors.js')
+
+// One by one, so that `import { … }` finds the names.
+module.exports.Trunkline = Trunkline
+module.exports.default = Trunkline
+module.exports.TrunklineError = classes.TrunklineError
+module.exports.ConfigError = classes.ConfigError
+module.exports.APIError = classes.APIError
+module.exports.BadRequestError = classes.BadRequestError
+module.exports.ContextLengthError = classes.ContextLengthError
+module.exports.ContentFilterError = classes.ContentFilterError
+module.exports.AuthenticationError = classes.AuthenticationError
+module.exports.PermissionDeniedError = classes.PermissionDeniedError
+module.exports.NotFoundError = classes.NotFoundError
+module.exports.ConflictError = classes.ConflictError
+module.exports.UnprocessableEntityError = classes.UnprocessableEntityError
+module.exports.RateLimitError = classes.RateLimitError
+module.exports.InternalServerError = classes.InternalServerError
+module.exports.ConnectionError = classes.ConnectionError
+module.exports.TimeoutError = classes.TimeoutError
+module.exports.StreamInterruptedError = classes.StreamInterruptedError
+module.exports.InvalidResponseError = classes.InvalidResponseError
+module.exports.QueueFullError = classes.QueueFullError
+module.exports.ClosedError = classes.ClosedError

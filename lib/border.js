@@ -1,0 +1,114 @@
+'use strict'
+
+/**
+ * This environment's end of the border: numbers for calls, and letters to whoever has the number. Each number that was
+ * started comes back in exactly one end, and is given out again only after it.
+ */
+
+const native = require('../native.js')
+
+/**
+ * What has a number.
+ * @typedef {{
+ *   client: object | null,
+ *   answered(body: string, meta: string): void,
+ *   failed(description: string): void,
+ *   aborted(): void,
+ *   pieces(text: string, bytes: number): void,
+ *   cancel(reason: unknown): void
+ * }} Party
+ */
+
+// As src/node/wire.rs and src/node/border.rs have them.
+const LETTERS = 256
+const WORDS = 4
+const ANSWER = 1
+const FAILURE = 2
+const ABORTED = 3
+const PIECES = 4
+const ASK_KEY = 5
+const ASK_MATCH = 6
+
+const words = new Uint32Array(LETTERS * WORDS)
+
+/** By number; null where the number is free. @type {(Party | null)[]} */
+const parties = []
+/** @type {number[]} */
+const free = []
+
+/** @type {{ key: (client: number) => void, match: (question: number, matcher: number, request: string) => void }} */
+const questions = { key() {}, match() {} }
+
+/**
+ * Called by Rust with all that has come: four words for each letter (number, kind, count, texts), and the texts in a row.
+ * Nothing in here runs a user's code: that waits for the microtasks after it.
+ * @param {number} count @param {boolean} more @param {...string} texts
+ */
+function deliver(count, more, ...texts) {
+  let text = 0
+  for (let letter = 0; letter < count; letter++) {
+    const at = letter * WORDS
+    const id = words[at]
+    switch (words[at + 1]) {
+      case ANSWER:
+        ended(id)?.answered(texts[text], texts[text + 1])
+        break
+      case FAILURE:
+        ended(id)?.failed(texts[text])
+        break
+      case ABORTED:
+        ended(id)?.aborted()
+        break
+      case PIECES:
+        parties[id]?.pieces(texts[text], words[at + 2])
+        break
+      case ASK_KEY:
+        questions.key(id)
+        break
+      case ASK_MATCH:
+        questions.match(id, words[at + 2], texts[text])
+        break
+    }
+    text += words[at + 3]
+  }
+  // A turn has its limit: what is left comes after others had theirs.
+  if (more) setImmediate(drain)
+}
+
+function drain() {
+  border.drain(deliver)
+}
+
+/** @param {number} id */
+function ended(id) {
+  const party = parties[id]
+  parties[id] = null
+  free.push(id)
+  return party
+}
+
+/** The runtime's threads; 0 for its default. Without effect in further workers: the runtime is the process's. */
+const threads = Number.parseInt(process.env.TRUNKLINE_THREADS ?? '', 10)
+const border = new native.Border(deliver, words, threads > 0 && threads <= 64 ? threads : 0)
+
+/**
+ * A number for a party. @param {Party} party
+ */
+function enter(party) {
+  const id = free.length > 0 ? /** @type {number} */ (free.pop()) : parties.length
+  parties[id] = party
+  return id
+}
+
+/** Takes a number back that was never started. @param {number} id */
+function leave(id) {
+  parties[id] = null
+  free.push(id)
+}
+
+/** All parties of a client. @param {object} client */
+function partiesOf(client) {
+  return parties.filter((party) => party !== null && party.client === client)
+}
+
+module.exports = { native, border, enter, leave, partiesOf, questions }

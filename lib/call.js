@@ -1,0 +1,153 @@
+'use strict'
+
+const { border, enter, leave } = require('./border.js')
+const { errorOf, configError } = require('./errors.js')
+const abort = require('./abort.js')
+
+let calls = 0
+
+/** What is known of how an answer came about. @param {string} text @param {number} number */
+function metaOf(text, number) {
+  const meta = JSON.parse(text)
+  return { id: `call-${number}`, ...meta, headers: new Headers(meta.headers) }
+}
+
+/**
+ * An error made after a turn of the microtask queue: so V8 follows the promises back to whoever awaits, and the stack names
+ * the caller, at no cost to calls that end well.
+ * @param {string} description
+ * @returns {Promise<never>}
+ */
+async function failure(description) {
+  await null
+  throw errorOf(description)
+}
+
+/** One call whose answer comes whole. */
+class Pending {
+  /** @param {object | null} client @param {AbortSignal | undefined} signal */
+  constructor(client, signal) {
+    this.client = client
+    this.signal = signal
+    this.number = ++calls
+    this.id = -1
+    this.meta = ''
+    this.settled = false
+    /** @type {(value: any) => void} */
+    this.resolve = noop
+    /** @type {(reason: unknown) => void} */
+    this.reject = noop
+  }
+
+  /** @param {string} body @param {string} meta */
+  answered(body, meta) {
+    if (this.settled) return this.#left()
+    this.meta = meta
+    try {
+      this.#settle(this.resolve, JSON.parse(body))
+    } catch (cause) {
+      // Rust has read it as JSON; V8 may still refuse a text that is too long for it.
+      this.#settle(this.reject, cause)
+    }
+    this.#left()
+  }
+
+  /** @param {string} description */
+  failed(description) {
+    if (!this.settled) this.#settle(this.resolve, failure(description))
+    this.#left()
+  }
+
+  aborted() {
+    if (!this.settled) this.#settle(this.reject, abort.reasonOf(undefined))
+    this.#left()
+  }
+
+  pieces() {}
+
+  /** @param {unknown} reason */
+  cancel(reason) {
+    if (this.settled) return
+    this.#settle(this.reject, abort.reasonOf(reason))
+    border.cancel(this.id)
+  }
+
+  /** @param {(value: any) => void} how @param {unknown} value */
+  #settle(how, value) {
+    this.settled = true
+    if (this.signal !== undefined) abort.unwatch(this.signal, this)
+    how(value)
+  }
+
+  #left() {
+    /** @type {any} */ (this.client)?.callEnded()
+  }
+}
+
+function noop() {}
+
+/**
+ * A promise that also knows how its answer came about.
+ * @template T
+ * @extends {Promise<T>}
+ */
+class Call extends Promise {
+  /** @type {Pending | null} */
+  #pending = null
+
+  /**
+   * Starts a call: `begin(id)` returns the description of an error where it cannot be begun.
+   * @param {object} client
+   * @param {AbortSignal | undefined} signal
+   * @param {(id: number) => string | null | undefined} begin
+   */
+  static start(client, signal, begin) {
+    const pending = new Pending(client, signal)
+    const call = new Call((resolve, reject) => {
+      pending.resolve = resolve
+      pending.reject = reject
+    })
+    call.#pending = pending
+    if (signal?.aborted) {
+      pending.settled = true
+      pending.reject(signal.reason)
+      return call
+    }
+    pending.id = enter(pending)
+    const refused = begin(pending.id)
+    if (refused) {
+      leave(pending.id)
+      pending.settled = true
+      pending.reject(errorOf(refused))
+      return call
+    }
+    /** @type {any} */ (client).callStarted()
+    if (signal !== undefined) abort.watch(signal, pending)
+    return call
+  }
+
+  /** A call that could not be begun. @param {unknown} error @returns {Call<any>} */
+  static refuse(error) {
+    return new Call((_resolve, reject) => reject(error))
+  }
+
+  withMeta() {
+    const pending = this.#pending
+    // `then` makes this promise handled; the one it returns is the only one left to be.
+    return this.then((data) => ({ data, meta: metaOf(pending?.meta ?? '{}', pending?.number ?? 0) }))
+  }
+}
+
+// What `then` makes is a plain promise, and `await` takes a call as one, without wrapping it: it asks for the constructor.
+Object.defineProperty(Call.prototype, 'constructor', { value: Promise, configurable: true, writable: true })
+
+/** The signal among a call's options. @param {unknown} signal @returns {AbortSignal | undefined} */
+function signalOf(signal) {
+  if (signal === undefined || signal === null) return undefined
+  if (typeof signal !== 'object' || typeof (/** @type {any} */ (signal).addEventListener) !== 'function') {
+    throw configError('signal: must be an AbortSignal')
+  }
+  return /** @type {AbortSignal} */ (signal)
+}
+
+module.exports = { Call, Pending, failure, metaOf, signalOf, nextNumber: () => ++calls }

@@ -1,0 +1,237 @@
+'use strict'
+
+const { native, border, partiesOf, questions } = require('./border.js')
+const { classes, closedError, configError, errorOf } = require('./errors.js')
+const { encodeBody, encodeOptions, encodeRequest, kindOf } = require('./encode.js')
+const { Call, signalOf } = require('./call.js')
+const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
+const { Batch } = require('./batch.js')
+
+/** As src/node/client.rs has them. */
+const CHAT = 0
+const EMBEDDINGS = 1
+const POST = 2
+const GET = 3
+
+/** How long `close` lets running calls finish, unless it is told. */
+const DRAIN_TIMEOUT = 30_000
+
+/** Clients whose key is a function, by number; weakly, or none would ever be collected. @type {Map<number, WeakRef<Trunkline>>} */
+const askable = new Map()
+const collected = new FinalizationRegistry((/** @type {number} */ number) => askable.delete(number))
+let clients = 0
+
+questions.key = (number) => askable.get(number)?.deref()?.askKey()
+
+/** What Rust may know of the environment: it does not read it itself, which would race with writes to it. */
+function environment() {
+  const { env } = process
+  return {
+    baseUrl: env.TRUNKLINE_BASE_URL || env.OPENAI_BASE_URL,
+    apiKey: env.TRUNKLINE_API_KEY || env.OPENAI_API_KEY,
+    extraCaCerts: env.NODE_EXTRA_CA_CERTS,
+    sslCertFile: env.SSL_CERT_FILE,
+    sslCertDir: env.SSL_CERT_DIR,
+  }
+}
+
+class Trunkline {
+  #native
+  /** Calls of this client that have a number. */
+  #running = 0
+  /** @type {(() => void)[]} */
+  #drained = []
+  /** @type {Promise<void> | null} */
+  #closing = null
+  /** @type {(() => unknown) | null} */
+  #askKey = null
+
+  /** @param {any} [options] */
+  constructor(options = {}) {
+    const number = ++clients
+    if (typeof options?.apiKey === 'function') this.#askKey = options.apiKey
+    try {
+      const text = encodeOptions(options, 'options')
+      this.#native = new native.Client(border, number, text, JSON.stringify(environment()))
+    } catch (error) {
+      throw thrown(error)
+    }
+    if (this.#askKey !== null) {
+      askable.set(number, new WeakRef(this))
+      collected.register(this, number)
+    }
+    if (options?.pool?.tls?.rejectUnauthorized === false) {
+      process.emitWarning('pool.tls.rejectUnauthorized is false: the servers of this client are not verified', {
+        code: 'TRUNKLINE_INSECURE_TLS',
+      })
+    }
+  }
+
+  /** @param {any} request @param {any} [options] */
+  chat(request, options) {
+    return this.#call(CHAT, () => encodeRequest(request, 'request'), undefined, options)
+  }
+
+  /** @param {any} request @param {any} [options] */
+  embed(request, options) {
+    return this.#call(EMBEDDINGS, () => encodeRequest(request, 'request'), undefined, options)
+  }
+
+  /** @param {string} path @param {unknown} body @param {any} [options] */
+  post(path, body, options) {
+    return this.#call(POST, () => encodeBody(body, 'body'), path, options)
+  }
+
+  /** @param {string} path @param {any} [options] */
+  get(path, options) {
+    return this.#call(GET, () => '', path, options)
+  }
+
+  /** @param {any} request @param {any} [options] */
+  stream(request, options) {
+    return new ChatStream(this.#stream(CHAT, () => encodeRequest(request, 'request'), undefined, options))
+  }
+
+  /** @param {string} path @param {unknown} body @param {any} [options] */
+  events(path, body, options) {
+    return new EventStream(this.#stream(POST, () => encodeBody(body, 'body'), path, options))
+  }
+
+  /** @param {any} requests @param {any} [options] */
+  batch(requests, options) {
+    return new Batch((item, callOptions) => this.#item(item, callOptions), requests, options)
+  }
+
+  metrics() {
+    return JSON.parse(this.#native.metrics())
+  }
+
+  /** @param {any} [options] */
+  warmup(options) {
+    const { connections = 1, signal, ...rest } = options ?? {}
+    const unknown = Object.keys(rest)[0]
+    if (unknown !== undefined) return Call.refuse(configError(`${unknown}: is not an option; there are connections, signal`))
+    if (!Number.isInteger(connections) || connections < 1) {
+      return Call.refuse(configError('connections: must be a positive integer'))
+    }
+    return Call.start(this, signalOf(signal), (id) => {
+      this.#native.warm(id, connections)
+      return null
+    }).then(() => undefined)
+  }
+
+  /** @param {{ drainTimeout?: number }} [options] */
+  close(options) {
+    this.#closing ??= this.#close(options?.drainTimeout ?? DRAIN_TIMEOUT)
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.close()
+  }
+
+  // What lib/ itself calls.
+
+  callStarted() {
+    this.#running++
+  }
+
+  callEnded() {
+    this.#running--
+    if (this.#running === 0) for (const tell of this.#drained.splice(0)) tell()
+  }
+
+  async askKey() {
+    try {
+      const key = await this.#askKey?.()
+      if (typeof key === 'string') this.#native.setKey(key, null)
+      else this.#native.setKey(null, `it gave ${kindOf(key)} in place of a string`)
+    } catch (error) {
+      this.#native.setKey(null, error instanceof Error ? error.message : 'it threw no error')
+    }
+  }
+
+  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
+  #call(kind, encode, path, options) {
+    try {
+      if (options === undefined && path === undefined) {
+        const body = encode()
+        return Call.start(this, undefined, (id) => this.#native.call(id, kind, body, undefined, undefined))
+      }
+      const { signal, rest } = split(options)
+      const body = encode()
+      checkPath(path)
+      return Call.start(this, signal, (id) => this.#native.call(id, kind, body, path, rest))
+    } catch (error) {
+      return Call.refuse(error)
+    }
+  }
+
+  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
+  #stream(kind, encode, path, options) {
+    try {
+      const { signal, rest } = split(options)
+      const body = encode()
+      checkPath(path)
+      return Stream.flow(this, signal, (id) => this.#native.stream(id, kind, body, path, rest))
+    } catch (error) {
+      return Stream.refuse(new Flow(this, undefined), error)
+    }
+  }
+
+  /** One item of a batch. @param {any} item @param {any} options */
+  #item(item, options) {
+    if (typeof item !== 'object' || item === null) {
+      return Call.refuse(configError(`request: must be an object, got ${kindOf(item)}`))
+    }
+    const { customId, ...request } = item
+    if (customId !== undefined && typeof customId !== 'string') {
+      return Call.refuse(configError(`customId: must be a string, got ${kindOf(customId)}`))
+    }
+    return 'path' in request ? this.post(request.path, request.body, options) : this.chat(request, options)
+  }
+
+  /** @param {number} drainTimeout */
+  async #close(drainTimeout) {
+    this.#native.beginClose()
+    if (this.#running > 0) {
+      /** @type {NodeJS.Timeout | undefined} */
+      let timer
+      const late = new Promise((resolve) => {
+        timer = setTimeout(resolve, drainTimeout)
+      })
+      const drained = new Promise((resolve) => this.#drained.push(() => resolve(undefined)))
+      await Promise.race([drained, late])
+      clearTimeout(timer)
+      for (const party of partiesOf(this)) party?.cancel(closedError('the client was closed while the call ran'))
+    }
+    await Call.start(this, undefined, (id) => {
+      this.#native.finishClose(id)
+      return null
+    })
+  }
+}
+
+/** @param {any} options */
+function split(options) {
+  if (options === undefined || options === null) return { signal: undefined, rest: undefined }
+  if (typeof options !== 'object') throw configError(`options: must be an object, got ${kindOf(options)}`)
+  const { signal, ...rest } = options
+  const none = Object.keys(rest).length === 0
+  return { signal: signalOf(signal), rest: none ? undefined : encodeOptions(rest, 'options') }
+}
+
+/** @param {unknown} path */
+function checkPath(path) {
+  if (path !== undefined && typeof path !== 'string') throw configError(`path: must be a string, got ${kindOf(path)}`)
+}
+
+/** What a native constructor threw: our description of an error, or something of napi's. @param {any} error */
+function thrown(error) {
+  if (error instanceof classes.TrunklineError || typeof error?.message !== 'string' || error.message[0] !== '{') return error
+  const made = errorOf(error.message)
+  // The stack is that of this turn, which is the caller's.
+  return made
+}
+
+module.exports = { Trunkline }

@@ -1,0 +1,76 @@
+'use strict'
+
+/** What crosses the border goes as JSON text. */
+
+const { configError } = require('./errors.js')
+
+/** As src/config/section.rs has it: what a value is that JSON has not. */
+const KIND = '\u0000kind'
+
+/** @param {string} _key @param {unknown} value */
+function named(_key, value) {
+  switch (typeof value) {
+    case 'function':
+      return { [KIND]: 'a function' }
+    case 'symbol':
+      return { [KIND]: 'a symbol' }
+    case 'bigint':
+      return { [KIND]: `a bigint (${value})` }
+    case 'number':
+      return Number.isFinite(value) ? value : { [KIND]: String(value) }
+    case 'object':
+      return value instanceof Headers ? Object.fromEntries(value) : value
+    default:
+      return value
+  }
+}
+
+/**
+ * Options as text, with the kinds of values that JSON has not. @param {unknown} options @param {string} path
+ */
+function encodeOptions(options, path) {
+  try {
+    return JSON.stringify(options, named) ?? `{"${KIND}":"${typeof options}"}`
+  } catch (cause) {
+    throw configError(`${path}: cannot be written as JSON: ${why(cause)}`, cause)
+  }
+}
+
+/**
+ * A request's body as text. @param {unknown} body @param {string} path
+ */
+function encodeBody(body, path) {
+  /** @type {string | undefined} */
+  let text
+  try {
+    text = JSON.stringify(body)
+  } catch (cause) {
+    throw configError(`${path}: cannot be written as JSON: ${why(cause)}`, cause)
+  }
+  if (text === undefined) throw configError(`${path}: cannot be written as JSON: got ${kindOf(body)}`)
+  return text
+}
+
+/** A request that is an object. @param {unknown} request @param {string} path */
+function encodeRequest(request, path) {
+  if (typeof request !== 'object' || request === null || Array.isArray(request)) {
+    throw configError(`${path}: must be an object, got ${kindOf(request)}`)
+  }
+  return encodeBody(request, path)
+}
+
+/** V8's message names the classes and properties on the way round, and no values. @param {unknown} error */
+function why(error) {
+  if (!(error instanceof TypeError)) return 'its toJSON threw'
+  return /circular/i.test(error.message) ? 'it is circular' : 'it holds a bigint or a toJSON that throws'
+}
+
+/** @param {unknown} value */
+function kindOf(value) {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'an array'
+  if (typeof value === 'undefined') return 'undefined'
+  return `${typeof value === 'object' ? 'an' : 'a'} ${typeof value}`
+}
+
+module.exports = { encodeBody, encodeOptions, encodeRequest, kindOf }

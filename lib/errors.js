@@ -1,0 +1,200 @@
+'use strict'
+
+/**
+ * Error classes. Rust describes an error, JavaScript throws the class. Every instance carries the names of its classes, so
+ * that `instanceof` holds across two copies of the package.
+ */
+
+const KINDS = Symbol.for('trunkline.error.kinds')
+
+/**
+ * @typedef {{
+ *   name: string, code: string, message: string, provider?: string | null, model?: string | null,
+ *   requestId?: string | null, attempts?: import('../index.js').Attempt[], retryable?: boolean,
+ *   billed?: 'yes' | 'no' | 'maybe', cause?: unknown, status?: number, headers?: [string, string][],
+ *   type?: string | null, param?: string | null, body?: string, retryAfter?: number | null,
+ *   phase?: string, limit?: number, partial?: string
+ * }} Description
+ */
+
+class TrunklineError extends Error {
+  static kind = 'TrunklineError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description.message)
+    const { cause } = description
+    if (cause !== undefined && cause !== null) {
+      const value = typeof cause === 'string' ? new Error(cause) : cause
+      Object.defineProperty(this, 'cause', { value, configurable: true, writable: true })
+    }
+    this.code = description.code
+    this.provider = description.provider ?? null
+    this.model = description.model ?? null
+    this.requestId = description.requestId ?? null
+    this.attempts = description.attempts ?? []
+    this.retryable = description.retryable ?? false
+    this.billed = description.billed ?? 'no'
+  }
+
+  /** @param {unknown} value */
+  static [Symbol.hasInstance](value) {
+    // A subclass of a user's has no kind of its own.
+    if (!Object.hasOwn(this, 'kind')) return Function.prototype[Symbol.hasInstance].call(this, value)
+    return typeof value === 'object' && value !== null && /** @type {any} */ (value)[KINDS]?.includes(this.kind) === true
+  }
+}
+
+class ConfigError extends TrunklineError {
+  static kind = 'ConfigError'
+}
+
+class APIError extends TrunklineError {
+  static kind = 'APIError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    this.status = description.status ?? 0
+    this.headers = new Headers(description.headers)
+    this.type = description.type ?? null
+    this.param = description.param ?? null
+    this.body = parsed(description.body ?? '')
+  }
+}
+
+class BadRequestError extends APIError {
+  static kind = 'BadRequestError'
+}
+class ContextLengthError extends BadRequestError {
+  static kind = 'ContextLengthError'
+}
+class ContentFilterError extends BadRequestError {
+  static kind = 'ContentFilterError'
+}
+class AuthenticationError extends APIError {
+  static kind = 'AuthenticationError'
+}
+class PermissionDeniedError extends APIError {
+  static kind = 'PermissionDeniedError'
+}
+class NotFoundError extends APIError {
+  static kind = 'NotFoundError'
+}
+class ConflictError extends APIError {
+  static kind = 'ConflictError'
+}
+class UnprocessableEntityError extends APIError {
+  static kind = 'UnprocessableEntityError'
+}
+class RateLimitError extends APIError {
+  static kind = 'RateLimitError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    this.retryAfter = description.retryAfter ?? null
+  }
+}
+class InternalServerError extends APIError {
+  static kind = 'InternalServerError'
+}
+
+class ConnectionError extends TrunklineError {
+  static kind = 'ConnectionError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    this.phase = description.phase
+  }
+}
+
+class TimeoutError extends TrunklineError {
+  static kind = 'TimeoutError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    this.phase = description.phase
+    this.limit = description.limit
+  }
+}
+
+class StreamInterruptedError extends TrunklineError {
+  static kind = 'StreamInterruptedError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    this.partial = parsed(description.partial ?? 'null')
+  }
+}
+
+class InvalidResponseError extends TrunklineError {
+  static kind = 'InvalidResponseError'
+}
+class QueueFullError extends TrunklineError {
+  static kind = 'QueueFullError'
+}
+class ClosedError extends TrunklineError {
+  static kind = 'ClosedError'
+}
+
+const classes = {
+  TrunklineError,
+  ConfigError,
+  APIError,
+  BadRequestError,
+  ContextLengthError,
+  ContentFilterError,
+  AuthenticationError,
+  PermissionDeniedError,
+  NotFoundError,
+  ConflictError,
+  UnprocessableEntityError,
+  RateLimitError,
+  InternalServerError,
+  ConnectionError,
+  TimeoutError,
+  StreamInterruptedError,
+  InvalidResponseError,
+  QueueFullError,
+  ClosedError,
+}
+
+for (const [name, Class] of Object.entries(classes)) {
+  const kinds = []
+  for (let at = Class; Object.hasOwn(at, 'kind'); at = Object.getPrototypeOf(at)) kinds.push(at.kind)
+  Object.defineProperty(Class.prototype, 'name', { value: name, configurable: true, writable: true })
+  Object.defineProperty(Class.prototype, KINDS, { value: kinds })
+}
+
+/** JSON where it is JSON, else the text. @param {string} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+/** The error that Rust describes. @param {string} text */
+function errorOf(text) {
+  /** @type {Description} */
+  const description = JSON.parse(text)
+  const Class = /** @type {Record<string, typeof TrunklineError>} */ (classes)[description.name] ?? TrunklineError
+  return new Class(description)
+}
+
+/** @param {string} message @param {unknown} [cause] */
+function configError(message, cause) {
+  return new ConfigError({ name: 'ConfigError', code: 'ERR_CONFIG', message, cause })
+}
+
+/** @param {string} [message] */
+function closedError(message = 'the client is closed') {
+  return new ClosedError({ name: 'ClosedError', code: 'ERR_CLOSED', message })
+}
+
+module.exports = { classes, errorOf, configError, closedError }

@@ -1,0 +1,330 @@
+'use strict'
+
+const { border, enter, leave } = require('./border.js')
+const { errorOf, configError } = require('./errors.js')
+const { failure, metaOf, nextNumber } = require('./call.js')
+const abort = require('./abort.js')
+
+/** As src/node/border.rs has them. */
+const OBJECTS = 1
+const TEXT = 2
+const LINES = 3
+const WHOLE = 4
+
+/** What was read is told to Rust once it is this much: a quarter of the window in src/client/outlet.rs. */
+const ACKNOWLEDGE = 16 * 1024
+
+/**
+ * A stream's state. Rust knows it by its number; the handle that users hold knows it, and not the other way round, so
+ * that a handle which nobody holds can be collected.
+ */
+class Flow {
+  /** @param {any} client @param {AbortSignal | undefined} signal */
+  constructor(client, signal) {
+    this.client = client
+    this.signal = signal
+    this.number = nextNumber()
+    this.id = -1
+    this.mode = 0
+    /** Items that came and were not taken. @type {any[]} */
+    this.queue = []
+    this.head = 0
+    this.unread = 0
+    /** Whoever waits for the next item. @type {{ resolve: (result: any) => void, reject: (reason: unknown) => void }[]} */
+    this.waiting = []
+    /** @type {'running' | 'ended' | 'failed' | 'aborted'} */
+    this.state = 'running'
+    this.left = false
+    this.body = ''
+    this.meta = ''
+    /** @type {string} */
+    this.description = ''
+    /** @type {unknown} */
+    this.reason = undefined
+    /** Told of the end, whatever it is. @type {(() => void)[]} */
+    this.atEnd = []
+  }
+
+  /** @param {string} body @param {string} meta */
+  answered(body, meta) {
+    if (this.state === 'running') {
+      this.body = body
+      this.meta = meta
+      this.#end('ended')
+    }
+    this.#leave()
+  }
+
+  /** @param {string} description */
+  failed(description) {
+    if (this.state === 'running') {
+      this.description = description
+      this.#end('failed')
+    }
+    this.#leave()
+  }
+
+  aborted() {
+    this.cancel(undefined)
+    this.#leave()
+  }
+
+  /** @param {string} text @param {number} bytes */
+  pieces(text, bytes) {
+    if (this.state !== 'running') return
+    this.unread += bytes
+    if (this.mode === OBJECTS) {
+      for (const item of JSON.parse(text)) this.queue.push(item)
+    } else if (this.head < this.queue.length) {
+      // Texts that wait are one.
+      this.queue[this.queue.length - 1] += text
+    } else {
+      this.queue.push(text)
+    }
+    while (this.waiting.length > 0 && this.head < this.queue.length) {
+      // biome-ignore lint/style/noNonNullAssertion: the length was asked
+      this.waiting.shift()?.resolve({ value: this.#take(), done: false })
+    }
+  }
+
+  /** @param {unknown} reason */
+  cancel(reason) {
+    if (this.state !== 'running') return
+    this.reason = abort.reasonOf(reason)
+    this.queue = []
+    this.head = 0
+    this.#end('aborted')
+    if (this.id >= 0 && !this.left) border.cancel(this.id)
+  }
+
+  /** @param {'ended' | 'failed' | 'aborted'} state */
+  #end(state) {
+    this.state = state
+    if (this.signal !== undefined) abort.unwatch(this.signal, this)
+    for (const { resolve, reject } of this.waiting.splice(0)) this.#tellEnd(resolve, reject)
+    for (const tell of this.atEnd.splice(0)) tell()
+  }
+
+  #leave() {
+    this.left = true
+    this.client.callEnded()
+  }
+
+  #take() {
+    const item = this.queue[this.head++]
+    if (this.head === this.queue.length) {
+      this.queue.length = 0
+      this.head = 0
+      if (this.unread >= ACKNOWLEDGE && !this.left) {
+        border.read(this.id, this.unread)
+        this.unread = 0
+      }
+    }
+    return item
+  }
+
+  /** @param {(value: any) => void} resolve @param {(reason: unknown) => void} reject */
+  #tellEnd(resolve, reject) {
+    if (this.state === 'ended') resolve({ value: undefined, done: true })
+    else this.fail(resolve, reject)
+  }
+
+  /** @param {(value: any) => void} resolve @param {(reason: unknown) => void} reject */
+  fail(resolve, reject) {
+    if (this.state === 'failed') resolve(failure(this.description))
+    else reject(this.reason)
+  }
+
+  /** Says what is wanted of each piece. @param {number} mode */
+  choose(mode) {
+    this.mode = mode
+    if (this.id >= 0 && !this.left) border.choose(this.id, mode)
+  }
+
+  /** The next item. @returns {Promise<IteratorResult<any, undefined>>} */
+  next() {
+    if (this.head < this.queue.length) return Promise.resolve({ value: this.#take(), done: false })
+    return new Promise((resolve, reject) => {
+      if (this.state === 'running') this.waiting.push({ resolve, reject })
+      else this.#tellEnd(resolve, reject)
+    })
+  }
+
+  /** Resolves with `of()` at a good end, and rejects at any other. @template T @param {() => T} of @returns {Promise<T>} */
+  whole(of) {
+    return new Promise((resolve, reject) => {
+      const tell = () => {
+        if (this.state === 'ended') resolve(of())
+        else this.fail(resolve, reject)
+      }
+      if (this.state === 'running') this.atEnd.push(tell)
+      else tell()
+    })
+  }
+}
+
+/** Cancels streams whose handle was collected before their end: a safety net, not a promise in time. */
+const dropped = new FinalizationRegistry((/** @type {Flow} */ flow) => flow.cancel(undefined))
+
+/** Iterates one flow. It holds the handle, so that a loop that goes on keeps its stream. */
+class Items {
+  #flow
+  /** @type {unknown} */
+  #handle
+
+  /** @param {Flow} flow @param {unknown} handle @param {(item: any) => any} [map] */
+  constructor(flow, handle, map) {
+    this.#flow = flow
+    this.#handle = handle
+    this.map = map
+  }
+
+  next() {
+    const next = this.#flow.next()
+    const { map } = this
+    return map === undefined
+      ? next
+      : next.then((result) => (result.done ? result : { value: map(result.value), done: false }))
+  }
+
+  /** Leaving the loop cancels the exchange. */
+  async return() {
+    this.#flow.cancel(undefined)
+    this.#handle = undefined
+    return { value: undefined, done: true }
+  }
+
+  [Symbol.asyncIterator]() {
+    return this
+  }
+}
+
+/** What chats and other streams of events have in common. */
+class Stream {
+  #flow
+
+  /** @param {Flow} flow */
+  constructor(flow) {
+    this.#flow = flow
+    dropped.register(this, flow, flow)
+  }
+
+  /**
+   * Starts a stream: `begin(id)` returns the description of an error where it cannot be begun. An error waits for whoever
+   * consumes the stream.
+   * @param {any} client @param {AbortSignal | undefined} signal @param {(id: number) => string | null | undefined} begin
+   * @returns {Flow}
+   */
+  static flow(client, signal, begin) {
+    const flow = new Flow(client, signal)
+    if (signal?.aborted) {
+      flow.cancel(signal.reason)
+      return flow
+    }
+    flow.id = enter(flow)
+    const refused = begin(flow.id)
+    if (refused) {
+      leave(flow.id)
+      return Stream.refuse(flow, errorOf(refused))
+    }
+    client.callStarted()
+    if (signal !== undefined) abort.watch(signal, flow)
+    return flow
+  }
+
+  /** @param {Flow} flow @param {unknown} error */
+  static refuse(flow, error) {
+    flow.left = true
+    flow.cancel(error)
+    return flow
+  }
+
+  get meta() {
+    this.hold()
+    return this.#flow.whole(() => metaOf(this.#flow.meta, this.#flow.number))
+  }
+
+  /** @param {unknown} [reason] */
+  abort(reason) {
+    this.#flow.cancel(reason)
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.#flow.cancel(undefined)
+  }
+
+  /** Somebody waits for the end: the stream runs to it, whether its handle is held or not. */
+  hold() {
+    dropped.unregister(this.#flow)
+  }
+
+  /** @param {number} mode */
+  begin(mode) {
+    if (this.#flow.mode !== 0) {
+      throw configError('a stream is read once: by a loop, text(), toReadableStream() or final()')
+    }
+    this.#flow.choose(mode)
+    return this.#flow
+  }
+
+  get flow() {
+    return this.#flow
+  }
+}
+
+class ChatStream extends Stream {
+  [Symbol.asyncIterator]() {
+    return new Items(this.begin(OBJECTS), this)
+  }
+
+  text() {
+    return new Items(this.begin(TEXT), this)
+  }
+
+  async final() {
+    const { flow } = this
+    if (flow.mode === 0) flow.choose(WHOLE)
+    this.hold()
+    return flow.whole(() => JSON.parse(flow.body))
+  }
+
+  async finalText() {
+    const completion = await this.final()
+    return completion.choices[0]?.message?.content ?? ''
+  }
+
+  toReadableStream() {
+    const items = new Items(this.begin(LINES), this)
+    const encoder = new TextEncoder()
+    return new ReadableStream(
+      {
+        async pull(controller) {
+          const { value, done } = await items.next()
+          if (done) controller.close()
+          else controller.enqueue(encoder.encode(value))
+        },
+        async cancel() {
+          await items.return()
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  }
+}
+
+class EventStream extends Stream {
+  [Symbol.asyncIterator]() {
+    return new Items(this.begin(OBJECTS), this, (piece) => ({ ...piece, data: dataOf(piece.raw) }))
+  }
+}
+
+/** The data of an event: JSON where it is JSON. @param {string} raw */
+function dataOf(raw) {
+  try {
+    return JSON.parse(raw)
+  } catch {
+    return raw
+  }
+}
+
+module.exports = { ChatStream, EventStream, Flow, Stream }
