@@ -13,14 +13,15 @@ function metaOf(text, number) {
 }
 
 /**
- * An error made after a turn of the microtask queue: so V8 follows the promises back to whoever awaits, and the stack names
- * the caller, at no cost to calls that end well.
+ * An error made two turns of the microtask queue later, when this promise has been tied to the call's: then V8 follows the
+ * promises back to whoever awaits, and the stack names the caller, at no cost to calls that end well.
  * @param {string} description
  * @returns {Promise<never>}
  */
 async function failure(description) {
   await null
-  throw errorOf(description)
+  await null
+  throw errorOf(description, failure)
 }
 
 /** One call whose answer comes whole. */

@@ -229,9 +229,7 @@ function checkPath(path) {
 /** What a native constructor threw: our description of an error, or something of napi's. @param {any} error */
 function thrown(error) {
   if (error instanceof classes.TrunklineError || typeof error?.message !== 'string' || error.message[0] !== '{') return error
-  const made = errorOf(error.message)
-  // The stack is that of this turn, which is the caller's.
-  return made
+  return errorOf(error.message, Trunkline)
 }
 
 module.exports = { Trunkline }

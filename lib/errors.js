@@ -179,12 +179,17 @@ function parsed(text) {
   }
 }
 
-/** The error that Rust describes. @param {string} text */
-function errorOf(text) {
+/**
+ * The error that Rust describes. Its stack begins at the caller of `above`.
+ * @param {string} text @param {Function} [above]
+ */
+function errorOf(text, above = errorOf) {
   /** @type {Description} */
   const description = JSON.parse(text)
   const Class = /** @type {Record<string, typeof TrunklineError>} */ (classes)[description.name] ?? TrunklineError
-  return new Class(description)
+  const error = new Class(description)
+  Error.captureStackTrace(error, above)
+  return error
 }
 
 /** @param {string} message @param {unknown} [cause] */

@@ -1,5 +1,7 @@
 //! Where a call goes to, and with which headers.
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -26,7 +28,11 @@ pub(super) struct Endpoints {
     base: BaseUrl,
     chat: Target,
     embeddings: Target,
-    headers: HeaderMap,
+    /// Of a request for one JSON text, for a stream of events, and for one without a body: shared by the calls that add
+    /// none of their own, so that only the request itself copies them.
+    posted: Arc<HeaderMap>,
+    streamed: Arc<HeaderMap>,
+    fetched: Arc<HeaderMap>,
     host: HeaderValue,
 }
 
@@ -42,7 +48,7 @@ pub(super) struct Target {
 pub(super) struct Outgoing {
     method: Method,
     target: Target,
-    headers: HeaderMap,
+    headers: Arc<HeaderMap>,
     host: HeaderValue,
     pub(super) body: bytes::Bytes,
 }
@@ -53,16 +59,25 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("trunkline/", env!("
 
 impl Endpoints {
     pub(super) fn of(config: &ClientConfig) -> Result<Self, Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert(USER_AGENT, AGENT);
-        headers.extend(config.headers.clone());
+        let headers = |accept: HeaderValue, has_body: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(USER_AGENT, AGENT);
+            headers.insert(ACCEPT, accept);
+            if has_body {
+                headers.insert(CONTENT_TYPE, JSON);
+            }
+            headers.extend(config.headers.clone());
+            Arc::new(headers)
+        };
         let base = config.base.clone();
         let host = HeaderValue::from_str(&base.origin.authority())
             .map_err(|_| Error::config("baseURL: must be an absolute http or https URL"))?;
         Ok(Self {
             chat: Target::of(&base, "/chat/completions")?,
             embeddings: Target::of(&base, "/embeddings")?,
-            headers,
+            posted: headers(JSON, true),
+            streamed: headers(EVENTS, true),
+            fetched: headers(JSON, false),
             host,
             base,
         })
@@ -85,13 +100,14 @@ impl Endpoints {
         } else {
             Method::POST
         };
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + options.headers.len() + 4);
-        headers.insert(ACCEPT, if streamed { EVENTS } else { JSON });
-        if method == Method::POST {
-            headers.insert(CONTENT_TYPE, JSON);
+        let mut headers = match (streamed, &method) {
+            (true, _) => self.streamed.clone(),
+            (false, &Method::GET) => self.fetched.clone(),
+            (false, _) => self.posted.clone(),
+        };
+        if !options.headers.is_empty() {
+            Arc::make_mut(&mut headers).extend(options.headers.clone());
         }
-        headers.extend(self.headers.clone());
-        headers.extend(options.headers.clone());
         Ok(Outgoing {
             method,
             target,
@@ -123,7 +139,7 @@ impl Outgoing {
     pub(super) fn request(&self, protocol: Protocol, key: &UsedKey) -> Request<RequestBody> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = HeaderMap::clone(&self.headers);
         match protocol {
             Protocol::H1 => {
                 *request.uri_mut() = self.target.path.clone();

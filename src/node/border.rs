@@ -73,6 +73,7 @@ impl Border {
         }
         calls.running[at] = Some(Running { task, outlet });
         calls.count += 1;
+        self.mailbox.set_calls(calls.count);
         if calls.count == 1 {
             self.keep_alive.set(true);
         }
@@ -160,6 +161,7 @@ impl Border {
             .is_some()
         {
             calls.count -= 1;
+            self.mailbox.set_calls(calls.count);
             if calls.count == 0 {
                 self.keep_alive.set(false);
             }
