@@ -42,11 +42,14 @@ pub enum Kind {
 }
 
 impl Error {
-    pub(super) fn new(kind: Kind) -> Self {
+    /// An error without a cause.
+    pub fn new(kind: Kind) -> Self {
         Self { kind, cause: None }
     }
 
-    pub(super) fn with(kind: Kind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    /// An error with what caused it; a [`Connect`](super::Connect) of one's own says with it what went wrong. The cause's
+    /// message must hold nothing of a request.
+    pub fn with(kind: Kind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self {
             kind,
             cause: Some(Arc::from(cause.into())),
