@@ -75,6 +75,8 @@ pub(super) struct SocketRight {
     pub(super) origin: Origin,
     info: Option<Arc<Info>>,
     connect_timeout: Duration,
+    /// Whether those who waited for this connect were told that it failed.
+    told: bool,
 }
 
 impl SocketRight {
@@ -84,6 +86,7 @@ impl SocketRight {
             origin,
             info: None,
             connect_timeout,
+            told: false,
         }
     }
 }
@@ -97,10 +100,15 @@ impl Drop for SocketRight {
             tracing::debug!(target: "trunkline::pool", connection = info.id, origin = %self.origin, reason = info.reason().as_str(), "closed");
         }
         let mut after = After::default();
-        self.shared
-            .state
-            .lock()
-            .right_ended(&self.shared, &self.origin, info, &mut after);
+        {
+            let mut state = self.shared.state.lock();
+            if info.is_none() && !self.told {
+                // The connect panicked, or its runtime is going down. Another right for those who wait would end the same
+                // way, in this very drop, without end.
+                state.connect_abandoned(&self.origin);
+            }
+            state.right_ended(&self.shared, &self.origin, info, &mut after);
+        }
         self.shared.run(after);
         self.shared.gone.notify_waiters();
     }
@@ -116,10 +124,13 @@ pub(super) async fn open(right: SocketRight) {
         Ok(Err(error)) => Err((Some(right), error)),
         Err(_) => Err((Some(right), Error::new(Kind::ConnectTimeout(limit)))),
     };
-    if let Err((right, error)) = result {
+    if let Err((mut right, error)) = result {
         tracing::debug!(target: "trunkline::pool", %origin, %error, "not connected");
         // Before the right is given back: those who are told now do not ask for another connection.
         shared.state.lock().connect_failed(&origin, &error);
+        if let Some(right) = &mut right {
+            right.told = true;
+        }
         drop(right);
     }
 }

@@ -310,12 +310,13 @@ impl State {
             _ if others > 0 => 1,
             _ => usize::MAX,
         };
-        let mut failed = 0;
-        while failed < to_fail {
-            let Some(grant) = line.next_waiter() else { break };
-            if grant.send(Err(error.clone())).is_ok() {
-                failed += 1;
-            }
+        line.fail(to_fail, error);
+    }
+
+    /// A connect came to no end at all: nobody waits for it any longer.
+    pub(super) fn connect_abandoned(&mut self, origin: &Origin) {
+        if let Some(line) = self.lines.get_mut(origin) {
+            line.fail(usize::MAX, &Error::new(super::Kind::Connect));
         }
     }
 
@@ -584,6 +585,17 @@ impl Line {
             }
         }
         Some(lease)
+    }
+
+    /// Answers up to `count` waiters with an error.
+    fn fail(&mut self, count: usize, error: &Error) {
+        let mut failed = 0;
+        while failed < count {
+            let Some(grant) = self.next_waiter() else { return };
+            if grant.send(Err(error.clone())).is_ok() {
+                failed += 1;
+            }
+        }
     }
 
     fn next_waiter(&mut self) -> Option<oneshot::Sender<Result<Lease, Error>>> {
