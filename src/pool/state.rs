@@ -1,7 +1,7 @@
 //! The locked data: who has what, who waits, and who may open a socket. No I/O and no await in here; whatever must
 //! happen outside of the lock is returned as [`After`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub(super) struct State {
     pub(super) lines: HashMap<Origin, Line>,
     /// Rights given out: sockets open, closing, or being opened.
     pub(super) sockets: usize,
-    /// Idle sockets that were told to go so that another can be opened, and have not gone yet.
-    leaving: usize,
+    /// Idle sockets that were told to go so that another can be opened, and have not gone yet, by their number.
+    leaving: HashSet<u64>,
     next_ticket: u64,
     next_socket: u64,
     pub(super) closing: bool,
@@ -109,20 +109,25 @@ impl State {
         line.touched = Some(now);
         line.connect_timeout = connect_timeout;
         // Whoever waits already goes first.
-        if line.waiting() == 0 {
-            if let Some(lease) = line.lease_stream(shared, now) {
-                return Ok(Found::Lease(lease));
-            }
-            if !fresh && let Some(lease) = line.lease_idle(shared, now) {
-                return Ok(Found::Lease(lease));
-            }
+        if line.waiting() == 0
+            && let Some(lease) = line.lease_stream(shared, now)
+        {
+            return Ok(Found::Lease(lease));
+        }
+        // But a socket rests while others wait only if they all want a fresh one.
+        if !fresh && let Some(lease) = line.lease_idle(shared, now) {
+            return Ok(Found::Lease(lease));
         }
         if line.waiting() >= shared.config.max_waiting {
             return Err(Error::new(super::Kind::QueueFull(shared.config.max_waiting)));
         }
-        if fresh && line.sockets >= shared.config.max_connections_per_origin.get() && !line.idle.is_empty() {
+        let is_full = line.sockets >= shared.config.max_connections_per_origin.get()
+            || self.sockets >= shared.config.max_connections.get();
+        if fresh && is_full && !line.idle.is_empty() {
             // What rests here is suspect, and stands in the way of a fresh socket.
-            line.idle.remove(0).info.close_with(CloseReason::Evicted);
+            let info = line.idle.remove(0).info;
+            info.close_with(CloseReason::Evicted);
+            self.leaving.insert(info.id);
         }
         let (grant, granted) = oneshot::channel();
         let ticket = self.next_ticket;
@@ -162,6 +167,7 @@ impl State {
     ) {
         let now = Instant::now();
         let full = self.is_idle_full(&shared.config);
+        let gives_way = self.must_give_way(&info.origin, &shared.config);
         let Some(line) = self.lines.get_mut(&info.origin) else {
             return;
         };
@@ -178,6 +184,11 @@ impl State {
         }
         if now >= info.retire_at {
             info.close_with(CloseReason::Age);
+            return;
+        }
+        if gives_way {
+            info.close_with(CloseReason::Evicted);
+            self.leaving.insert(info.id);
             return;
         }
         let lease = Lease::new(shared.clone(), Held::Socket(sender), info);
@@ -200,6 +211,7 @@ impl State {
             info,
             since: now,
         });
+        self.make_room(&shared.config);
     }
 
     /// A new HTTP/2 connection: to as many waiters as it has streams for.
@@ -225,6 +237,7 @@ impl State {
             idle_since: Instant::now(),
         });
         line.serve_streams(shared);
+        self.make_room(&shared.config);
     }
 
     /// A stream has ended.
@@ -246,6 +259,9 @@ impl State {
             && let Some(line) = self.lines.get_mut(&info.origin)
         {
             line.shared.remove(at).info.close_with(CloseReason::Evicted);
+        }
+        if rests {
+            self.make_room(&shared.config);
         }
     }
 
@@ -339,9 +355,7 @@ impl State {
                 line.closed += 1;
                 line.idle.retain(|idle| idle.info.id != info.id);
                 line.shared.retain(|c| c.info.id != info.id);
-                if info.reason() == CloseReason::Evicted {
-                    self.leaving = self.leaving.saturating_sub(1);
-                }
+                self.leaving.remove(&info.id);
             }
             None => line.connecting -= 1,
         }
@@ -360,11 +374,33 @@ impl State {
         };
         let wanted = line.wanted(origin, config);
         self.grant_rights(shared, origin, wanted, after);
-        let granted = after.open.iter().filter(|right| right.origin == *origin).count();
-        let blocked = wanted.saturating_sub(granted);
-        if blocked > 0 && self.sockets >= config.max_connections.get() {
-            while self.leaving < blocked && self.evict_least_recently_used(origin) {}
+        self.make_room(config);
+    }
+
+    /// While all sockets are taken and origins wait for one: lets go what rests elsewhere.
+    fn make_room(&mut self, config: &Config) {
+        if self.sockets < config.max_connections.get() {
+            return;
         }
+        let denied: usize = self.lines.iter().map(|(origin, line)| line.denied(origin, config)).sum();
+        while self.leaving.len() < denied && self.evict_least_recently_used() {}
+    }
+
+    /// Whether a socket that comes back must go, although others of its origin wait: all sockets are taken, and an
+    /// origin that has none at all waits longer.
+    fn must_give_way(&self, origin: &Origin, config: &Config) -> bool {
+        if self.sockets < config.max_connections.get() {
+            return false;
+        }
+        let Some(ours) = self.lines.get(origin).and_then(Line::first_ticket) else {
+            return false;
+        };
+        let starving = self
+            .lines
+            .values()
+            .filter(|line| line.sockets == 0 && line.first_ticket().is_some_and(|ticket| ticket < ours))
+            .count();
+        self.leaving.len() < starving
     }
 
     /// Gives out up to `wanted` rights, as far as the limits allow.
@@ -406,36 +442,36 @@ impl State {
         let longest = self
             .lines
             .iter()
-            .filter(|(origin, line)| {
-                line.sockets < shared.config.max_connections_per_origin.get()
-                    && line.wanted(origin, &shared.config) > 0
-            })
-            .min_by_key(|(_, line)| line.waiters.front().map_or(u64::MAX, |waiter| waiter.ticket))
+            .filter(|(origin, line)| line.denied(origin, &shared.config) > 0)
+            .min_by_key(|(_, line)| line.first_ticket().unwrap_or(u64::MAX))
             .map(|(origin, _)| origin.clone());
         if let Some(origin) = longest {
             self.open_for(shared, &origin, after);
         }
     }
 
-    /// Tells the socket that has rested longest, of any other origin, to go. False where none rests.
-    fn evict_least_recently_used(&mut self, not_of: &Origin) -> bool {
+    /// Tells the socket that has rested longest, of any origin that waits for none, to go. False where none rests.
+    fn evict_least_recently_used(&mut self) -> bool {
         let oldest = self
             .lines
-            .iter_mut()
-            .filter(|(origin, _)| *origin != not_of)
-            .filter_map(|(_, line)| line.rests_since().map(|since| (since, line)))
+            .values_mut()
+            .filter(|line| line.waiting() == 0)
+            .filter_map(|line| line.rests_since().map(|since| (since, line)))
             .min_by_key(|(since, _)| *since);
         let Some((since, line)) = oldest else { return false };
-        if line.idle.first().is_some_and(|idle| idle.since == since) {
-            line.idle.remove(0).info.close_with(CloseReason::Evicted);
+        let info = if line.idle.first().is_some_and(|idle| idle.since == since) {
+            line.idle.remove(0).info
         } else if let Some(at) = line
             .shared
             .iter()
             .position(|c| c.active == 0 && c.idle_since == since)
         {
-            line.shared.remove(at).info.close_with(CloseReason::Evicted);
-        }
-        self.leaving += 1;
+            line.shared.remove(at).info
+        } else {
+            return false;
+        };
+        info.close_with(CloseReason::Evicted);
+        self.leaving.insert(info.id);
         true
     }
 
@@ -499,6 +535,18 @@ impl Line {
             }
         };
         sockets.saturating_sub(self.connecting)
+    }
+
+    /// How many of those only the limit of all sockets together denies.
+    fn denied(&self, origin: &Origin, config: &Config) -> usize {
+        let room = config.max_connections_per_origin.get().saturating_sub(self.sockets);
+        self.wanted(origin, config).min(room)
+    }
+
+    /// The ticket of the first waiter whose caller is still there.
+    fn first_ticket(&self) -> Option<u64> {
+        let first = self.waiters.iter().find(|waiter| waiter.grant.is_some());
+        first.map(|waiter| waiter.ticket)
     }
 
     fn expected_protocol(&self, origin: &Origin, config: &Config) -> Option<Protocol> {
