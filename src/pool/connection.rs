@@ -42,11 +42,18 @@ pub(super) struct Info {
     pub(super) protocol: Protocol,
     pub(super) phases: Phases,
     pub(super) retire_at: Instant,
+    /// Whether it counts as connecting no longer.
+    placed: AtomicBool,
     leased: AtomicBool,
     reason: AtomicU8,
 }
 
 impl Info {
+    /// True once.
+    pub(super) fn place(&self) -> bool {
+        !self.placed.swap(true, Ordering::Relaxed)
+    }
+
     /// Notes a lease; true if it is not the first.
     pub(super) fn lease_again(&self) -> bool {
         self.leased.swap(true, Ordering::Relaxed)
@@ -127,7 +134,11 @@ pub(super) async fn open(right: SocketRight) {
     if let Err((mut right, error)) = result {
         tracing::debug!(target: "trunkline::pool", %origin, %error, "not connected");
         // Before the right is given back: those who are told now do not ask for another connection.
-        shared.state.lock().connect_failed(&origin, &error);
+        let counted = right.is_some();
+        shared
+            .state
+            .lock()
+            .connect_failed(&shared.config, &origin, counted, &error);
         if let Some(right) = &mut right {
             right.told = true;
         }
@@ -145,7 +156,12 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         phases,
         tls_resumed,
     } = connected;
-    let id = shared.state.lock().connected(&right.origin, protocol);
+    let mut after = After::default();
+    let id = shared
+        .state
+        .lock()
+        .connected(&shared, &right.origin, protocol, &mut after);
+    shared.run(after);
     // Up to a tenth less, so that sockets opened together do not retire together.
     let age = shared.config.max_age.mul_f64(1.0 - 0.1 * fastrand::f64());
     let info = Arc::new(Info {
@@ -154,6 +170,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         protocol,
         phases,
         retire_at: Instant::now() + age,
+        placed: AtomicBool::new(false),
         leased: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
     });

@@ -37,6 +37,7 @@ pub(super) struct Line {
     /// Waiters in the queue whose caller has gone.
     gone: usize,
     pub(super) sockets: usize,
+    /// Of them, those that nobody was offered yet.
     pub(super) connecting: usize,
     /// HTTP/1.1 sockets in use.
     pub(super) leased: usize,
@@ -173,6 +174,8 @@ impl State {
         };
         if leased {
             line.leased -= 1;
+        } else {
+            line.place(&info);
         }
         if self.closing || sender.is_closed() {
             info.close_with(if self.closing {
@@ -221,13 +224,14 @@ impl State {
         sender: http2::SendRequest<RequestBody>,
         info: Arc<Info>,
     ) {
+        let Some(line) = self.lines.get_mut(&info.origin) else {
+            return;
+        };
+        line.place(&info);
         if self.closing {
             info.close_with(CloseReason::Shutdown);
             return;
         }
-        let Some(line) = self.lines.get_mut(&info.origin) else {
-            return;
-        };
         let limit = shared.config.max_streams_per_connection.get();
         line.shared.push(Multiplexed {
             sender,
@@ -303,25 +307,32 @@ impl State {
         }
     }
 
-    /// A connection was made, and speaks this.
-    pub(super) fn connected(&mut self, origin: &Origin, protocol: Protocol) -> u64 {
+    /// A connection was made, and speaks this: now it is known how many more the waiters need.
+    pub(super) fn connected(
+        &mut self,
+        shared: &Arc<Shared>,
+        origin: &Origin,
+        protocol: Protocol,
+        after: &mut After,
+    ) -> u64 {
         if let Some(line) = self.lines.get_mut(origin) {
-            line.connecting -= 1;
             line.protocol = Some(protocol);
             line.opened += 1;
         }
+        self.open_for(shared, origin, after);
         self.next_socket += 1;
         self.next_socket
     }
 
     /// A connection was not made: those that waited for it learn why. Over HTTP/1.1 a connection is for one waiter;
-    /// otherwise it was for all, unless something else lives that can still serve them.
-    pub(super) fn connect_failed(&mut self, origin: &Origin, error: &Error) {
+    /// otherwise it was for all, unless something else lives that can still serve them. `counted`: whether its
+    /// right is still among the origin's sockets.
+    pub(super) fn connect_failed(&mut self, config: &Config, origin: &Origin, counted: bool, error: &Error) {
         let Some(line) = self.lines.get_mut(origin) else {
             return;
         };
-        let others = line.sockets - 1;
-        let to_fail = match line.protocol {
+        let others = line.sockets - usize::from(counted);
+        let to_fail = match line.expected_protocol(origin, config) {
             Some(Protocol::H1) => 1,
             _ if others > 0 => 1,
             _ => usize::MAX,
@@ -353,6 +364,7 @@ impl State {
         match info {
             Some(info) => {
                 line.closed += 1;
+                line.place(info);
                 line.idle.retain(|idle| idle.info.id != info.id);
                 line.shared.retain(|c| c.info.id != info.id);
                 self.leaving.remove(&info.id);
@@ -547,6 +559,13 @@ impl Line {
     fn first_ticket(&self) -> Option<u64> {
         let first = self.waiters.iter().find(|waiter| waiter.grant.is_some());
         first.map(|waiter| waiter.ticket)
+    }
+
+    /// A new connection was offered to whoever waits, or ended before.
+    fn place(&mut self, info: &Info) {
+        if info.place() {
+            self.connecting -= 1;
+        }
     }
 
     fn expected_protocol(&self, origin: &Origin, config: &Config) -> Option<Protocol> {
