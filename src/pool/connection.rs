@@ -34,6 +34,10 @@ use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
+/// What h2 reports as the stream limit until the server's SETTINGS are there; no limit is `usize::MAX`. Streams are counted in
+/// `state`, so this never has to hold anything back.
+const UNANNOUNCED: usize = usize::MAX - 1;
+
 /// What one connection is.
 #[derive(Debug)]
 pub(super) struct Info {
@@ -230,7 +234,7 @@ async fn establish_h2(
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_max_send_streams(config.max_streams_per_connection.get())
+        .initial_max_send_streams(UNANNOUNCED)
         .keep_alive_interval(config.ping_interval)
         .keep_alive_timeout(config.ping_timeout)
         .keep_alive_while_idle(false)
@@ -241,8 +245,10 @@ async fn establish_h2(
         Err(error) => return Err((exec.right.lock().take(), Error::with(Kind::Connect, error))),
     };
     let (driven, driven_info) = (shared.clone(), info.clone());
+    // Before its driver runs, whose news would otherwise meet no connection.
+    shared.put_connection(sender, info);
     shared.tasks.spawn("h2 driver", async move {
-        let mut limit = usize::MAX;
+        let mut limit = UNANNOUNCED;
         let ended = poll_fn(|cx| {
             driver_waker.register(cx.waker());
             let ended = Pin::new(&mut connection).poll(cx);
@@ -262,7 +268,6 @@ async fn establish_h2(
         });
         driven.retire(&driven_info);
     });
-    shared.put_connection(sender, info);
     Ok(())
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Multiplexed {
     pub(super) active: usize,
     /// The lower of ours and the server's.
     pub(super) limit: usize,
+    /// Whether the server has said its limit.
+    announced: bool,
     pub(super) idle_since: Instant,
 }
 
@@ -217,7 +219,7 @@ impl State {
         self.make_room(&shared.config);
     }
 
-    /// A new HTTP/2 connection: to as many waiters as it has streams for.
+    /// A new HTTP/2 connection, whose driver has not run: to as many waiters as it has streams for.
     pub(super) fn put_connection(
         &mut self,
         shared: &Arc<Shared>,
@@ -232,12 +234,15 @@ impl State {
             info.close_with(CloseReason::Shutdown);
             return;
         }
-        let limit = shared.config.max_streams_per_connection.get();
+        // Until its SETTINGS come, it takes what the last one took; a first one takes one stream, since what is beyond the
+        // server's limit would wait unseen inside h2, or be refused.
+        let limit = line.streams.unwrap_or(1);
         line.shared.push(Multiplexed {
             sender,
             info,
             active: 0,
             limit,
+            announced: false,
             idle_since: Instant::now(),
         });
         line.serve_streams(shared);
@@ -284,6 +289,7 @@ impl State {
         line.streams = Some(limit.max(1));
         if let Some(connection) = line.shared.iter_mut().find(|c| c.info.id == info.id) {
             connection.limit = limit;
+            connection.announced = true;
         }
         line.serve_streams(shared);
         let origin = info.origin.clone();
@@ -535,18 +541,19 @@ impl Line {
         socket.into_iter().chain(connection).min()
     }
 
-    /// How many more sockets the waiters need. While nobody knows what the origin speaks, one: it may turn out to
-    /// carry them all.
+    /// How many more sockets the waiters need. While nobody knows what the origin speaks, or how many streams it takes,
+    /// one: it may turn out to carry them all.
     fn wanted(&self, origin: &Origin, config: &Config) -> usize {
         let waiting = self.waiting();
         let sockets = match self.expected_protocol(origin, config) {
             None => waiting.min(1),
             Some(Protocol::H1) => waiting,
-            Some(Protocol::H2) => {
-                waiting.div_ceil(self.streams.unwrap_or(config.max_streams_per_connection.get()))
-            }
+            Some(Protocol::H2) => self
+                .streams
+                .map_or(waiting.min(1), |streams| waiting.div_ceil(streams)),
         };
-        sockets.saturating_sub(self.connecting)
+        let unannounced = self.shared.iter().filter(|c| !c.announced).count();
+        sockets.saturating_sub(self.connecting + unannounced)
     }
 
     /// How many of those only the limit of all sockets together denies.
