@@ -139,7 +139,9 @@ impl Shared {
     }
 
     pub(super) fn release_stream(self: &Arc<Self>, info: &Info) {
-        self.state.lock().release_stream(self, info);
+        let mut after = After::default();
+        self.state.lock().release_stream(self, info, &mut after);
+        self.run(after);
     }
 
     pub(super) fn discard(&self, info: &Info) {

@@ -250,7 +250,7 @@ impl State {
     }
 
     /// A stream has ended.
-    pub(super) fn release_stream(&mut self, shared: &Arc<Shared>, info: &Info) {
+    pub(super) fn release_stream(&mut self, shared: &Arc<Shared>, info: &Info, after: &mut After) {
         let now = Instant::now();
         let Some(line) = self.lines.get_mut(&info.origin) else {
             return;
@@ -261,6 +261,13 @@ impl State {
         line.shared[at].active -= 1;
         line.shared[at].idle_since = now;
         line.serve_streams(shared);
+        // Serving may have thrown out connections that are closed or too old, this one too: whoever still waits needs others.
+        let at = line.shared.iter().position(|c| c.info.id == info.id);
+        if line.waiting() > 0 {
+            self.open_for(shared, &info.origin, after);
+            return;
+        }
+        let Some(at) = at else { return };
         let rests = line.shared[at].active == 0;
         if rests
             && self.sockets > shared.config.max_idle_connections
