@@ -10,6 +10,11 @@
 //! h2 charges small DATA frames that lie unread against half of the connection's window, and closes the whole connection
 //! when that is spent. One reader that sleeps on a stream of tiny events must not kill its neighbours: so the stream window is
 //! small (64 KiB: what a stream may have unread), and the connection's window as large as the protocol allows.
+//!
+//! # HTTP/2: dropped streams
+//! Frames that were on their way when a stream was reset come in late. h2 remembers the last ten resets for a second; a frame for
+//! an older one counts as an error, and 1,024 of these, over the whole life of a connection, close it. Callers who leave are no
+//! error: so it remembers a burst of them, and the count has no limit (a connection ends by its age anyway).
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -33,6 +38,8 @@ use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
 
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+const REMEMBERED_RESETS: usize = 1024;
 
 /// What h2 reports as the stream limit until the server's SETTINGS are there; no limit is `usize::MAX`. Streams are counted in
 /// `state`, so this never has to hold anything back.
@@ -235,6 +242,8 @@ async fn establish_h2(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_max_send_streams(UNANNOUNCED)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .max_local_error_reset_streams(None)
         .keep_alive_interval(config.ping_interval)
         .keep_alive_timeout(config.ping_timeout)
         .keep_alive_while_idle(false)
