@@ -111,6 +111,20 @@ impl State {
         };
         line.touched = Some(now);
         line.connect_timeout = connect_timeout;
+        let is_full = line.sockets >= shared.config.max_connections_per_origin.get()
+            || self.sockets >= shared.config.max_connections.get();
+        if fresh {
+            // What rests here is suspect. A connection would be given to whoever waits as soon as one stream is wanted; a
+            // socket goes only where it stands in the way.
+            line.shared.retain(|c| {
+                if c.active > 0 || !c.announced {
+                    return true;
+                }
+                c.info.close_with(CloseReason::Evicted);
+                self.leaving.insert(c.info.id);
+                false
+            });
+        }
         // Whoever waits already goes first.
         if line.waiting() == 0
             && let Some(lease) = line.lease_stream(shared, now)
@@ -124,8 +138,6 @@ impl State {
         if line.waiting() >= shared.config.max_waiting {
             return Err(Error::new(super::Kind::QueueFull(shared.config.max_waiting)));
         }
-        let is_full = line.sockets >= shared.config.max_connections_per_origin.get()
-            || self.sockets >= shared.config.max_connections.get();
         if fresh && is_full && !line.idle.is_empty() {
             // What rests here is suspect, and stands in the way of a fresh socket.
             let info = line.idle.remove(0).info;
