@@ -34,6 +34,7 @@ use super::connect::{Connected, Phases};
 use super::lease::RequestBody;
 use super::state::After;
 use super::stats::CloseReason;
+use super::error::is_hang_up;
 use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
 
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -232,10 +233,12 @@ async fn establish_h2(
 ) -> Result<(), Failed> {
     let config = &shared.config;
     let driver_waker = Arc::new(AtomicWaker::new());
+    // Held by h2's task, which holds the socket, and by the driver, which knows why it closes: the later one ends it.
+    let right = Arc::new(right);
     let exec = Exec {
         tasks: shared.tasks.clone(),
         driver: driver_waker.clone(),
-        right: Arc::new(Mutex::new(Some(right))),
+        right: Arc::new(Mutex::new(Some(right.clone()))),
     };
     let handshake = http2::Builder::new(exec.clone())
         .timer(TokioTimer::new())
@@ -251,7 +254,10 @@ async fn establish_h2(
         .await;
     let (sender, mut connection) = match handshake {
         Ok(made) => made,
-        Err(error) => return Err((exec.right.lock().take(), Error::with(Kind::Connect, error))),
+        Err(error) => {
+            drop(exec.right.lock().take());
+            return Err((Arc::into_inner(right), Error::with(Kind::Connect, error)));
+        }
     };
     let (driven, driven_info) = (shared.clone(), info.clone());
     // Before its driver runs, whose news would otherwise meet no connection.
@@ -270,12 +276,13 @@ async fn establish_h2(
         })
         .await;
         // A GOAWAY ends the driver without an error, while old streams run on.
-        driven_info.close_with(if ended.is_ok() {
-            CloseReason::Goaway
-        } else {
-            CloseReason::Error
+        driven_info.close_with(match &ended {
+            Ok(()) => CloseReason::Goaway,
+            Err(error) if is_hang_up(error) => CloseReason::Server,
+            Err(_) => CloseReason::Error,
         });
         driven.retire(&driven_info);
+        drop(right);
     });
     Ok(())
 }
@@ -285,7 +292,7 @@ async fn establish_h2(
 struct Exec {
     tasks: Tasks,
     driver: Arc<AtomicWaker>,
-    right: Arc<Mutex<Option<SocketRight>>>,
+    right: Arc<Mutex<Option<Arc<SocketRight>>>>,
 }
 
 impl<F> hyper::rt::Executor<F> for Exec
@@ -314,7 +321,7 @@ pin_project! {
         #[pin]
         task: F,
         driver: Arc<AtomicWaker>,
-        _right: SocketRight,
+        _right: Arc<SocketRight>,
     }
 }
 
