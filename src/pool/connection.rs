@@ -28,13 +28,14 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connect::{Connected, Phases};
+use super::error::is_hang_up;
 use super::lease::RequestBody;
 use super::state::After;
 use super::stats::CloseReason;
-use super::error::is_hang_up;
 use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
 
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -45,6 +46,9 @@ const REMEMBERED_RESETS: usize = 1024;
 /// What h2 reports as the stream limit until the server's SETTINGS are there; no limit is `usize::MAX`. Streams are counted in
 /// `state`, so this never has to hold anything back.
 const UNANNOUNCED: usize = usize::MAX - 1;
+
+/// How long a socket that is done with may take to shut down.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What one connection is.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub(super) struct Info {
     placed: AtomicBool,
     leased: AtomicBool,
     reason: AtomicU8,
+    /// Told when there is a reason.
+    closing: Notify,
 }
 
 impl Info {
@@ -71,7 +77,8 @@ impl Info {
         self.leased.swap(true, Ordering::Relaxed)
     }
 
-    /// Notes why the connection closes; the first reason stays. The closing itself is the drop of its senders.
+    /// Notes why the connection closes; the first reason stays. The closing itself is the drop of its senders, and the
+    /// driver of an HTTP/1.1 socket sees to it that it comes to an end.
     pub(super) fn close_with(&self, reason: CloseReason) {
         let _ = self.reason.compare_exchange(
             CloseReason::NONE,
@@ -79,6 +86,7 @@ impl Info {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
+        self.closing.notify_one();
     }
 
     pub(super) fn reason(&self) -> CloseReason {
@@ -185,6 +193,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         placed: AtomicBool::new(false),
         leased: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
+        closing: Notify::new(),
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
@@ -209,7 +218,7 @@ async fn establish_h1(
     let closing = info.clone();
     shared.tasks.spawn("h1", async move {
         let right = right;
-        if let Err(error) = connection.await {
+        if let Err(error) = drive_h1(connection, &closing).await {
             tracing::trace!(target: "trunkline::pool", connection = closing.id, %error, "h1");
             closing.close_with(CloseReason::Error);
         }
@@ -222,6 +231,25 @@ async fn establish_h1(
             Ok(())
         }
         Err(error) => Err((None, Error::with(Kind::Connect, error))),
+    }
+}
+
+/// Ends with the socket closed. Whoever closes it drops its sender, and then hyper shuts it down; but that, over TLS, waits for a
+/// peer that may read no more, and a socket in the middle of a response is worth no farewell.
+async fn drive_h1(
+    connection: http1::Connection<Box<dyn super::Io>, RequestBody>,
+    info: &Info,
+) -> hyper::Result<()> {
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return ended,
+        () = info.closing.notified() => {}
+    }
+    match info.reason() {
+        CloseReason::Cancelled => Ok(()),
+        _ => tokio::time::timeout(SHUTDOWN_LIMIT, connection)
+            .await
+            .unwrap_or(Ok(())),
     }
 }
 

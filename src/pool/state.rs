@@ -419,7 +419,11 @@ impl State {
         if self.sockets < config.max_connections.get() {
             return;
         }
-        let denied: usize = self.lines.iter().map(|(origin, line)| line.denied(origin, config)).sum();
+        let denied: usize = self
+            .lines
+            .iter()
+            .map(|(origin, line)| line.denied(origin, config))
+            .sum();
         while self.leaving.len() < denied && self.evict_least_recently_used() {}
     }
 
@@ -577,7 +581,10 @@ impl Line {
 
     /// How many of those only the limit of all sockets together denies.
     fn denied(&self, origin: &Origin, config: &Config) -> usize {
-        let room = config.max_connections_per_origin.get().saturating_sub(self.sockets);
+        let room = config
+            .max_connections_per_origin
+            .get()
+            .saturating_sub(self.sockets);
         self.wanted(origin, config).min(room)
     }
 
