@@ -187,3 +187,61 @@ async fn fresh_passes_over_a_connection_at_rest() {
     let _fresh = pool.checkout(&site, fresh).await.unwrap();
     assert_eq!(net.connects(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_repeats_what_a_goaway_gave_back_meets_another_connection() {
+    let (pool, net, _, mut peers) = peers(Some(100), config(5, 5));
+    let site = origin(SITE);
+    let server = tokio::spawn(async move {
+        let mut old = Vec::new();
+        while let Some(mut peer) = peers.recv().await {
+            peer.requests(1).await;
+            peer.goaway(0);
+            // The connection stays, as it does where old streams run on.
+            old.push(peer);
+        }
+    });
+    let mut last = 0;
+    for _ in 0..300 {
+        let lease = lease(&pool, &site).await;
+        assert!(lease.connection_id() > last, "{} again", lease.connection_id());
+        last = lease.connection_id();
+        assert_eq!(exchange(lease, "/").await.unwrap_err().kind(), Kind::Unprocessed);
+    }
+    server.abort();
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_dies_at_rest_is_not_given_out_or_says_that_it_was_reused() {
+    let (pool, net, _, mut peers) = peers(Some(100), config(5, 5));
+    for seen in [true, false] {
+        let first = call(&pool, "/");
+        let mut peer = peers.recv().await.unwrap();
+        let stream = peer.requests(1).await[0];
+        peer.answer(stream);
+        first.await.unwrap().unwrap();
+        let before = net.connects();
+        if seen {
+            drop(peer);
+            settle().await;
+            let next = call(&pool, "/");
+            let mut peer = peers.recv().await.unwrap();
+            let stream = peer.requests(1).await[0];
+            peer.answer(stream);
+            next.await.unwrap().unwrap();
+            assert_eq!(net.connects(), before + 1);
+            drop(peer);
+            settle().await;
+        } else {
+            let next = lease(&pool, &origin(SITE)).await;
+            drop(peer);
+            let kind = exchange(next, "/").await.unwrap_err().kind();
+            assert!(
+                matches!(kind, Kind::Unprocessed | Kind::NoResponse { reused: true }),
+                "{kind:?}"
+            );
+        }
+    }
+    whole(&pool, &net).await;
+}

@@ -78,6 +78,11 @@ impl Error {
     }
 }
 
+/// Whether an error leaves the other streams of its connection alone: a reset, or a request that was no good.
+pub(super) fn is_of_one_stream(error: &hyper::Error) -> bool {
+    error.is_user() || cause_of::<h2::Error>(error).is_some_and(h2::Error::is_reset)
+}
+
 /// Whether an error of h2 means that the peer closed the socket, without a word of HTTP/2.
 pub(super) fn is_hang_up(error: &(dyn StdError + 'static)) -> bool {
     // h2's own word for an end of file.
