@@ -147,3 +147,18 @@ async fn warm_opens_ahead_and_its_connects_outlive_it() {
     assert_eq!(net.connects(), 4);
     nothing_left(pool, &net, &tasks).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_panics_fails_its_callers_and_not_the_pool() {
+    let (pool, net, tasks) =
+        Net::new(|_, n| if n < 2 { panic!("scripted") } else { Plan::H1 }).pool(config(1, 1));
+    let site = origin(SITE);
+    for _ in 0..2 {
+        let error = pool.checkout(&site, how()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Connect);
+    }
+    get(&pool, &site, "/").await.unwrap();
+    whole(&pool, &net).await;
+    assert_eq!(net.connects(), 3);
+    nothing_left(pool, &net, &tasks).await;
+}
