@@ -149,3 +149,54 @@ async fn an_origin_at_its_own_limit_takes_nothing_from_others() {
     whole(&pool, &net).await;
     assert_eq!(net.open(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_starves_while_another_origin_streams_without_a_pause() {
+    let settings = config(1, 1);
+    let (pool, net, _) = Net::h2(100).watching(&settings).pool(settings);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut busy = Vec::new();
+    for n in 0..6 {
+        let (pool, stop) = (pool.clone(), stop.clone());
+        busy.push(tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(n)).await;
+            while !stop.load(Ordering::Relaxed) {
+                get(&pool, &origin("https://a.test"), "/slow").await.unwrap();
+            }
+        }));
+    }
+    tokio::time::sleep(SECOND).await;
+    for _ in 0..3 {
+        let other = pool
+            .checkout(&origin("https://b.test"), within(SECOND))
+            .await
+            .unwrap();
+        exchange(other, "/").await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in busy {
+        task.await.unwrap();
+    }
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_gives_way_slowly_keeps_no_other_from_it() {
+    let net = Net::new(|site, _| match site.to_string().as_str() {
+        "https://a.test" => Plan::H2(100),
+        _ => Plan::H1,
+    });
+    let (pool, net, _) = net.pool(config(2, 2));
+    let long = call(&pool, "/gated");
+    until("it runs", || net.served() == 1).await;
+    let short = lease(&pool, &origin("https://a.test")).await;
+    let third = lease(&pool, &origin("http://c.test")).await;
+    let other = queued(&pool, &origin("http://b.test"), within(SECOND)).await;
+    // The long stream may take minutes; the third origin's socket comes to rest now.
+    exchange(short, "/").await.unwrap();
+    exchange(third, "/").await.unwrap();
+    other.await.unwrap().unwrap();
+    net.answers.add_permits(1);
+    long.await.unwrap().unwrap();
+    whole(&pool, &net).await;
+}

@@ -21,6 +21,9 @@ pub(super) struct State {
     pub(super) sockets: usize,
     /// Idle sockets that were told to go so that another can be opened, and have not gone yet, by their number.
     leaving: HashSet<u64>,
+    /// HTTP/2 connections that were told the same while they have streams. That may take minutes: they are no reason to
+    /// let nobody else go.
+    draining: HashSet<u64>,
     next_ticket: u64,
     next_socket: u64,
     pub(super) closing: bool,
@@ -182,7 +185,7 @@ impl State {
     ) {
         let now = Instant::now();
         let full = self.is_idle_full(&shared.config);
-        let gives_way = self.must_give_way(&info.origin, &shared.config);
+        let must_give_way = self.must_give_way(&info.origin, &shared.config, self.leaving.len());
         let Some(line) = self.lines.get_mut(&info.origin) else {
             return;
         };
@@ -203,7 +206,8 @@ impl State {
             info.close_with(CloseReason::Age);
             return;
         }
-        if gives_way {
+        // Where nobody waits it comes to rest, and what has rested longest goes.
+        if must_give_way && line.waiting() > 0 {
             info.close_with(CloseReason::Evicted);
             self.leaving.insert(info.id);
             return;
@@ -264,6 +268,8 @@ impl State {
     /// A stream has ended.
     pub(super) fn release_stream(&mut self, shared: &Arc<Shared>, info: &Info, after: &mut After) {
         let now = Instant::now();
+        let under_way = self.leaving.len() + self.draining.len();
+        let must_give_way = self.must_give_way(&info.origin, &shared.config, under_way);
         let Some(line) = self.lines.get_mut(&info.origin) else {
             return;
         };
@@ -272,6 +278,13 @@ impl State {
         };
         line.shared[at].active -= 1;
         line.shared[at].idle_since = now;
+        if must_give_way && (line.shared[at].active > 0 || line.waiting() > 0) {
+            // It ends with the streams that it has: one that always has some would never come to rest.
+            let info = line.shared.remove(at).info;
+            info.close_with(CloseReason::Evicted);
+            self.draining.insert(info.id);
+            return;
+        }
         line.serve_streams(shared);
         // Serving may have thrown out connections that are closed or too old, this one too: whoever still waits needs others.
         let at = line.shared.iter().position(|c| c.info.id == info.id);
@@ -393,6 +406,7 @@ impl State {
                 line.idle.retain(|idle| idle.info.id != info.id);
                 line.shared.retain(|c| c.info.id != info.id);
                 self.leaving.remove(&info.id);
+                self.draining.remove(&info.id);
             }
             None => line.connecting -= 1,
         }
@@ -427,21 +441,24 @@ impl State {
         while self.leaving.len() < denied && self.evict_least_recently_used() {}
     }
 
-    /// Whether a socket that comes back must go, although others of its origin wait: all sockets are taken, and an
-    /// origin that has none at all waits longer.
-    fn must_give_way(&self, origin: &Origin, config: &Config) -> bool {
+    /// Whether a connection must go although its own origin needs it: all sockets are taken, and an origin that has
+    /// none at all waits longer, without as many being `under_way` to make room.
+    fn must_give_way(&self, origin: &Origin, config: &Config, under_way: usize) -> bool {
         if self.sockets < config.max_connections.get() {
             return false;
         }
-        let Some(ours) = self.lines.get(origin).and_then(Line::first_ticket) else {
-            return false;
-        };
+        // Those who do not even have to wait came later than all who do.
+        let ours = self
+            .lines
+            .get(origin)
+            .and_then(Line::first_ticket)
+            .unwrap_or(u64::MAX);
         let starving = self
             .lines
             .values()
             .filter(|line| line.sockets == 0 && line.first_ticket().is_some_and(|ticket| ticket < ours))
             .count();
-        self.leaving.len() < starving
+        under_way < starving
     }
 
     /// Gives out up to `wanted` rights, as far as the limits allow.
