@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::connection::{self, Info};
@@ -103,11 +103,17 @@ pub(super) async fn warm(
         let have = state.lines.get(origin).map_or(0, |line| line.sockets);
         state.grant_rights(shared, origin, held.saturating_sub(have), &mut after);
     }
-    let mut opening = tokio::task::JoinSet::new();
+    // Each connect holds an end of this until it is through. It goes on if this call is dropped.
+    let (opening, mut opened) = mpsc::channel::<()>(1);
     for right in after.open {
-        opening.spawn_on(connection::open(right), shared.tasks.handle());
+        let opening = opening.clone();
+        shared.tasks.spawn("warm", async move {
+            connection::open(right).await;
+            drop(opening);
+        });
     }
-    while opening.join_next().await.is_some() {}
+    drop(opening);
+    while opened.recv().await.is_some() {}
     Ok(())
 }
 
@@ -133,7 +139,9 @@ impl Shared {
     }
 
     pub(super) fn release_stream(self: &Arc<Self>, info: &Info) {
-        self.state.lock().release_stream(self, info);
+        let mut after = After::default();
+        self.state.lock().release_stream(self, info, &mut after);
+        self.run(after);
     }
 
     pub(super) fn discard(&self, info: &Info) {

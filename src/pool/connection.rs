@@ -10,6 +10,11 @@
 //! h2 charges small DATA frames that lie unread against half of the connection's window, and closes the whole connection
 //! when that is spent. One reader that sleeps on a stream of tiny events must not kill its neighbours: so the stream window is
 //! small (64 KiB: what a stream may have unread), and the connection's window as large as the protocol allows.
+//!
+//! # HTTP/2: dropped streams
+//! Frames that were on their way when a stream was reset come in late. h2 remembers the last ten resets for a second; a frame for
+//! an older one counts as an error, and 1,024 of these, over the whole life of a connection, close it. Callers who leave are no
+//! error: so it remembers a burst of them, and the count has no limit (a connection ends by its age anyway).
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -23,9 +28,11 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connect::{Connected, Phases};
+use super::error::is_hang_up;
 use super::lease::RequestBody;
 use super::state::After;
 use super::stats::CloseReason;
@@ -33,6 +40,15 @@ use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
 
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+const REMEMBERED_RESETS: usize = 1024;
+
+/// What h2 reports as the stream limit until the server's SETTINGS are there; no limit is `usize::MAX`. Streams are counted in
+/// `state`, so this never has to hold anything back.
+const UNANNOUNCED: usize = usize::MAX - 1;
+
+/// How long a socket that is done with may take to shut down.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What one connection is.
 #[derive(Debug)]
@@ -42,17 +58,27 @@ pub(super) struct Info {
     pub(super) protocol: Protocol,
     pub(super) phases: Phases,
     pub(super) retire_at: Instant,
+    /// Whether it counts as connecting no longer.
+    placed: AtomicBool,
     leased: AtomicBool,
     reason: AtomicU8,
+    /// Told when there is a reason.
+    closing: Notify,
 }
 
 impl Info {
+    /// True once.
+    pub(super) fn place(&self) -> bool {
+        !self.placed.swap(true, Ordering::Relaxed)
+    }
+
     /// Notes a lease; true if it is not the first.
     pub(super) fn lease_again(&self) -> bool {
         self.leased.swap(true, Ordering::Relaxed)
     }
 
-    /// Notes why the connection closes; the first reason stays. The closing itself is the drop of its senders.
+    /// Notes why the connection closes; the first reason stays. The closing itself is the drop of its senders, and the
+    /// driver of an HTTP/1.1 socket sees to it that it comes to an end.
     pub(super) fn close_with(&self, reason: CloseReason) {
         let _ = self.reason.compare_exchange(
             CloseReason::NONE,
@@ -60,6 +86,7 @@ impl Info {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
+        self.closing.notify_one();
     }
 
     pub(super) fn reason(&self) -> CloseReason {
@@ -75,6 +102,8 @@ pub(super) struct SocketRight {
     pub(super) origin: Origin,
     info: Option<Arc<Info>>,
     connect_timeout: Duration,
+    /// Whether those who waited for this connect were told that it failed.
+    told: bool,
 }
 
 impl SocketRight {
@@ -84,6 +113,7 @@ impl SocketRight {
             origin,
             info: None,
             connect_timeout,
+            told: false,
         }
     }
 }
@@ -97,10 +127,15 @@ impl Drop for SocketRight {
             tracing::debug!(target: "trunkline::pool", connection = info.id, origin = %self.origin, reason = info.reason().as_str(), "closed");
         }
         let mut after = After::default();
-        self.shared
-            .state
-            .lock()
-            .right_ended(&self.shared, &self.origin, info, &mut after);
+        {
+            let mut state = self.shared.state.lock();
+            if info.is_none() && !self.told {
+                // The connect panicked, or its runtime is going down. Another right for those who wait would end the same
+                // way, in this very drop, without end.
+                state.connect_abandoned(&self.origin);
+            }
+            state.right_ended(&self.shared, &self.origin, info, &mut after);
+        }
         self.shared.run(after);
         self.shared.gone.notify_waiters();
     }
@@ -116,10 +151,17 @@ pub(super) async fn open(right: SocketRight) {
         Ok(Err(error)) => Err((Some(right), error)),
         Err(_) => Err((Some(right), Error::new(Kind::ConnectTimeout(limit)))),
     };
-    if let Err((right, error)) = result {
+    if let Err((mut right, error)) = result {
         tracing::debug!(target: "trunkline::pool", %origin, %error, "not connected");
         // Before the right is given back: those who are told now do not ask for another connection.
-        shared.state.lock().connect_failed(&origin, &error);
+        let counted = right.is_some();
+        shared
+            .state
+            .lock()
+            .connect_failed(&shared.config, &origin, counted, &error);
+        if let Some(right) = &mut right {
+            right.told = true;
+        }
         drop(right);
     }
 }
@@ -134,7 +176,12 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         phases,
         tls_resumed,
     } = connected;
-    let id = shared.state.lock().connected(&right.origin, protocol);
+    let mut after = After::default();
+    let id = shared
+        .state
+        .lock()
+        .connected(&shared, &right.origin, protocol, &mut after);
+    shared.run(after);
     // Up to a tenth less, so that sockets opened together do not retire together.
     let age = shared.config.max_age.mul_f64(1.0 - 0.1 * fastrand::f64());
     let info = Arc::new(Info {
@@ -143,8 +190,10 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         protocol,
         phases,
         retire_at: Instant::now() + age,
+        placed: AtomicBool::new(false),
         leased: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
+        closing: Notify::new(),
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
@@ -169,7 +218,7 @@ async fn establish_h1(
     let closing = info.clone();
     shared.tasks.spawn("h1", async move {
         let right = right;
-        if let Err(error) = connection.await {
+        if let Err(error) = drive_h1(connection, &closing).await {
             tracing::trace!(target: "trunkline::pool", connection = closing.id, %error, "h1");
             closing.close_with(CloseReason::Error);
         }
@@ -185,6 +234,25 @@ async fn establish_h1(
     }
 }
 
+/// Ends with the socket closed. Whoever closes it drops its sender, and then hyper shuts it down; but that, over TLS, waits for a
+/// peer that may read no more, and a socket in the middle of a response is worth no farewell.
+async fn drive_h1(
+    connection: http1::Connection<Box<dyn super::Io>, RequestBody>,
+    info: &Info,
+) -> hyper::Result<()> {
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return ended,
+        () = info.closing.notified() => {}
+    }
+    match info.reason() {
+        CloseReason::Cancelled => Ok(()),
+        _ => tokio::time::timeout(SHUTDOWN_LIMIT, connection)
+            .await
+            .unwrap_or(Ok(())),
+    }
+}
+
 async fn establish_h2(
     shared: &Arc<Shared>,
     right: SocketRight,
@@ -193,16 +261,20 @@ async fn establish_h2(
 ) -> Result<(), Failed> {
     let config = &shared.config;
     let driver_waker = Arc::new(AtomicWaker::new());
+    // Held by h2's task, which holds the socket, and by the driver, which knows why it closes: the later one ends it.
+    let right = Arc::new(right);
     let exec = Exec {
         tasks: shared.tasks.clone(),
         driver: driver_waker.clone(),
-        right: Arc::new(Mutex::new(Some(right))),
+        right: Arc::new(Mutex::new(Some(right.clone()))),
     };
     let handshake = http2::Builder::new(exec.clone())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_max_send_streams(config.max_streams_per_connection.get())
+        .initial_max_send_streams(UNANNOUNCED)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .max_local_error_reset_streams(None)
         .keep_alive_interval(config.ping_interval)
         .keep_alive_timeout(config.ping_timeout)
         .keep_alive_while_idle(false)
@@ -210,11 +282,16 @@ async fn establish_h2(
         .await;
     let (sender, mut connection) = match handshake {
         Ok(made) => made,
-        Err(error) => return Err((exec.right.lock().take(), Error::with(Kind::Connect, error))),
+        Err(error) => {
+            drop(exec.right.lock().take());
+            return Err((Arc::into_inner(right), Error::with(Kind::Connect, error)));
+        }
     };
     let (driven, driven_info) = (shared.clone(), info.clone());
+    // Before its driver runs, whose news would otherwise meet no connection.
+    shared.put_connection(sender, info);
     shared.tasks.spawn("h2 driver", async move {
-        let mut limit = usize::MAX;
+        let mut limit = UNANNOUNCED;
         let ended = poll_fn(|cx| {
             driver_waker.register(cx.waker());
             let ended = Pin::new(&mut connection).poll(cx);
@@ -227,14 +304,14 @@ async fn establish_h2(
         })
         .await;
         // A GOAWAY ends the driver without an error, while old streams run on.
-        driven_info.close_with(if ended.is_ok() {
-            CloseReason::Goaway
-        } else {
-            CloseReason::Error
+        driven_info.close_with(match &ended {
+            Ok(()) => CloseReason::Goaway,
+            Err(error) if is_hang_up(error) => CloseReason::Server,
+            Err(_) => CloseReason::Error,
         });
         driven.retire(&driven_info);
+        drop(right);
     });
-    shared.put_connection(sender, info);
     Ok(())
 }
 
@@ -243,7 +320,7 @@ async fn establish_h2(
 struct Exec {
     tasks: Tasks,
     driver: Arc<AtomicWaker>,
-    right: Arc<Mutex<Option<SocketRight>>>,
+    right: Arc<Mutex<Option<Arc<SocketRight>>>>,
 }
 
 impl<F> hyper::rt::Executor<F> for Exec
@@ -272,7 +349,7 @@ pin_project! {
         #[pin]
         task: F,
         driver: Arc<AtomicWaker>,
-        _right: SocketRight,
+        _right: Arc<SocketRight>,
     }
 }
 

@@ -42,11 +42,14 @@ pub enum Kind {
 }
 
 impl Error {
-    pub(super) fn new(kind: Kind) -> Self {
+    /// An error without a cause.
+    pub fn new(kind: Kind) -> Self {
         Self { kind, cause: None }
     }
 
-    pub(super) fn with(kind: Kind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    /// An error with what caused it; a [`Connect`](super::Connect) of one's own says with it what went wrong. The cause's
+    /// message must hold nothing of a request.
+    pub fn with(kind: Kind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self {
             kind,
             cause: Some(Arc::from(cause.into())),
@@ -75,18 +78,36 @@ impl Error {
     }
 }
 
+/// Whether an error leaves the other streams of its connection alone: a reset, or a request that was no good.
+pub(super) fn is_of_one_stream(error: &hyper::Error) -> bool {
+    error.is_user() || cause_of::<h2::Error>(error).is_some_and(h2::Error::is_reset)
+}
+
+/// Whether an error of h2 means that the peer closed the socket, without a word of HTTP/2.
+pub(super) fn is_hang_up(error: &(dyn StdError + 'static)) -> bool {
+    // h2's own word for an end of file.
+    cause_of::<std::io::Error>(error).is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 /// Whether an error of h2 means that the peer has certainly not processed the request. A GOAWAY that our own library
 /// sent does not: the peer may have worked on the stream.
 pub(super) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
+    cause_of::<h2::Error>(error).is_some_and(|h2| {
+        h2.is_remote()
+            && (h2.is_go_away() || (h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)))
+    })
+}
+
+/// The first of a kind in the chain of causes.
+fn cause_of<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return h2.is_remote()
-                && (h2.is_go_away() || (h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)));
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }
-    false
+    None
 }
 
 impl fmt::Display for Kind {

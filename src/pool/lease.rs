@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
 use super::connection::Info;
-use super::error::is_unprocessed;
+use super::error::{is_of_one_stream, is_unprocessed};
 use super::stats::CloseReason;
 use super::{Error, Kind, Phases, Protocol, Shared};
 
@@ -115,7 +115,7 @@ impl Lease {
                 } else {
                     Kind::NoResponse { reused: self.reused }
                 };
-                self.fail();
+                self.fail(&error);
                 Err(Error::with(kind, error))
             }
         }
@@ -137,15 +137,20 @@ impl Lease {
         self.held.take().map(|held| (held, self.info.clone()))
     }
 
-    /// The connection is broken: it serves nobody else.
-    fn fail(&mut self) {
+    /// The socket is broken, or the stream, or its whole connection: what is broken serves nobody else.
+    fn fail(&mut self, error: &hyper::Error) {
         match self.held.take() {
             Some(Held::Socket(_sender)) => {
                 self.info.close_with(CloseReason::Error);
                 self.shared.discard(&self.info);
             }
-            // Other streams of the connection may be well; if not, its driver knows.
-            Some(Held::Stream(_)) => self.shared.release_stream(&self.info),
+            Some(Held::Stream(_)) => {
+                // The driver will know it too, but whoever repeats the request now may be faster.
+                if !is_of_one_stream(error) {
+                    self.shared.retire(&self.info);
+                }
+                self.shared.release_stream(&self.info);
+            }
             None => {}
         }
     }
@@ -236,7 +241,7 @@ impl http_body::Body for Body {
             }
             Poll::Ready(Some(Err(error))) => {
                 if let Some(mut lease) = self.lease.take() {
-                    lease.fail();
+                    lease.fail(&error);
                 }
                 Poll::Ready(Some(Err(Error::with(Kind::Body, error))))
             }

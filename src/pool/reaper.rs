@@ -60,7 +60,9 @@ fn sweep(state: &mut State, config: &Config, now: Instant) {
         });
     }
     state.lines.retain(|_, line| {
+        // A lease can outlive its socket: a body that nobody reads while the server hangs up.
         line.sockets > 0
+            || line.leased > 0
             || line.waiting() > 0
             || line
                 .touched

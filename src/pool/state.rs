@@ -1,7 +1,7 @@
 //! The locked data: who has what, who waits, and who may open a socket. No I/O and no await in here; whatever must
 //! happen outside of the lock is returned as [`After`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,11 @@ pub(super) struct State {
     pub(super) lines: HashMap<Origin, Line>,
     /// Rights given out: sockets open, closing, or being opened.
     pub(super) sockets: usize,
-    /// Idle sockets that were told to go so that another can be opened, and have not gone yet.
-    leaving: usize,
+    /// Idle sockets that were told to go so that another can be opened, and have not gone yet, by their number.
+    leaving: HashSet<u64>,
+    /// HTTP/2 connections that were told the same while they have streams. That may take minutes: they are no reason to
+    /// let nobody else go.
+    draining: HashSet<u64>,
     next_ticket: u64,
     next_socket: u64,
     pub(super) closing: bool,
@@ -37,6 +40,7 @@ pub(super) struct Line {
     /// Waiters in the queue whose caller has gone.
     gone: usize,
     pub(super) sockets: usize,
+    /// Of them, those that nobody was offered yet.
     pub(super) connecting: usize,
     /// HTTP/1.1 sockets in use.
     pub(super) leased: usize,
@@ -64,6 +68,8 @@ pub(super) struct Multiplexed {
     pub(super) active: usize,
     /// The lower of ours and the server's.
     pub(super) limit: usize,
+    /// Whether the server has said its limit.
+    announced: bool,
     pub(super) idle_since: Instant,
 }
 
@@ -108,21 +114,38 @@ impl State {
         };
         line.touched = Some(now);
         line.connect_timeout = connect_timeout;
+        let is_full = line.sockets >= shared.config.max_connections_per_origin.get()
+            || self.sockets >= shared.config.max_connections.get();
+        if fresh {
+            // What rests here is suspect. A connection would be given to whoever waits as soon as one stream is wanted; a
+            // socket goes only where it stands in the way.
+            line.shared.retain(|c| {
+                if c.active > 0 || !c.announced {
+                    return true;
+                }
+                c.info.close_with(CloseReason::Evicted);
+                self.leaving.insert(c.info.id);
+                false
+            });
+        }
         // Whoever waits already goes first.
-        if line.waiting() == 0 {
-            if let Some(lease) = line.lease_stream(shared, now) {
-                return Ok(Found::Lease(lease));
-            }
-            if !fresh && let Some(lease) = line.lease_idle(shared, now) {
-                return Ok(Found::Lease(lease));
-            }
+        if line.waiting() == 0
+            && let Some(lease) = line.lease_stream(shared, now)
+        {
+            return Ok(Found::Lease(lease));
+        }
+        // But a socket rests while others wait only if they all want a fresh one.
+        if !fresh && let Some(lease) = line.lease_idle(shared, now) {
+            return Ok(Found::Lease(lease));
         }
         if line.waiting() >= shared.config.max_waiting {
             return Err(Error::new(super::Kind::QueueFull(shared.config.max_waiting)));
         }
-        if fresh && line.sockets >= shared.config.max_connections_per_origin.get() && !line.idle.is_empty() {
+        if fresh && is_full && !line.idle.is_empty() {
             // What rests here is suspect, and stands in the way of a fresh socket.
-            line.idle.remove(0).info.close_with(CloseReason::Evicted);
+            let info = line.idle.remove(0).info;
+            info.close_with(CloseReason::Evicted);
+            self.leaving.insert(info.id);
         }
         let (grant, granted) = oneshot::channel();
         let ticket = self.next_ticket;
@@ -162,11 +185,14 @@ impl State {
     ) {
         let now = Instant::now();
         let full = self.is_idle_full(&shared.config);
+        let must_give_way = self.must_give_way(&info.origin, &shared.config, self.leaving.len());
         let Some(line) = self.lines.get_mut(&info.origin) else {
             return;
         };
         if leased {
             line.leased -= 1;
+        } else {
+            line.place(&info);
         }
         if self.closing || sender.is_closed() {
             info.close_with(if self.closing {
@@ -178,6 +204,12 @@ impl State {
         }
         if now >= info.retire_at {
             info.close_with(CloseReason::Age);
+            return;
+        }
+        // Where nobody waits it comes to rest, and what has rested longest goes.
+        if must_give_way && line.waiting() > 0 {
+            info.close_with(CloseReason::Evicted);
+            self.leaving.insert(info.id);
             return;
         }
         let lease = Lease::new(shared.clone(), Held::Socket(sender), info);
@@ -200,36 +232,44 @@ impl State {
             info,
             since: now,
         });
+        self.make_room(&shared.config);
     }
 
-    /// A new HTTP/2 connection: to as many waiters as it has streams for.
+    /// A new HTTP/2 connection, whose driver has not run: to as many waiters as it has streams for.
     pub(super) fn put_connection(
         &mut self,
         shared: &Arc<Shared>,
         sender: http2::SendRequest<RequestBody>,
         info: Arc<Info>,
     ) {
+        let Some(line) = self.lines.get_mut(&info.origin) else {
+            return;
+        };
+        line.place(&info);
         if self.closing {
             info.close_with(CloseReason::Shutdown);
             return;
         }
-        let Some(line) = self.lines.get_mut(&info.origin) else {
-            return;
-        };
-        let limit = shared.config.max_streams_per_connection.get();
+        // Until its SETTINGS come, it takes what the last one took; a first one takes one stream, since what is beyond the
+        // server's limit would wait unseen inside h2, or be refused.
+        let limit = line.streams.unwrap_or(1);
         line.shared.push(Multiplexed {
             sender,
             info,
             active: 0,
             limit,
+            announced: false,
             idle_since: Instant::now(),
         });
         line.serve_streams(shared);
+        self.make_room(&shared.config);
     }
 
     /// A stream has ended.
-    pub(super) fn release_stream(&mut self, shared: &Arc<Shared>, info: &Info) {
+    pub(super) fn release_stream(&mut self, shared: &Arc<Shared>, info: &Info, after: &mut After) {
         let now = Instant::now();
+        let under_way = self.leaving.len() + self.draining.len();
+        let must_give_way = self.must_give_way(&info.origin, &shared.config, under_way);
         let Some(line) = self.lines.get_mut(&info.origin) else {
             return;
         };
@@ -238,7 +278,21 @@ impl State {
         };
         line.shared[at].active -= 1;
         line.shared[at].idle_since = now;
+        if must_give_way && (line.shared[at].active > 0 || line.waiting() > 0) {
+            // It ends with the streams that it has: one that always has some would never come to rest.
+            let info = line.shared.remove(at).info;
+            info.close_with(CloseReason::Evicted);
+            self.draining.insert(info.id);
+            return;
+        }
         line.serve_streams(shared);
+        // Serving may have thrown out connections that are closed or too old, this one too: whoever still waits needs others.
+        let at = line.shared.iter().position(|c| c.info.id == info.id);
+        if line.waiting() > 0 {
+            self.open_for(shared, &info.origin, after);
+            return;
+        }
+        let Some(at) = at else { return };
         let rests = line.shared[at].active == 0;
         if rests
             && self.sockets > shared.config.max_idle_connections
@@ -246,6 +300,9 @@ impl State {
             && let Some(line) = self.lines.get_mut(&info.origin)
         {
             line.shared.remove(at).info.close_with(CloseReason::Evicted);
+        }
+        if rests {
+            self.make_room(&shared.config);
         }
     }
 
@@ -264,6 +321,7 @@ impl State {
         line.streams = Some(limit.max(1));
         if let Some(connection) = line.shared.iter_mut().find(|c| c.info.id == info.id) {
             connection.limit = limit;
+            connection.announced = true;
         }
         line.serve_streams(shared);
         let origin = info.origin.clone();
@@ -287,35 +345,43 @@ impl State {
         }
     }
 
-    /// A connection was made, and speaks this.
-    pub(super) fn connected(&mut self, origin: &Origin, protocol: Protocol) -> u64 {
+    /// A connection was made, and speaks this: now it is known how many more the waiters need.
+    pub(super) fn connected(
+        &mut self,
+        shared: &Arc<Shared>,
+        origin: &Origin,
+        protocol: Protocol,
+        after: &mut After,
+    ) -> u64 {
         if let Some(line) = self.lines.get_mut(origin) {
-            line.connecting -= 1;
             line.protocol = Some(protocol);
             line.opened += 1;
         }
+        self.open_for(shared, origin, after);
         self.next_socket += 1;
         self.next_socket
     }
 
     /// A connection was not made: those that waited for it learn why. Over HTTP/1.1 a connection is for one waiter;
-    /// otherwise it was for all, unless something else lives that can still serve them.
-    pub(super) fn connect_failed(&mut self, origin: &Origin, error: &Error) {
+    /// otherwise it was for all, unless something else lives that can still serve them. `counted`: whether its
+    /// right is still among the origin's sockets.
+    pub(super) fn connect_failed(&mut self, config: &Config, origin: &Origin, counted: bool, error: &Error) {
         let Some(line) = self.lines.get_mut(origin) else {
             return;
         };
-        let others = line.sockets - 1;
-        let to_fail = match line.protocol {
+        let others = line.sockets - usize::from(counted);
+        let to_fail = match line.expected_protocol(origin, config) {
             Some(Protocol::H1) => 1,
             _ if others > 0 => 1,
             _ => usize::MAX,
         };
-        let mut failed = 0;
-        while failed < to_fail {
-            let Some(grant) = line.next_waiter() else { break };
-            if grant.send(Err(error.clone())).is_ok() {
-                failed += 1;
-            }
+        line.fail(to_fail, error);
+    }
+
+    /// A connect came to no end at all: nobody waits for it any longer.
+    pub(super) fn connect_abandoned(&mut self, origin: &Origin) {
+        if let Some(line) = self.lines.get_mut(origin) {
+            line.fail(usize::MAX, &Error::new(super::Kind::Connect));
         }
     }
 
@@ -336,11 +402,11 @@ impl State {
         match info {
             Some(info) => {
                 line.closed += 1;
+                line.place(info);
                 line.idle.retain(|idle| idle.info.id != info.id);
                 line.shared.retain(|c| c.info.id != info.id);
-                if info.reason() == CloseReason::Evicted {
-                    self.leaving = self.leaving.saturating_sub(1);
-                }
+                self.leaving.remove(&info.id);
+                self.draining.remove(&info.id);
             }
             None => line.connecting -= 1,
         }
@@ -359,11 +425,40 @@ impl State {
         };
         let wanted = line.wanted(origin, config);
         self.grant_rights(shared, origin, wanted, after);
-        let granted = after.open.iter().filter(|right| right.origin == *origin).count();
-        let blocked = wanted.saturating_sub(granted);
-        if blocked > 0 && self.sockets >= config.max_connections.get() {
-            while self.leaving < blocked && self.evict_least_recently_used(origin) {}
+        self.make_room(config);
+    }
+
+    /// While all sockets are taken and origins wait for one: lets go what rests elsewhere.
+    fn make_room(&mut self, config: &Config) {
+        if self.sockets < config.max_connections.get() {
+            return;
         }
+        let denied: usize = self
+            .lines
+            .iter()
+            .map(|(origin, line)| line.denied(origin, config))
+            .sum();
+        while self.leaving.len() < denied && self.evict_least_recently_used() {}
+    }
+
+    /// Whether a connection must go although its own origin needs it: all sockets are taken, and an origin that has
+    /// none at all waits longer, without as many being `under_way` to make room.
+    fn must_give_way(&self, origin: &Origin, config: &Config, under_way: usize) -> bool {
+        if self.sockets < config.max_connections.get() {
+            return false;
+        }
+        // Those who do not even have to wait came later than all who do.
+        let ours = self
+            .lines
+            .get(origin)
+            .and_then(Line::first_ticket)
+            .unwrap_or(u64::MAX);
+        let starving = self
+            .lines
+            .values()
+            .filter(|line| line.sockets == 0 && line.first_ticket().is_some_and(|ticket| ticket < ours))
+            .count();
+        under_way < starving
     }
 
     /// Gives out up to `wanted` rights, as far as the limits allow.
@@ -405,36 +500,36 @@ impl State {
         let longest = self
             .lines
             .iter()
-            .filter(|(origin, line)| {
-                line.sockets < shared.config.max_connections_per_origin.get()
-                    && line.wanted(origin, &shared.config) > 0
-            })
-            .min_by_key(|(_, line)| line.waiters.front().map_or(u64::MAX, |waiter| waiter.ticket))
+            .filter(|(origin, line)| line.denied(origin, &shared.config) > 0)
+            .min_by_key(|(_, line)| line.first_ticket().unwrap_or(u64::MAX))
             .map(|(origin, _)| origin.clone());
         if let Some(origin) = longest {
             self.open_for(shared, &origin, after);
         }
     }
 
-    /// Tells the socket that has rested longest, of any other origin, to go. False where none rests.
-    fn evict_least_recently_used(&mut self, not_of: &Origin) -> bool {
+    /// Tells the socket that has rested longest, of any origin that waits for none, to go. False where none rests.
+    fn evict_least_recently_used(&mut self) -> bool {
         let oldest = self
             .lines
-            .iter_mut()
-            .filter(|(origin, _)| *origin != not_of)
-            .filter_map(|(_, line)| line.rests_since().map(|since| (since, line)))
+            .values_mut()
+            .filter(|line| line.waiting() == 0)
+            .filter_map(|line| line.rests_since().map(|since| (since, line)))
             .min_by_key(|(since, _)| *since);
         let Some((since, line)) = oldest else { return false };
-        if line.idle.first().is_some_and(|idle| idle.since == since) {
-            line.idle.remove(0).info.close_with(CloseReason::Evicted);
+        let info = if line.idle.first().is_some_and(|idle| idle.since == since) {
+            line.idle.remove(0).info
         } else if let Some(at) = line
             .shared
             .iter()
             .position(|c| c.active == 0 && c.idle_since == since)
         {
-            line.shared.remove(at).info.close_with(CloseReason::Evicted);
-        }
-        self.leaving += 1;
+            line.shared.remove(at).info
+        } else {
+            return false;
+        };
+        info.close_with(CloseReason::Evicted);
+        self.leaving.insert(info.id);
         true
     }
 
@@ -486,18 +581,41 @@ impl Line {
         socket.into_iter().chain(connection).min()
     }
 
-    /// How many more sockets the waiters need. While nobody knows what the origin speaks, one: it may turn out to
-    /// carry them all.
+    /// How many more sockets the waiters need. While nobody knows what the origin speaks, or how many streams it takes,
+    /// one: it may turn out to carry them all.
     fn wanted(&self, origin: &Origin, config: &Config) -> usize {
         let waiting = self.waiting();
         let sockets = match self.expected_protocol(origin, config) {
             None => waiting.min(1),
             Some(Protocol::H1) => waiting,
-            Some(Protocol::H2) => {
-                waiting.div_ceil(self.streams.unwrap_or(config.max_streams_per_connection.get()))
-            }
+            Some(Protocol::H2) => self
+                .streams
+                .map_or(waiting.min(1), |streams| waiting.div_ceil(streams)),
         };
-        sockets.saturating_sub(self.connecting)
+        let unannounced = self.shared.iter().filter(|c| !c.announced).count();
+        sockets.saturating_sub(self.connecting + unannounced)
+    }
+
+    /// How many of those only the limit of all sockets together denies.
+    fn denied(&self, origin: &Origin, config: &Config) -> usize {
+        let room = config
+            .max_connections_per_origin
+            .get()
+            .saturating_sub(self.sockets);
+        self.wanted(origin, config).min(room)
+    }
+
+    /// The ticket of the first waiter whose caller is still there.
+    fn first_ticket(&self) -> Option<u64> {
+        let first = self.waiters.iter().find(|waiter| waiter.grant.is_some());
+        first.map(|waiter| waiter.ticket)
+    }
+
+    /// A new connection was offered to whoever waits, or ended before.
+    fn place(&mut self, info: &Info) {
+        if info.place() {
+            self.connecting -= 1;
+        }
     }
 
     fn expected_protocol(&self, origin: &Origin, config: &Config) -> Option<Protocol> {
@@ -584,6 +702,17 @@ impl Line {
             }
         }
         Some(lease)
+    }
+
+    /// Answers up to `count` waiters with an error.
+    fn fail(&mut self, count: usize, error: &Error) {
+        let mut failed = 0;
+        while failed < count {
+            let Some(grant) = self.next_waiter() else { return };
+            if grant.send(Err(error.clone())).is_ok() {
+                failed += 1;
+            }
+        }
     }
 
     fn next_waiter(&mut self) -> Option<oneshot::Sender<Result<Lease, Error>>> {

@@ -1,0 +1,164 @@
+//! Connects: whom they serve, and whom they fail.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::*;
+use trunkline::pool::{Checkout, Kind, Protocol};
+
+const SITE: &str = "http://a.test";
+const SECURE: &str = "https://a.test";
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_outlives_its_waiter_and_serves_the_next() {
+    let (pool, net, _) = Net::h1().gated().pool(config(10, 10));
+    let site = origin(SITE);
+    let gone = queued(&pool, &site, within(SECOND)).await;
+    assert_eq!(kind_of(gone).await, Kind::QueueTimeout(SECOND));
+    let next = queued(&pool, &site, how()).await;
+    assert_eq!(net.connects(), 1);
+    net.open_gate(1);
+    let lease = next.await.unwrap().unwrap();
+    assert!(!lease.is_reused());
+    assert_eq!(lease.waited(), Duration::ZERO);
+    drop(lease);
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_h1_a_failed_connect_answers_one_waiter() {
+    let net = Net::new(|_, n| if n < 3 { Plan::Fail(Kind::Dns) } else { Plan::H1 });
+    let (pool, net, _) = net.gated().pool(config(1, 1));
+    let site = origin(SITE);
+    let mut waiters = Vec::new();
+    for _ in 0..5 {
+        waiters.push(queued(&pool, &site, how()).await);
+    }
+    net.open_gate(5);
+    let mut answers = Vec::new();
+    for waiter in waiters {
+        answers.push(waiter.await.unwrap().map(drop).map_err(|error| error.kind()));
+    }
+    assert_eq!(
+        answers,
+        [Err(Kind::Dns), Err(Kind::Dns), Err(Kind::Dns), Ok(()), Ok(())]
+    );
+    whole(&pool, &net).await;
+    assert_eq!(net.connects(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_a_protocol_not_yet_known_a_failed_connect_answers_all() {
+    let net = Net::new(|_, n| if n == 0 { Plan::Fail(Kind::Tls) } else { Plan::H1 });
+    let (pool, net, _) = net.gated().pool(config(10, 10));
+    let site = origin(SECURE);
+    let mut waiters = Vec::new();
+    for _ in 0..20 {
+        waiters.push(queued(&pool, &site, how()).await);
+    }
+    net.open_gate(100);
+    for waiter in waiters {
+        assert_eq!(kind_of(waiter).await, Kind::Tls);
+    }
+    assert_eq!(net.connects(), 1);
+    get(&pool, &site, "/").await.unwrap();
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_burst_that_turns_out_as_h1_opens_a_socket_for_each() {
+    let (pool, net, _) = Net::h1().gated().pool(config(10, 10));
+    let site = origin(SECURE);
+    let mut waiters = Vec::new();
+    for _ in 0..5 {
+        waiters.push(queued(&pool, &site, how()).await);
+    }
+    assert_eq!(net.connects(), 1);
+    net.open_gate(5);
+    let mut leases = Vec::new();
+    for waiter in waiters {
+        leases.push(waiter.await.unwrap().unwrap());
+    }
+    assert_eq!(net.connects(), 5);
+    drop(leases);
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_that_takes_too_long_is_given_up() {
+    let net = Net::new(|_, n| if n < 2 { Plan::Never } else { Plan::H1 });
+    let settings = config(2, 2);
+    let (pool, net, _) = net.watching(&settings).pool(settings);
+    let site = origin(SITE);
+    let impatient = Checkout {
+        connect_timeout: SECOND,
+        ..how()
+    };
+    let first = queued(&pool, &site, impatient).await;
+    let second = queued(&pool, &site, impatient).await;
+    assert_eq!(pool.snapshot().connections.connecting, 2);
+    assert_eq!(kind_of(first).await, Kind::ConnectTimeout(SECOND));
+    assert_eq!(kind_of(second).await, Kind::ConnectTimeout(SECOND));
+    whole(&pool, &net).await;
+    get(&pool, &site, "/").await.unwrap();
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_up_at_once_is_an_error_and_leaves_nothing() {
+    for protocol in [Protocol::H1, Protocol::H2] {
+        let (pool, net, _) = Net::new(move |_, _| Plan::Raw(protocol, Box::new(drop))).pool(config(2, 2));
+        for site in [origin(SITE), origin(SECURE)] {
+            let mut calls = tokio::task::JoinSet::new();
+            for _ in 0..10 {
+                let (pool, site) = (pool.clone(), site.clone());
+                calls.spawn(async move { get(&pool, &site, "/").await });
+            }
+            while let Some(call) = calls.join_next().await {
+                let kind = call.unwrap().unwrap_err().kind();
+                assert!(
+                    matches!(kind, Kind::Connect | Kind::NoResponse { .. } | Kind::Unprocessed),
+                    "{kind:?}"
+                );
+            }
+        }
+        whole(&pool, &net).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn warm_opens_ahead_and_its_connects_outlive_it() {
+    let (pool, net, tasks) = Net::h1().gated().pool(config(10, 10));
+    let site = origin(SECURE);
+    let (warmed, warm_site) = (pool.clone(), site.clone());
+    let warm = tokio::spawn(async move { warmed.warm(&warm_site, 4, LONG).await });
+    net.open_gate(1);
+    until("the rest is opening", || net.connects() == 4).await;
+    let waits = queued(&pool, &site, how()).await;
+    drop(waits.await.unwrap().unwrap());
+    warm.abort();
+    net.open_gate(3);
+    until("all at rest", || pool.snapshot().connections.idle == 4).await;
+    pool.warm(&site, 4, LONG).await.unwrap();
+    whole(&pool, &net).await;
+    assert_eq!(net.connects(), 4);
+    nothing_left(pool, &net, &tasks).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_panics_fails_its_callers_and_not_the_pool() {
+    let (pool, net, tasks) =
+        Net::new(|_, n| if n < 2 { panic!("scripted") } else { Plan::H1 }).pool(config(1, 1));
+    let site = origin(SITE);
+    for _ in 0..2 {
+        let error = pool.checkout(&site, how()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Connect);
+    }
+    get(&pool, &site, "/").await.unwrap();
+    whole(&pool, &net).await;
+    assert_eq!(net.connects(), 3);
+    nothing_left(pool, &net, &tasks).await;
+}

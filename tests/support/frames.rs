@@ -1,0 +1,174 @@
+//! An HTTP/2 server made of frames by hand, for what no library's server can be brought to do.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+use trunkline::pool::{Config, Pool, Protocol, Tasks};
+
+use super::{Net, Plan};
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const STATUS_200: u8 = 0x88;
+
+pub const REFUSED_STREAM: u32 = 7;
+pub const CANCEL: u32 = 8;
+
+#[derive(Debug)]
+pub struct Frame {
+    pub kind: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// The server's end of one connection. Acknowledges SETTINGS and PING by itself.
+pub struct Peer {
+    pub frames: mpsc::UnboundedReceiver<Frame>,
+    out: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+/// A plan whose peer arrives on the channel, after it has announced `streams` if there is such a limit.
+fn framed(peers: mpsc::UnboundedSender<Peer>, streams: Option<u32>) -> Plan {
+    Plan::Raw(
+        Protocol::H2,
+        Box::new(move |end| {
+            let (out, outgoing) = mpsc::unbounded_channel();
+            let (seen, frames) = mpsc::unbounded_channel();
+            let peer = Peer { frames, out };
+            peer.settings(streams);
+            tokio::spawn(run(end, outgoing, peer.out.downgrade(), seen));
+            let _ = peers.send(peer);
+        }),
+    )
+}
+
+/// A pool over peers made of frames, each of which announces `limit` first.
+pub fn peers(limit: Option<u32>, settings: Config) -> (Pool, Arc<Net>, Tasks, mpsc::UnboundedReceiver<Peer>) {
+    let (arrived, peers) = mpsc::unbounded_channel();
+    let (pool, net, tasks) = Net::new(move |_, _| framed(arrived.clone(), limit)).pool(settings);
+    (pool, net, tasks, peers)
+}
+
+async fn run(
+    end: DuplexStream,
+    mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    out: mpsc::WeakUnboundedSender<Vec<u8>>,
+    seen: mpsc::UnboundedSender<Frame>,
+) {
+    let (mut read, mut write) = tokio::io::split(end);
+    let reading = async {
+        let mut preface = [0; 24];
+        read.read_exact(&mut preface).await?;
+        loop {
+            let mut head = [0; 9];
+            read.read_exact(&mut head).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let mut payload = vec![0; length];
+            read.read_exact(&mut payload).await?;
+            let (kind, flags) = (head[3], head[4]);
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
+            if let (SETTINGS | PING, 0, Some(out)) = (kind, flags & ACK, out.upgrade()) {
+                let echo = if kind == PING { payload.clone() } else { Vec::new() };
+                let _ = out.send(frame(kind, ACK, 0, &echo));
+            }
+            let _ = seen.send(Frame {
+                kind,
+                stream,
+                payload,
+            });
+        }
+        #[expect(unreachable_code, reason = "names the type of `?`")]
+        Ok::<(), std::io::Error>(())
+    };
+    // Ends when the peer is dropped.
+    let writing = async {
+        while let Some(bytes) = outgoing.recv().await {
+            write.write_all(&bytes).await?;
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    tokio::select! { _ = reading => {}, _ = writing => {} }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+impl Peer {
+    fn send(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let _ = self.out.send(frame(kind, flags, stream, payload));
+    }
+
+    pub fn settings(&self, max_concurrent_streams: Option<u32>) {
+        let mut payload = Vec::new();
+        if let Some(limit) = max_concurrent_streams {
+            payload.extend([0, 3]);
+            payload.extend(limit.to_be_bytes());
+        }
+        self.send(SETTINGS, 0, 0, &payload);
+    }
+
+    pub fn head(&self, stream: u32) {
+        self.send(HEADERS, END_HEADERS, stream, &[STATUS_200]);
+    }
+
+    /// A head, and with it the end.
+    pub fn answer(&self, stream: u32) {
+        self.send(HEADERS, END_HEADERS | END_STREAM, stream, &[STATUS_200]);
+    }
+
+    pub fn data(&self, stream: u32, data: &[u8]) {
+        self.send(DATA, 0, stream, data);
+    }
+
+    pub fn end(&self, stream: u32) {
+        self.send(DATA, END_STREAM, stream, &[]);
+    }
+
+    pub fn reset(&self, stream: u32, code: u32) {
+        self.send(RST_STREAM, 0, stream, &code.to_be_bytes());
+    }
+
+    pub fn goaway(&self, last: u32) {
+        let mut payload = last.to_be_bytes().to_vec();
+        payload.extend(0u32.to_be_bytes());
+        self.send(GOAWAY, 0, 0, &payload);
+    }
+
+    /// The next frame of a kind.
+    pub async fn next(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame = self.frames.recv().await.unwrap();
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// The streams of the next so many requests.
+    pub async fn requests(&mut self, count: usize) -> Vec<u32> {
+        let mut streams = Vec::new();
+        while streams.len() < count {
+            streams.push(self.next(HEADERS).await.stream);
+        }
+        streams
+    }
+
+    /// The kinds of the frames that lie unread.
+    pub fn unread(&mut self) -> Vec<u8> {
+        std::iter::from_fn(|| self.frames.try_recv().ok().map(|frame| frame.kind)).collect()
+    }
+}
