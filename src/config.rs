@@ -71,11 +71,7 @@ impl ClientConfig {
         let base = match top.string("baseURL")? {
             Some(url) => BaseUrl::parse(&url).map_err(|error| top.error("baseURL", error))?,
             None => {
-                let url = environment
-                    .base_url
-                    .as_deref()
-                    .filter(|url| !url.is_empty())
-                    .unwrap_or(OPENAI);
+                let url = environment.base_url.as_deref().filter(|url| !url.is_empty()).unwrap_or(OPENAI);
                 BaseUrl::parse(url).map_err(|error| {
                     Error::config(format!("TRUNKLINE_BASE_URL or OPENAI_BASE_URL: {error}"))
                 })?
@@ -93,14 +89,7 @@ impl ClientConfig {
             concurrency.finish()?;
         }
         top.finish()?;
-        Ok(Self {
-            base,
-            key,
-            headers,
-            timeouts,
-            retry,
-            pool,
-        })
+        Ok(Self { base, key, headers, timeouts, retry, pool })
     }
 }
 
@@ -113,10 +102,7 @@ impl BaseUrl {
         if uri.query().is_some() {
             return Err("must have no query".to_owned());
         }
-        Ok(Self {
-            origin,
-            path: uri.path().trim_end_matches('/').to_owned(),
-        })
+        Ok(Self { origin, path: uri.path().trim_end_matches('/').to_owned() })
     }
 }
 
@@ -146,15 +132,9 @@ fn parse_key(top: &mut Section, environment: &Environment) -> Result<Key, Error>
         return Ok(Key::Asked);
     }
     if let Some(key) = top.string("apiKey")? {
-        return bearer(&key)
-            .map(Key::Fixed)
-            .map_err(|error| top.error("apiKey", error));
+        return bearer(&key).map(Key::Fixed).map_err(|error| top.error("apiKey", error));
     }
-    match environment
-        .api_key
-        .as_deref()
-        .filter(|key| !key.trim().is_empty())
-    {
+    match environment.api_key.as_deref().filter(|key| !key.trim().is_empty()) {
         Some(key) => bearer(key)
             .map(Key::Fixed)
             .map_err(|error| Error::config(format!("TRUNKLINE_API_KEY or OPENAI_API_KEY: {error}"))),
@@ -183,19 +163,13 @@ fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
     let path = given.path().to_owned();
     for (name, value) in given.into_entries() {
         let at = format!("{path}.{name}");
-        let header: HeaderName = name
-            .parse()
-            .map_err(|_| Error::config(format!("{at}: is no name of a header")))?;
+        let header: HeaderName =
+            name.parse().map_err(|_| Error::config(format!("{at}: is no name of a header")))?;
         if OURS.contains(&header.as_str()) {
-            return Err(Error::config(format!(
-                "{at}: is set by the connection, and cannot be given"
-            )));
+            return Err(Error::config(format!("{at}: is set by the connection, and cannot be given")));
         }
         let Value::String(text) = &value else {
-            return Err(Error::config(format!(
-                "{at}: must be a string, got {}",
-                section::kind_of(&value)
-            )));
+            return Err(Error::config(format!("{at}: must be a string, got {}", section::kind_of(&value))));
         };
         // Latin-1, as `Headers` has it. A line break would split the request, and is refused with the other controls.
         let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
@@ -205,10 +179,7 @@ fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
                 "{at}: must hold no line breaks, control characters or characters beyond Latin-1"
             ))
         })?;
-        if matches!(
-            header.as_str(),
-            "authorization" | "x-api-key" | "api-key" | "cookie"
-        ) {
+        if matches!(header.as_str(), "authorization" | "x-api-key" | "api-key" | "cookie") {
             value.set_sensitive(true);
         }
         headers.insert(header, value);
@@ -271,15 +242,10 @@ fn parse_retry(section: &mut Section, mut retry: RetryPolicy) -> Result<RetryPol
             .iter()
             .map(|status| {
                 let number = status.as_u64().and_then(|number| u16::try_from(number).ok());
-                number
-                    .filter(|status| (400..600).contains(status))
-                    .ok_or_else(|| {
-                        let kind = section::kind_of(status);
-                        given.error(
-                            "statuses",
-                            format!("must hold statuses from 400 to 599, got {kind}"),
-                        )
-                    })
+                number.filter(|status| (400..600).contains(status)).ok_or_else(|| {
+                    let kind = section::kind_of(status);
+                    given.error("statuses", format!("must hold statuses from 400 to 599, got {kind}"))
+                })
             })
             .collect::<Result<_, _>>()?;
     }
@@ -327,11 +293,7 @@ fn parse_pool(top: &mut Section, environment: &Environment) -> Result<pool::Conf
             *field = time;
         }
     }
-    let modes = [
-        ("auto", Http2::Auto),
-        ("never", Http2::Never),
-        ("prior-knowledge", Http2::PriorKnowledge),
-    ];
+    let modes = [("auto", Http2::Auto), ("never", Http2::Never), ("prior-knowledge", Http2::PriorKnowledge)];
     if let Some(mode) = given.one_of("http2", &modes)? {
         pool.http2 = mode;
     }
@@ -372,7 +334,7 @@ mod tests {
     }
 
     fn mistake(options: Value) -> String {
-        parse(options).unwrap_err().message
+        parse(options).unwrap_err().message.clone()
     }
 
     #[test]
@@ -427,10 +389,7 @@ mod tests {
                 json!({"pool": {"maxConnection": 9}}),
                 "pool.maxConnection: is not an option; did you mean pool.maxConnections?",
             ),
-            (
-                json!({"timeout": {}}),
-                "timeout: is not an option; did you mean timeouts?",
-            ),
+            (json!({"timeout": {}}), "timeout: is not an option; did you mean timeouts?"),
             (
                 json!({"timeouts": {"total": 0}}),
                 "timeouts.total: must be a positive number of milliseconds, got 0",
@@ -448,35 +407,23 @@ mod tests {
                 "retry.statuses: must hold statuses from 400 to 599, got a number (99)",
             ),
             (json!({"retry": true}), "retry: must be an object, got a boolean"),
-            (
-                json!({"baseURL": "nope"}),
-                "baseURL: must be an absolute http or https URL",
-            ),
+            (json!({"baseURL": "nope"}), "baseURL: must be an absolute http or https URL"),
             (
                 json!({"baseURL": "https://user:pw@a.example"}),
                 "baseURL: must be an absolute http or https URL",
             ),
             (json!({"apiKey": ""}), "apiKey: must not be empty"),
-            (
-                json!({"apiKey": "a\nb"}),
-                "apiKey: must be visible ASCII without line breaks",
-            ),
+            (json!({"apiKey": "a\nb"}), "apiKey: must be visible ASCII without line breaks"),
             (
                 json!({"headers": {"x-a": "b\r\nc: d"}}),
                 "headers.x-a: must hold no line breaks, control characters or characters beyond Latin-1",
             ),
-            (
-                json!({"headers": {"x a": "b"}}),
-                "headers.x a: is no name of a header",
-            ),
+            (json!({"headers": {"x a": "b"}}), "headers.x a: is no name of a header"),
             (
                 json!({"headers": {"Host": "b"}}),
                 "headers.Host: is set by the connection, and cannot be given",
             ),
-            (
-                json!({"headers": {"x-a": 1}}),
-                "headers.x-a: must be a string, got a number (1)",
-            ),
+            (json!({"headers": {"x-a": 1}}), "headers.x-a: must be a string, got a number (1)"),
             (
                 json!({"pool": {"tls": {"ca": "nope"}}}),
                 "pool.tls.ca: must be PEM text with at least one certificate, and is not",
@@ -504,19 +451,13 @@ mod tests {
     #[test]
     fn a_smaller_total_makes_the_limits_below_it_smaller() {
         let pool = parse(json!({"pool": {"maxConnections": 9}})).unwrap().pool;
-        assert_eq!(
-            (pool.max_connections_per_origin.get(), pool.max_idle_connections),
-            (9, 5)
-        );
+        assert_eq!((pool.max_connections_per_origin.get(), pool.max_idle_connections), (9, 5));
     }
 
     #[test]
     fn a_nonzero_is_what_the_type_says() {
         assert_eq!(
-            parse(json!({"pool": {"maxStreamsPerConnection": 4}}))
-                .unwrap()
-                .pool
-                .max_streams_per_connection,
+            parse(json!({"pool": {"maxStreamsPerConnection": 4}})).unwrap().pool.max_streams_per_connection,
             const { NonZeroUsize::new(4).unwrap() }
         );
     }

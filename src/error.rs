@@ -247,12 +247,7 @@ impl Serialize for Error {
 pub fn header_pairs(headers: &HeaderMap) -> Vec<(&str, String)> {
     headers
         .iter()
-        .map(|(name, value)| {
-            (
-                name.as_str(),
-                value.as_bytes().iter().map(|&byte| char::from(byte)).collect(),
-            )
-        })
+        .map(|(name, value)| (name.as_str(), value.as_bytes().iter().map(|&byte| char::from(byte)).collect()))
         .collect()
 }
 

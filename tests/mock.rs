@@ -24,9 +24,7 @@ fn answer(value: Value) -> MockAnswer {
 }
 
 fn fields(value: Value) -> Matcher {
-    let Value::Object(fields) = value else {
-        unreachable!()
-    };
+    let Value::Object(fields) = value else { unreachable!() };
     Matcher::Fields(fields)
 }
 
@@ -36,16 +34,10 @@ async fn a_chat_is_answered_in_openais_shape_with_and_without_v1() {
     for protocol in BOTH {
         let mut client = Client::connect(&upstream, protocol).await;
         for path in ["/v1/chat/completions", "/chat/completions"] {
-            let response = client
-                .send("POST", path, chat("12345678").to_string())
-                .await
-                .unwrap();
+            let response = client.send("POST", path, chat("12345678").to_string()).await.unwrap();
             assert_eq!(response.headers()["content-type"], "application/json");
             let body: Value = serde_json::from_str(&read(response).await.text).unwrap();
-            assert_eq!(
-                (&body["object"], &body["model"]),
-                (&json!("chat.completion"), &json!("m"))
-            );
+            assert_eq!((&body["object"], &body["model"]), (&json!("chat.completion"), &json!("m")));
             assert_eq!(body["choices"][0]["finish_reason"], "stop");
             assert_eq!(body["usage"]["prompt_tokens"], 2);
             let tokens = body["usage"]["completion_tokens"].as_u64().unwrap();
@@ -60,12 +52,7 @@ async fn answers_follow_from_the_seed_and_the_prompt() {
     let text = async |seed: u64, prompt: &str| {
         let upstream = start(json!({ "seed": seed }));
         let mut client = Client::connect(&upstream, Protocol::H1).await;
-        client
-            .json(&chat(prompt))
-            .await
-            .pointer("/choices/0/message/content")
-            .unwrap()
-            .to_string()
+        client.json(&chat(prompt)).await.pointer("/choices/0/message/content").unwrap().to_string()
     };
     assert_eq!(text(1, "a").await, text(1, "a").await);
     assert_ne!(text(1, "a").await, text(1, "b").await);
@@ -74,24 +61,16 @@ async fn answers_follow_from_the_seed_and_the_prompt() {
 
 #[tokio::test]
 async fn a_stream_carries_the_text_of_the_unary_answer_a_token_at_a_time() {
-    for (protocol, record) in [
-        (Protocol::H1, true),
-        (Protocol::H2, true),
-        (Protocol::H1, false),
-        (Protocol::H2, false),
-    ] {
+    for (protocol, record) in
+        [(Protocol::H1, true), (Protocol::H2, true), (Protocol::H1, false), (Protocol::H2, false)]
+    {
         let upstream = start(json!({ "record": record }));
         let mut client = Client::connect(&upstream, protocol).await;
         let unary = client.json(&chat("x")).await;
         let mut request = stream("x");
         request["stream_options"] = json!({ "include_usage": true });
         let response = client.chat(&request).await.unwrap();
-        assert!(
-            response.headers()["content-type"]
-                .to_str()
-                .unwrap()
-                .starts_with("text/event-stream")
-        );
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
         let body = read(response).await;
         let (text, deltas) = body.content();
         assert_eq!(unary["choices"][0]["message"]["content"], text);
@@ -99,10 +78,7 @@ async fn a_stream_carries_the_text_of_the_unary_answer_a_token_at_a_time() {
         assert!(body.is_done() && body.error.is_none());
         let events = body.events();
         let usage: Value = serde_json::from_str(events[events.len() - 2]).unwrap();
-        assert_eq!(
-            (&usage["usage"], &usage["choices"]),
-            (&unary["usage"], &json!([]))
-        );
+        assert_eq!((&usage["usage"], &usage["choices"]), (&unary["usage"], &json!([])));
         assert!(events[0].contains("\"role\":\"assistant\""));
         assert!(!client.text(&stream("x")).await.text.contains("\"usage\""));
     }
@@ -116,10 +92,7 @@ async fn several_choices_are_several() {
     request["n"] = 3.into();
     let body = client.json(&request).await;
     let choices = body["choices"].as_array().unwrap();
-    let texts: HashSet<_> = choices
-        .iter()
-        .map(|choice| choice["message"]["content"].to_string())
-        .collect();
+    let texts: HashSet<_> = choices.iter().map(|choice| choice["message"]["content"].to_string()).collect();
     assert_eq!((choices.len(), texts.len()), (3, 3));
     request["stream"] = true.into();
     let streamed = client.text(&request).await;
@@ -131,10 +104,7 @@ async fn embeddings_are_the_same_unit_vectors_each_time_in_numbers_and_base64() 
     let upstream = start(json!({}));
     let mut client = Client::connect(&upstream, Protocol::H2).await;
     let mut embed = async |body: Value| {
-        let response = client
-            .send("POST", "/v1/embeddings", body.to_string())
-            .await
-            .unwrap();
+        let response = client.send("POST", "/v1/embeddings", body.to_string()).await.unwrap();
         serde_json::from_str::<Value>(&read(response).await.text).unwrap()
     };
     let two = embed(json!({ "model": "e", "input": ["a", "b"] })).await;
@@ -146,12 +116,7 @@ async fn embeddings_are_the_same_unit_vectors_each_time_in_numbers_and_base64() 
     let wide =
         embed(json!({ "model": "e", "input": "a", "dimensions": 3, "encoding_format": "base64" })).await;
     assert_eq!(wide["data"][0]["embedding"].as_str().unwrap().len(), 16);
-    assert!(
-        embed(json!({ "model": "e" })).await["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("input")
-    );
+    assert!(embed(json!({ "model": "e" })).await["error"]["message"].as_str().unwrap().contains("input"));
 }
 
 #[tokio::test]
@@ -164,10 +129,7 @@ async fn models_are_listed_and_anything_else_is_not_found() {
         let lost = client.send("GET", "/v1/nowhere", String::new()).await.unwrap();
         assert_eq!(lost.status(), 404);
         assert!(read(lost).await.text.contains("\"error\""));
-        let broken = client
-            .send("POST", "/v1/chat/completions", "{".into())
-            .await
-            .unwrap();
+        let broken = client.send("POST", "/v1/chat/completions", "{".into()).await.unwrap();
         assert_eq!(broken.status(), 400);
     }
 }
@@ -189,10 +151,7 @@ async fn request_ids_are_unique() {
 async fn the_last_reply_that_matches_wins() {
     let upstream = start(json!({}));
     upstream.reply(fields(json!({ "model": "m" })), "first".into());
-    upstream.reply(
-        fields(json!({ "messages": [{ "content": "hello" }] })),
-        "second".into(),
-    );
+    upstream.reply(fields(json!({ "messages": [{ "content": "hello" }] })), "second".into());
     upstream.reply(fields(json!({ "model": "other" })), "third".into());
     let mut client = Client::connect(&upstream, Protocol::H1).await;
     let mut said = async |body: Value| client.json(&body).await["choices"][0]["message"]["content"].clone();
@@ -224,10 +183,7 @@ async fn a_reply_says_content_tools_usage_finish_reason_chunks_and_headers() {
     assert_eq!(response.headers()["x-a"], "b");
     let body = read(response).await;
     assert_eq!(body.content(), ("one two three four".to_owned(), 2));
-    let deltas = body
-        .events()
-        .into_iter()
-        .filter_map(|event| serde_json::from_str::<Value>(event).ok());
+    let deltas = body.events().into_iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
     let arguments: Vec<_> = deltas
         .filter_map(|event| {
             let call = event.pointer("/choices/0/delta/tool_calls/0/function/arguments")?;
@@ -235,27 +191,18 @@ async fn a_reply_says_content_tools_usage_finish_reason_chunks_and_headers() {
         })
         .collect();
     assert!(arguments.len() > 2);
-    assert_eq!(
-        arguments.concat(),
-        call["function"]["arguments"].as_str().unwrap()
-    );
+    assert_eq!(arguments.concat(), call["function"]["arguments"].as_str().unwrap());
 }
 
 #[tokio::test]
 async fn a_path_can_be_given_json_or_raw_bytes_and_a_status() {
     let upstream = start(json!({}));
-    upstream.reply(
-        Matcher::Path("/v1/files".into()),
-        answer(json!({ "json": { "files": [] } })),
-    );
+    upstream.reply(Matcher::Path("/v1/files".into()), answer(json!({ "json": { "files": [] } })));
     upstream.reply(
         Matcher::Path("/page".into()),
         answer(json!({ "raw": { "body": "<html>", "contentType": "text/html" }, "status": 502 })),
     );
-    upstream.reply(
-        Matcher::Path("/none".into()),
-        answer(json!({ "raw": { "body": "" }, "status": 204 })),
-    );
+    upstream.reply(Matcher::Path("/none".into()), answer(json!({ "raw": { "body": "" }, "status": 204 })));
     for protocol in BOTH {
         let mut client = Client::connect(&upstream, protocol).await;
         let files = client.send("GET", "/files?limit=2", String::new()).await.unwrap();
@@ -267,10 +214,7 @@ async fn a_path_can_be_given_json_or_raw_bytes_and_a_status() {
         );
         assert_eq!(read(page).await.text, "<html>");
         let none = client.send("GET", "/none", String::new()).await.unwrap();
-        assert_eq!(
-            (none.status().as_u16(), read(none).await.text.as_str()),
-            (204, "")
-        );
+        assert_eq!((none.status().as_u16(), read(none).await.text.as_str()), (204, ""));
     }
 }
 
@@ -292,15 +236,9 @@ async fn a_function_is_asked_and_one_that_does_not_answer_matches_nothing() {
     upstream.reply(Matcher::Ask(7), "asked".into());
     upstream.reply(Matcher::Ask(8), "never".into());
     let mut client = Client::connect(&upstream, Protocol::H2).await;
-    assert_ne!(
-        client.json(&chat("x")).await["choices"][0]["message"]["content"],
-        "asked"
-    );
+    assert_ne!(client.json(&chat("x")).await["choices"][0]["message"]["content"], "asked");
     upstream.set_asker(Arc::new(AskOdd));
-    assert_eq!(
-        client.json(&chat("x")).await["choices"][0]["message"]["content"],
-        "asked"
-    );
+    assert_eq!(client.json(&chat("x")).await["choices"][0]["message"]["content"], "asked");
 }
 
 #[tokio::test]
@@ -310,25 +248,14 @@ async fn requests_are_recorded_in_the_shape_of_the_typings() {
     h1.json(&chat("x")).await;
     let mut h2 = Client::connect(&upstream, Protocol::H2).await;
     h2.json(&chat("y")).await;
-    h2.send("POST", "/v1/chat/completions?a=b", "no json".into())
-        .await
-        .unwrap();
+    h2.send("POST", "/v1/chat/completions?a=b", "no json".into()).await.unwrap();
     let requests = serde_json::to_value(upstream.requests()).unwrap();
     let keys: Vec<_> = requests[0].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(
-        keys,
-        ["at", "body", "connection", "headers", "method", "path", "stream"]
-    );
-    assert_eq!(
-        (&requests[0]["connection"], &requests[0]["stream"]),
-        (&json!(1), &Value::Null)
-    );
+    assert_eq!(keys, ["at", "body", "connection", "headers", "method", "path", "stream"]);
+    assert_eq!((&requests[0]["connection"], &requests[0]["stream"]), (&json!(1), &Value::Null));
     assert_eq!(requests[0]["body"], chat("x"));
     assert_eq!(requests[0]["headers"]["content-type"], "application/json");
-    assert_eq!(
-        (&requests[2]["connection"], &requests[2]["stream"]),
-        (&json!(2), &json!(2))
-    );
+    assert_eq!((&requests[2]["connection"], &requests[2]["stream"]), (&json!(2), &json!(2)));
     assert_eq!(
         (&requests[2]["body"], &requests[2]["path"]),
         (&json!("no json"), &json!("/v1/chat/completions?a=b"))
@@ -340,10 +267,7 @@ async fn requests_are_recorded_in_the_shape_of_the_typings() {
 #[tokio::test]
 async fn nothing_is_recorded_when_told_so() {
     let upstream = start(json!({ "record": false }));
-    Client::connect(&upstream, Protocol::H1)
-        .await
-        .json(&chat("x"))
-        .await;
+    Client::connect(&upstream, Protocol::H1).await.json(&chat("x")).await;
     assert!(upstream.requests().is_empty());
 }
 
@@ -354,16 +278,9 @@ async fn a_body_in_chunks_and_a_pipelined_request_are_read() {
     let body = chat("x").to_string();
     let (one, two) = body.split_at(10);
     let chunked = "POST /chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
-    let chunks = format!(
-        "{:x}\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n",
-        one.len(),
-        two.len()
-    );
+    let chunks = format!("{:x}\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", one.len(), two.len());
     let next = "GET /models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    socket
-        .write_all(format!("{chunked}{chunks}{next}").as_bytes())
-        .await
-        .unwrap();
+    socket.write_all(format!("{chunked}{chunks}{next}").as_bytes()).await.unwrap();
     let mut got = String::new();
     socket.read_to_string(&mut got).await.unwrap();
     assert_eq!(got.matches("HTTP/1.1 200 OK").count(), 2);
@@ -375,10 +292,7 @@ async fn what_is_no_http_is_turned_away_and_nobody_else_notices() {
     let upstream = start(json!({}));
     let mut client = Client::connect(&upstream, Protocol::H2).await;
     let mut socket = TcpStream::connect(address(&upstream)).await.unwrap();
-    socket
-        .write_all(b"\x16\x03\x01 this is TLS, or is it\r\n\r\n")
-        .await
-        .unwrap();
+    socket.write_all(b"\x16\x03\x01 this is TLS, or is it\r\n\r\n").await.unwrap();
     let mut got = String::new();
     socket.read_to_string(&mut got).await.unwrap();
     assert!(got.starts_with("HTTP/1.1 400"));
@@ -391,18 +305,10 @@ async fn tls_is_trusted_by_its_authority_alone_and_offers_both_protocols() {
     assert!(upstream.url().starts_with("https://127.0.0.1:"));
     let stream = tls(&upstream, &["h2", "http/1.1"]).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    Client::over(stream, Protocol::H2)
-        .await
-        .unwrap()
-        .json(&chat("x"))
-        .await;
+    Client::over(stream, Protocol::H2).await.unwrap().json(&chat("x")).await;
     for alpn in [&["http/1.1"][..], &[]] {
         let stream = tls(&upstream, alpn).await.unwrap();
-        Client::over(stream, Protocol::H1)
-            .await
-            .unwrap()
-            .json(&chat("x"))
-            .await;
+        Client::over(stream, Protocol::H1).await.unwrap().json(&chat("x")).await;
     }
     let h1_only = start(json!({ "tls": true, "http2": false }));
     let stream = tls(&h1_only, &["h2", "http/1.1"]).await.unwrap();
@@ -420,11 +326,7 @@ async fn a_second_handshake_resumes_the_session() {
         let name = "127.0.0.1".try_into().unwrap();
         let stream = connector.connect(name, socket).await.unwrap();
         // The ticket comes with the first bytes that are read.
-        Client::over(stream, Protocol::H1)
-            .await
-            .unwrap()
-            .json(&chat("x"))
-            .await;
+        Client::over(stream, Protocol::H1).await.unwrap().json(&chat("x")).await;
     }
     assert_eq!(upstream.connections().handshakes_resumed, 1);
 }
@@ -509,10 +411,7 @@ async fn a_round_trip_is_paid_by_the_connection_each_handshake_and_each_exchange
     let mut client = Client::connect(&many, Protocol::H2).await;
     let big = "x".repeat(200_000);
     many.reply(fields(json!({})), big.as_str().into());
-    assert_eq!(
-        client.json(&chat("x")).await["choices"][0]["message"]["content"],
-        big.as_str()
-    );
+    assert_eq!(client.json(&chat("x")).await["choices"][0]["message"]["content"], big.as_str());
     drop(client);
     while many.connections().open > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -536,11 +435,7 @@ async fn beyond_the_rate_limit_it_is_429_with_the_time_to_come_back() {
         (response.status().as_u16(), &response.headers()["retry-after"]),
         (429, &"1".parse().unwrap())
     );
-    let ms: u64 = response.headers()["retry-after-ms"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let ms: u64 = response.headers()["retry-after-ms"].to_str().unwrap().parse().unwrap();
     assert!(read(response).await.text.contains("rate_limit_exceeded"));
     tokio::time::sleep(Duration::from_millis(ms)).await;
     assert_eq!(client.chat(&chat("x")).await.unwrap().status(), 200);
@@ -558,10 +453,7 @@ async fn an_idle_connection_is_closed_after_its_time_which_is_announced_from_a_s
     }
     let upstream = start(json!({ "keepAliveTimeout": 2500 }));
     let mut client = Client::connect(&upstream, Protocol::H1).await;
-    assert_eq!(
-        client.chat(&chat("x")).await.unwrap().headers()["keep-alive"],
-        "timeout=2"
-    );
+    assert_eq!(client.chat(&chat("x")).await.unwrap().headers()["keep-alive"], "timeout=2");
 }
 
 #[tokio::test]
@@ -596,12 +488,7 @@ fn options_that_mean_nothing_are_refused_by_name() {
     let unknown = serde_json::from_value::<MockOptions>(json!({ "latancy": 1 })).unwrap_err();
     assert!(unknown.to_string().contains("latancy"));
     let negative: MockOptions = serde_json::from_value(json!({ "latency": -1 })).unwrap();
-    assert!(
-        MockUpstream::start(negative)
-            .unwrap_err()
-            .to_string()
-            .contains("latency")
-    );
+    assert!(MockUpstream::start(negative).unwrap_err().to_string().contains("latency"));
     let unknown = serde_json::from_value::<MockAnswer>(json!({ "contents": "x" })).unwrap_err();
     assert!(unknown.to_string().contains("contents"));
 }

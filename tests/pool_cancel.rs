@@ -1,9 +1,5 @@
 //! Callers who leave, at every stage and at the limits, ten thousand times: nothing is lost with them.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test may panic, and says with which seed"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says with which seed")]
 
 mod support;
 
@@ -141,10 +137,7 @@ fn settings() -> Config {
 
 /// The scripted failures go on after the storm.
 fn patient() -> Checkout {
-    Checkout {
-        connect_timeout: Duration::from_millis(100),
-        ..how()
-    }
+    Checkout { connect_timeout: Duration::from_millis(100), ..how() }
 }
 
 /// After the storm: every place of every origin can be taken at once, and nothing else lives.
@@ -159,10 +152,7 @@ async fn check(pool: Pool, net: Arc<Net>, tasks: Tasks) {
             }
         }
         drop(held);
-        while one_call(&pool, &site, patient(), "/", &AtomicUsize::new(0))
-            .await
-            .is_err()
-        {}
+        while one_call(&pool, &site, patient(), "/", &AtomicUsize::new(0)).await.is_err() {}
     }
     whole(&pool, &net).await;
     let now = pool.snapshot();

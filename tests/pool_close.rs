@@ -18,10 +18,7 @@ async fn a_close_ends_the_queue_and_lets_what_runs_finish() {
     let waits = queued(&pool, &site, how()).await;
     pool.close();
     assert_eq!(kind_of(waits).await, Kind::Closed);
-    assert_eq!(
-        pool.checkout(&site, how()).await.unwrap_err().kind(),
-        Kind::Closed
-    );
+    assert_eq!(pool.checkout(&site, how()).await.unwrap_err().kind(), Kind::Closed);
     drop(held);
     let closing = pool.clone();
     let closed = tokio::spawn(async move { closing.closed().await });

@@ -42,10 +42,7 @@ async fn over_h1_a_failed_connect_answers_one_waiter() {
     for waiter in waiters {
         answers.push(waiter.await.unwrap().map(drop).map_err(|error| error.kind()));
     }
-    assert_eq!(
-        answers,
-        [Err(Kind::Dns), Err(Kind::Dns), Err(Kind::Dns), Ok(()), Ok(())]
-    );
+    assert_eq!(answers, [Err(Kind::Dns), Err(Kind::Dns), Err(Kind::Dns), Ok(()), Ok(())]);
     whole(&pool, &net).await;
     assert_eq!(net.connects(), 4);
 }
@@ -93,10 +90,7 @@ async fn a_connect_that_takes_too_long_is_given_up() {
     let settings = config(2, 2);
     let (pool, net, _) = net.watching(&settings).pool(settings);
     let site = origin(SITE);
-    let impatient = Checkout {
-        connect_timeout: SECOND,
-        ..how()
-    };
+    let impatient = Checkout { connect_timeout: SECOND, ..how() };
     let first = queued(&pool, &site, impatient).await;
     let second = queued(&pool, &site, impatient).await;
     assert_eq!(pool.snapshot().connections.connecting, 2);

@@ -52,11 +52,7 @@ async fn a_socket_serves_again_after_the_end_of_its_body() {
 async fn the_last_socket_in_is_the_first_out() {
     let (pool, _net, _) = Net::h1().pool(config(10, 10));
     let site = origin(SITE);
-    let leases = [
-        lease(&pool, &site).await,
-        lease(&pool, &site).await,
-        lease(&pool, &site).await,
-    ];
+    let leases = [lease(&pool, &site).await, lease(&pool, &site).await, lease(&pool, &site).await];
     for lease in leases {
         exchange(lease, "/").await.unwrap();
         settle().await;
@@ -139,16 +135,10 @@ async fn a_cancelled_socket_closes_at_once_though_its_peer_does_not_read() {
     let site = origin(SITE);
     let call = tokio::time::timeout(Duration::from_secs(1), get(&pool, &site, "/hang"));
     assert!(call.await.is_err());
-    let next = pool
-        .checkout(&site, within(Duration::from_secs(1)))
-        .await
-        .unwrap();
+    let next = pool.checkout(&site, within(Duration::from_secs(1))).await.unwrap();
     let request = request(&next, "/endless");
     drop(next.send(request).await.unwrap());
-    let last = pool
-        .checkout(&site, within(Duration::from_secs(1)))
-        .await
-        .unwrap();
+    let last = pool.checkout(&site, within(Duration::from_secs(1))).await.unwrap();
     drop((last, pool));
     until("all closed", || tasks.running() == 0 && net.open() == 0).await;
 }
@@ -189,9 +179,7 @@ async fn a_socket_that_dies_under_a_request_says_whether_it_had_served() {
                     let mut seen = [0; 1024];
                     if number == 0 {
                         assert_ne!(end.read(&mut seen).await.unwrap(), 0);
-                        end.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-                            .await
-                            .unwrap();
+                        end.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
                     }
                     assert_ne!(end.read(&mut seen).await.unwrap(), 0);
                 });
@@ -253,20 +241,14 @@ async fn a_checkout_takes_an_idle_socket_though_another_waits_for_a_fresh_one() 
     let fresh = Checkout { fresh: true, ..how() };
     let stuck = tokio::spawn(async move { waiting_pool.checkout(&waiting_site, fresh).await });
     settle().await;
-    let at_once = pool
-        .checkout(&site, within(Duration::from_secs(1)))
-        .await
-        .unwrap();
+    let at_once = pool.checkout(&site, within(Duration::from_secs(1))).await.unwrap();
     assert!(at_once.is_reused());
     stuck.abort();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_socket_goes_after_the_idle_timeout() {
-    let settings = Config {
-        idle_timeout: Duration::from_secs(60),
-        ..config(10, 10)
-    };
+    let settings = Config { idle_timeout: Duration::from_secs(60), ..config(10, 10) };
     let (pool, net, _) = Net::h1().pool(settings);
     get(&pool, &origin(SITE), "/").await.unwrap();
     tokio::time::sleep(Duration::from_secs(59)).await;

@@ -119,10 +119,7 @@ async fn a_refused_stream_is_unprocessed_and_its_neighbour_runs_on() {
     peer.reset(running[0], REFUSED_STREAM);
     assert_eq!(first.await.unwrap().unwrap_err().kind(), Kind::Unprocessed);
     peer.reset(running[1], CANCEL);
-    assert_eq!(
-        second.await.unwrap().unwrap_err().kind(),
-        Kind::NoResponse { reused: true }
-    );
+    assert_eq!(second.await.unwrap().unwrap_err().kind(), Kind::NoResponse { reused: true });
     peer.answer(running[2]);
     third.await.unwrap().unwrap();
     assert_eq!(net.connects(), 1);
@@ -138,10 +135,7 @@ async fn a_dropped_call_or_body_resets_its_stream_and_frees_its_place() {
     let stream = peer.requests(1).await[0];
     awaiting_head.abort();
     let reset = peer.next(RST_STREAM).await;
-    assert_eq!(
-        (reset.stream, reset.payload),
-        (stream, CANCEL.to_be_bytes().to_vec())
-    );
+    assert_eq!((reset.stream, reset.payload), (stream, CANCEL.to_be_bytes().to_vec()));
 
     let next = lease(&pool, &site).await;
     let request = request(&next, "/");

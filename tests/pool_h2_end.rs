@@ -22,11 +22,7 @@ async fn a_goaway_takes_no_new_streams_finishes_the_old_and_gives_back_the_unpro
     settle().await;
     old.goaway(running[1]);
     let mut calls = calls.into_iter();
-    let (first, second, third) = (
-        calls.next().unwrap(),
-        calls.next().unwrap(),
-        calls.next().unwrap(),
-    );
+    let (first, second, third) = (calls.next().unwrap(), calls.next().unwrap(), calls.next().unwrap());
     // Whoever asks again at once meets a new connection.
     let error = third.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), Kind::Unprocessed, "{error}");
@@ -68,10 +64,7 @@ async fn a_goaway_at_the_limit_wakes_who_waits_when_the_old_connection_is_gone()
 
 #[tokio::test(start_paused = true)]
 async fn connections_over_their_age_finish_their_streams_and_take_no_more() {
-    let settings = Config {
-        max_age: Duration::from_secs(1),
-        ..streams(1, config(3, 3))
-    };
+    let settings = Config { max_age: Duration::from_secs(1), ..streams(1, config(3, 3)) };
     let (pool, net, tasks) = Net::h2(100).watching(&settings).pool(settings);
     let calls: Vec<_> = (0..4).map(|_| call(&pool, "/gated")).collect();
     until("three are with the server", || net.served() == 3).await;
@@ -89,10 +82,7 @@ async fn connections_over_their_age_finish_their_streams_and_take_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_goes_after_its_time_and_a_busy_one_stays() {
-    let settings = Config {
-        idle_timeout: Duration::from_secs(20),
-        ..streams(1, config(3, 3))
-    };
+    let settings = Config { idle_timeout: Duration::from_secs(20), ..streams(1, config(3, 3)) };
     let (pool, net, tasks) = Net::h2(100).pool(settings);
     let busy = call(&pool, "/gated");
     until("one is with the server", || net.served() == 1).await;
@@ -124,12 +114,7 @@ async fn the_reason_of_a_close_is_the_true_one() {
         drop(peer);
         until("it is gone", || net.open() == 0).await;
         whole(&pool, &net).await;
-        assert_eq!(
-            pool.snapshot().closed[expected],
-            1,
-            "{:?}",
-            pool.snapshot().closed
-        );
+        assert_eq!(pool.snapshot().closed[expected], 1, "{:?}", pool.snapshot().closed);
     }
 }
 
@@ -237,10 +222,7 @@ async fn a_connection_that_dies_at_rest_is_not_given_out_or_says_that_it_was_reu
             let next = lease(&pool, &origin(SITE)).await;
             drop(peer);
             let kind = exchange(next, "/").await.unwrap_err().kind();
-            assert!(
-                matches!(kind, Kind::Unprocessed | Kind::NoResponse { reused: true }),
-                "{kind:?}"
-            );
+            assert!(matches!(kind, Kind::Unprocessed | Kind::NoResponse { reused: true }), "{kind:?}");
         }
     }
     whole(&pool, &net).await;

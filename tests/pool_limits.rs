@@ -15,10 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn the_limits_hold_under_bursts() {
-    let settings = Config {
-        max_idle_connections: 3,
-        ..config(10, 4)
-    };
+    let settings = Config { max_idle_connections: 3, ..config(10, 4) };
     let net = Net::h1().delayed(Duration::from_millis(3)).watching(&settings);
     let (pool, net, tasks) = net.pool(settings);
     let sites: Vec<_> = (0..5).map(|n| origin(&format!("http://{n}.test"))).collect();
@@ -45,21 +42,14 @@ async fn the_limits_hold_under_bursts() {
 async fn the_idle_socket_used_least_recently_gives_way_to_another_origin() {
     let (pool, net, _) = Net::h1().pool(config(3, 3));
     for n in 1..=3 {
-        get(&pool, &origin(&format!("http://{n}.test")), "/")
-            .await
-            .unwrap();
+        get(&pool, &origin(&format!("http://{n}.test")), "/").await.unwrap();
         tokio::time::sleep(SECOND).await;
     }
     get(&pool, &origin("http://1.test"), "/").await.unwrap();
     get(&pool, &origin("http://4.test"), "/").await.unwrap();
     whole(&pool, &net).await;
     let now = pool.snapshot();
-    let idle: Vec<_> = (now
-        .origins
-        .iter()
-        .filter(|o| o.idle == 1)
-        .map(|o| o.origin.as_str()))
-    .collect();
+    let idle: Vec<_> = (now.origins.iter().filter(|o| o.idle == 1).map(|o| o.origin.as_str())).collect();
     assert!(!idle.contains(&"http://2.test"), "{idle:?}");
     assert_eq!((idle.len(), now.closed["evicted"]), (3, 1));
 }
@@ -91,10 +81,7 @@ async fn nobody_starves_while_another_origin_is_busy() {
         .collect();
     tokio::time::sleep(SECOND).await;
     for _ in 0..3 {
-        let other = pool
-            .checkout(&origin("http://b.test"), within(SECOND))
-            .await
-            .unwrap();
+        let other = pool.checkout(&origin("http://b.test"), within(SECOND)).await.unwrap();
         exchange(other, "/").await.unwrap();
     }
     stop.store(true, Ordering::Relaxed);
@@ -114,11 +101,8 @@ async fn each_of_several_blocked_origins_gets_a_socket() {
     let b = origin("http://b.test");
     let c = origin("http://c.test");
     let how = within(SECOND);
-    let (one, two, three) = tokio::join!(
-        pool.checkout(&b, how),
-        pool.checkout(&b, how),
-        pool.checkout(&c, how)
-    );
+    let (one, two, three) =
+        tokio::join!(pool.checkout(&b, how), pool.checkout(&b, how), pool.checkout(&c, how));
     assert!(one.is_ok() && two.is_ok() && three.is_ok());
     assert_eq!(pool.snapshot().closed["evicted"], 3);
     drop((one, two, three));
@@ -167,10 +151,7 @@ async fn nobody_starves_while_another_origin_streams_without_a_pause() {
     }
     tokio::time::sleep(SECOND).await;
     for _ in 0..3 {
-        let other = pool
-            .checkout(&origin("https://b.test"), within(SECOND))
-            .await
-            .unwrap();
+        let other = pool.checkout(&origin("https://b.test"), within(SECOND)).await.unwrap();
         exchange(other, "/").await.unwrap();
     }
     stop.store(true, Ordering::Relaxed);

@@ -39,10 +39,7 @@ async fn the_queue_is_first_in_first_out() {
 
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded() {
-    let settings = Config {
-        max_waiting: 3,
-        ..config(1, 1)
-    };
+    let settings = Config { max_waiting: 3, ..config(1, 1) };
     let (pool, _net, _) = Net::h1().pool(settings);
     let site = origin(SITE);
     let held = lease(&pool, &site).await;
@@ -52,10 +49,7 @@ async fn the_queue_is_bounded() {
     }
     let now = tokio::time::Instant::now();
     let refused = pool.checkout(&site, how()).await.unwrap_err();
-    assert_eq!(
-        (refused.kind(), now.elapsed()),
-        (Kind::QueueFull(3), Duration::ZERO)
-    );
+    assert_eq!((refused.kind(), now.elapsed()), (Kind::QueueFull(3), Duration::ZERO));
     waiters.pop().unwrap().abort();
     settle().await;
     waiters.push(queued(&pool, &site, how()).await);

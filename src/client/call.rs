@@ -83,31 +83,13 @@ pub(super) async fn run<C: Consume>(
     consumer: &mut C,
 ) -> Result<Answer, Error> {
     let guard = client.counters.begin();
-    let model = accepted
-        .asked
-        .as_ref()
-        .and_then(|asked| asked.model.as_deref())
-        .unwrap_or_default();
+    let model = accepted.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default();
     let mut record = Record::new(guard.started(), model);
     let deadline = guard.started() + call.options.timeouts.total;
 
-    let Call {
-        endpoint,
-        body,
-        options,
-    } = call;
-    let outgoing = client
-        .endpoints
-        .outgoing(&endpoint, body, C::STREAMED, &options)?;
-    let life = attempts(
-        client,
-        &outgoing,
-        &options,
-        accepted.repeatable,
-        deadline,
-        &mut record,
-        consumer,
-    );
+    let Call { endpoint, body, options } = call;
+    let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
+    let life = attempts(client, &outgoing, &options, accepted.repeatable, deadline, &mut record, consumer);
     let ended = match timeout_at(deadline, life).await {
         Ok(ended) => ended,
         Err(_) => {
@@ -119,10 +101,7 @@ pub(super) async fn run<C: Consume>(
 
     guard.settle(ended.is_ok());
     match ended {
-        Ok(body) => Ok(Answer {
-            body,
-            meta: record.to_json(),
-        }),
+        Ok(body) => Ok(Answer { body, meta: record.to_json() }),
         Err(error) => Err(record.complete(error)),
     }
 }
@@ -175,10 +154,7 @@ async fn attempts<C: Consume>(
 fn total_timeout(limit: Duration) -> Error {
     let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let mut error = Error::new(
-        Kind::Timeout {
-            phase: TimeoutPhase::Total,
-            limit_ms,
-        },
+        Kind::Timeout { phase: TimeoutPhase::Total, limit_ms },
         format!("the call took longer than timeouts.total ({limit_ms} ms)"),
     );
     error.retryable = true;

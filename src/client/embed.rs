@@ -22,37 +22,16 @@ pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
     let accepted = call::accept(&call)?;
     let parts = split(&call.body);
     if parts.is_empty() {
-        return call::run(
-            client,
-            call,
-            &accepted,
-            &mut Whole {
-                is_model_answer: true,
-            },
-        )
-        .await;
+        return call::run(client, call, &accepted, &mut Whole { is_model_answer: true }).await;
     }
     let mut answers = Vec::with_capacity(parts.len());
     // In slices, so that one call of a million inputs does not take the pool for itself.
     for slice in parts.chunks(SIDE_BY_SIDE) {
         let running = slice.iter().map(|body| {
-            let part = Call {
-                endpoint: call.endpoint.clone(),
-                body: body.clone(),
-                options: call.options.clone(),
-            };
+            let part =
+                Call { endpoint: call.endpoint.clone(), body: body.clone(), options: call.options.clone() };
             let accepted = &accepted;
-            async move {
-                call::run(
-                    client,
-                    part,
-                    accepted,
-                    &mut Whole {
-                        is_model_answer: true,
-                    },
-                )
-                .await
-            }
+            async move { call::run(client, part, accepted, &mut Whole { is_model_answer: true }).await }
         });
         answers.extend(join_all(running).await?);
     }
@@ -68,9 +47,7 @@ fn split(body: &str) -> Vec<String> {
         return Vec::new();
     };
     // An array of numbers is one input, in tokens.
-    let one = inputs
-        .first()
-        .is_none_or(|first| first.get().starts_with(|c: char| c.is_ascii_digit()));
+    let one = inputs.first().is_none_or(|first| first.get().starts_with(|c: char| c.is_ascii_digit()));
     if one || inputs.len() <= MAX_INPUTS {
         return Vec::new();
     }
@@ -99,11 +76,7 @@ async fn join_all<T, F: Future<Output = Result<T, Error>>>(
                 }
             }
         }
-        if pending {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(Ok(()))
-        }
+        if pending { std::task::Poll::Pending } else { std::task::Poll::Ready(Ok(())) }
     })
     .await?;
     Ok(running.into_iter().filter_map(|(_, done)| done).collect())
@@ -118,12 +91,7 @@ fn join(answers: Vec<Answer>) -> Result<Answer, Error> {
         #[serde(default)]
         usage: Option<Usage>,
     }
-    let invalid = || {
-        Error::new(
-            Kind::InvalidResponse,
-            "a part of the answer has no list of vectors",
-        )
-    };
+    let invalid = || Error::new(Kind::InvalidResponse, "a part of the answer has no list of vectors");
     let mut vectors: Vec<String> = Vec::new();
     let mut tokens = 0;
     for answer in &answers {
@@ -132,24 +100,15 @@ fn join(answers: Vec<Answer>) -> Result<Answer, Error> {
         tokens += part.usage.unwrap_or_default().prompt_tokens;
         for vector in part.data {
             let index = vectors.len().to_string();
-            vectors.push(
-                Members::of(vector.get())
-                    .map_err(|_| invalid())?
-                    .with("index", &index),
-            );
+            vectors.push(Members::of(vector.get()).map_err(|_| invalid())?.with("index", &index));
         }
     }
     let last = answers.into_iter().next_back().ok_or_else(invalid)?;
     let text = std::str::from_utf8(&last.body).map_err(|_| invalid())?;
-    let whole = Members::of(text)
-        .map_err(|_| invalid())?
-        .with("data", &format!("[{}]", vectors.join(",")));
+    let whole = Members::of(text).map_err(|_| invalid())?.with("data", &format!("[{}]", vectors.join(",")));
     let usage = format!(r#"{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}"#);
     let whole = Members::of(&whole).map_err(|_| invalid())?.with("usage", &usage);
-    Ok(Answer {
-        body: Bytes::from(whole),
-        meta: last.meta,
-    })
+    Ok(Answer { body: Bytes::from(whole), meta: last.meta })
 }
 
 #[cfg(test)]
@@ -180,10 +139,7 @@ mod tests {
                 .map(|(at, value)| json!({"index": at, "embedding": [value]}))
                 .collect();
             let body = json!({"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": tokens, "total_tokens": tokens}});
-            Answer {
-                body: body.to_string().into(),
-                meta: String::new(),
-            }
+            Answer { body: body.to_string().into(), meta: String::new() }
         };
         let joined: Value =
             serde_json::from_slice(&join(vec![part(&[1, 2], 5), part(&[3], 6)]).unwrap().body).unwrap();

@@ -95,11 +95,7 @@ impl Endpoints {
             Endpoint::Embeddings => self.embeddings.clone(),
             Endpoint::Post(path) | Endpoint::Get(path) => Target::of(&self.base, path)?,
         };
-        let method = if matches!(endpoint, Endpoint::Get(_)) {
-            Method::GET
-        } else {
-            Method::POST
-        };
+        let method = if matches!(endpoint, Endpoint::Get(_)) { Method::GET } else { Method::POST };
         let mut headers = match (streamed, &method) {
             (true, _) => self.streamed.clone(),
             (false, &Method::GET) => self.fetched.clone(),
@@ -108,13 +104,7 @@ impl Endpoints {
         if !options.headers.is_empty() {
             Arc::make_mut(&mut headers).extend(options.headers.clone());
         }
-        Ok(Outgoing {
-            method,
-            target,
-            headers,
-            host: self.host.clone(),
-            body: body.into(),
-        })
+        Ok(Outgoing { method, target, headers, host: self.host.clone(), body: body.into() })
     }
 }
 

@@ -86,14 +86,9 @@ impl Events {
             std::str::from_utf8(bytes).map_err(|_| Stop::NotUtf8)
         }
         let named = |bytes| text(bytes).map(|text| (!text.is_empty()).then_some(text));
-        let piece = Piece {
-            event: named(event.name)?,
-            id: named(event.id)?,
-            raw: text(event.data)?,
-        };
+        let piece = Piece { event: named(event.name)?, id: named(event.id)?, raw: text(event.data)? };
         // A type of strings always has a text.
-        self.outlet
-            .push(&serde_json::to_string(&piece).unwrap_or_default(), "");
+        self.outlet.push(&serde_json::to_string(&piece).unwrap_or_default(), "");
         Ok(())
     }
 

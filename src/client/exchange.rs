@@ -58,17 +58,9 @@ pub(super) async fn exchange<C: Consume>(
     record: &mut Record,
 ) -> Result<Response, Failed> {
     let timeouts = &options.timeouts;
-    let how = Checkout {
-        queue_timeout: timeouts.queue,
-        connect_timeout: timeouts.connect,
-        fresh,
-    };
+    let how = Checkout { queue_timeout: timeouts.queue, connect_timeout: timeouts.connect, fresh };
     let origin = &client.config.base.origin;
-    let lease = client
-        .pool()
-        .checkout(origin, how)
-        .await
-        .map_err(|error| pool_failed(&error))?;
+    let lease = client.pool().checkout(origin, how).await.map_err(|error| pool_failed(&error))?;
     record.leased(&lease);
 
     let request = outgoing.request(lease.protocol(), key);
@@ -84,17 +76,8 @@ pub(super) async fn exchange<C: Consume>(
     let response = head.map_err(|error| pool_failed(&error))?;
     let (head, body) = response.into_parts();
     record.answered(head.status.as_u16(), head.headers, sent.elapsed());
-    let response = Response {
-        body,
-        sent,
-        first_byte_limit: timeouts.first_byte,
-        idle_limit: timeouts.idle,
-    };
-    if head.status.is_success() {
-        Ok(response)
-    } else {
-        Err(error_answer(response, record).await)
-    }
+    let response = Response { body, sent, first_byte_limit: timeouts.first_byte, idle_limit: timeouts.idle };
+    if head.status.is_success() { Ok(response) } else { Err(error_answer(response, record).await) }
 }
 
 /// Reads an answer that is an error, as far as it can be read.
@@ -108,25 +91,14 @@ async fn error_answer(response: Response, record: &Record) -> Failed {
 
 /// The failure that an error of the provider is.
 pub(super) fn api_failed(status: u16, headers: &HeaderMap, body: String) -> Failed {
-    let fields = serde_json::from_str(&body)
-        .map(|body| ErrorFields::of(&body))
-        .unwrap_or_default();
+    let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body)).unwrap_or_default();
     let class = class_of(status, &fields);
     let wait = retry_after(headers, SystemTime::now());
     let quota = class == ErrorClass::RateLimit { quota: true };
-    let failure = Failure::Status {
-        status,
-        retry_after: wait,
-        should_retry: should_retry(headers),
-        quota,
-    };
+    let failure = Failure::Status { status, retry_after: wait, should_retry: should_retry(headers), quota };
     // Not the provider's own words: they may repeat a key or a prompt. They are in the body.
     let mut message = format!("{PROVIDER} answered {status}");
-    let named = fields
-        .code
-        .as_deref()
-        .or(fields.kind.as_deref())
-        .filter(|name| is_name(name));
+    let named = fields.code.as_deref().or(fields.kind.as_deref()).filter(|name| is_name(name));
     if let Some(name) = named {
         message.push_str(&format!(" ({name})"));
     }
@@ -147,16 +119,12 @@ pub(super) fn api_failed(status: u16, headers: &HeaderMap, body: String) -> Fail
 /// A code of a provider, and no sentence of its.
 fn is_name(text: &str) -> bool {
     text.len() <= 64
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 /// The body as a whole, under the idle timeout and a limit of size.
 pub(super) async fn collect(response: Response, limit: usize) -> Result<Bytes, Failed> {
-    let Response {
-        mut body, idle_limit, ..
-    } = response;
+    let Response { mut body, idle_limit, .. } = response;
     let too_large = || invalid(format!("the answer has more than {limit} bytes"));
     let promised = body.size_hint();
     if promised.lower() > limit as u64 {
@@ -164,9 +132,8 @@ pub(super) async fn collect(response: Response, limit: usize) -> Result<Bytes, F
     }
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
-    while let Some(frame) = timeout(idle_limit, body.frame())
-        .await
-        .map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
+    while let Some(frame) =
+        timeout(idle_limit, body.frame()).await.map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
     {
         let frame = frame.map_err(|error| pool_failed(&error))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -231,14 +198,10 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
         Pool::Dns => Kind::Connection(ConnectionPhase::Dns),
         Pool::Connect => Kind::Connection(ConnectionPhase::Connect),
         Pool::Tls => Kind::Connection(ConnectionPhase::Tls),
-        Pool::ConnectTimeout(limit) => Kind::Timeout {
-            phase: TimeoutPhase::Connect,
-            limit_ms: millis(limit),
-        },
-        Pool::QueueTimeout(limit) => Kind::Timeout {
-            phase: TimeoutPhase::Queue,
-            limit_ms: millis(limit),
-        },
+        Pool::ConnectTimeout(limit) => {
+            Kind::Timeout { phase: TimeoutPhase::Connect, limit_ms: millis(limit) }
+        }
+        Pool::QueueTimeout(limit) => Kind::Timeout { phase: TimeoutPhase::Queue, limit_ms: millis(limit) },
         Pool::QueueFull(_) => Kind::QueueFull,
         Pool::Closed => Kind::Closed,
         Pool::Unprocessed | Pool::NoResponse { .. } | Pool::Protocol | Pool::Body => {
@@ -247,10 +210,7 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
     };
     let mut made = Error::new(kind, format!("{PROVIDER}: {}", error.kind())).caused_by(error.causes());
     made.retryable = !matches!(failure, Some(Failure::Tls | Failure::Final));
-    let processed = matches!(
-        error.kind(),
-        Pool::NoResponse { .. } | Pool::Protocol | Pool::Body
-    );
+    let processed = matches!(error.kind(), Pool::NoResponse { .. } | Pool::Protocol | Pool::Body);
     made.billed = if processed { Billed::Maybe } else { Billed::No };
     made
 }

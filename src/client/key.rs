@@ -34,21 +34,11 @@ pub(super) struct UsedKey {
 
 impl KeyStore {
     pub(super) fn fixed(key: Option<HeaderValue>) -> Self {
-        Self {
-            ask: None,
-            current: watch::Sender::new(Current {
-                key,
-                version: 1,
-                ..Current::default()
-            }),
-        }
+        Self { ask: None, current: watch::Sender::new(Current { key, version: 1, ..Current::default() }) }
     }
 
     pub(super) fn asked(ask: AskForKey) -> Self {
-        Self {
-            ask: Some(ask),
-            current: watch::Sender::new(Current::default()),
-        }
+        Self { ask: Some(ask), current: watch::Sender::new(Current::default()) }
     }
 
     /// Whether a refused key can be asked for again.
@@ -61,10 +51,7 @@ impl KeyStore {
         let refused = refused.map_or(0, |used| used.version);
         let Some(ask) = &self.ask else {
             let current = self.current.borrow();
-            return Ok(UsedKey {
-                value: current.key.clone(),
-                version: current.version,
-            });
+            return Ok(UsedKey { value: current.key.clone(), version: current.version });
         };
         let mut changes = self.current.subscribe();
         let begun = self.current.send_if_modified(|current| {
@@ -76,15 +63,10 @@ impl KeyStore {
         if begun {
             ask();
         }
-        let answered = changes
-            .wait_for(|current| !current.asking && current.version > refused)
-            .await;
+        let answered = changes.wait_for(|current| !current.asking && current.version > refused).await;
         let current = answered.map_err(|_| Error::closed())?;
         match (&current.key, &current.error) {
-            (Some(key), _) => Ok(UsedKey {
-                value: Some(key.clone()),
-                version: current.version,
-            }),
+            (Some(key), _) => Ok(UsedKey { value: Some(key.clone()), version: current.version }),
             (None, error) => {
                 let error = error.clone();
                 drop(current);
@@ -111,9 +93,7 @@ impl KeyStore {
 
 impl fmt::Debug for KeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyStore")
-            .field("asked", &self.ask.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("KeyStore").field("asked", &self.ask.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -165,10 +145,7 @@ mod tests {
         );
         assert_eq!(asked.load(Ordering::Relaxed), 2);
 
-        assert!(
-            store.get(Some(&keys[0])).await.is_ok(),
-            "a newer key is there already"
-        );
+        assert!(store.get(Some(&keys[0])).await.is_ok(), "a newer key is there already");
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 

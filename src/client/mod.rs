@@ -160,10 +160,6 @@ impl Client {
     }
 
     fn check_open(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Relaxed) {
-            Err(Error::closed())
-        } else {
-            Ok(())
-        }
+        if self.closed.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(()) }
     }
 }

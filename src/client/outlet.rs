@@ -81,11 +81,7 @@ impl State {
 impl Outlet {
     /// `ready` is told when there is something to take.
     pub fn new(ready: Box<dyn Fn(bool) + Send + Sync>) -> Self {
-        Self {
-            state: Mutex::default(),
-            room: Notify::new(),
-            ready,
-        }
+        Self { state: Mutex::default(), room: Notify::new(), ready }
     }
 
     /// Adds a piece: its JSON, and the text in it.
@@ -162,10 +158,7 @@ impl Outlet {
         if state.mode == Mode::Objects {
             text.push(']');
         }
-        Some(Delivery {
-            text,
-            bytes: std::mem::take(&mut state.pending_bytes),
-        })
+        Some(Delivery { text, bytes: std::mem::take(&mut state.pending_bytes) })
     }
 
     /// The reader is through with this many bytes of what it took.
@@ -205,10 +198,7 @@ mod tests {
     fn outlet() -> (Arc<Outlet>, Arc<Mutex<Vec<bool>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = told.clone();
-        (
-            Arc::new(Outlet::new(Box::new(move |first| tell.lock().push(first)))),
-            told,
-        )
+        (Arc::new(Outlet::new(Box::new(move |first| tell.lock().push(first)))), told)
     }
 
     #[test]
@@ -226,11 +216,7 @@ mod tests {
 
     #[test]
     fn what_came_before_the_reader_waits_for_it() {
-        for (mode, text) in [
-            (Mode::Text, "xy"),
-            (Mode::Lines, "1\n2\n"),
-            (Mode::Objects, "[1,2]"),
-        ] {
+        for (mode, text) in [(Mode::Text, "xy"), (Mode::Lines, "1\n2\n"), (Mode::Objects, "[1,2]")] {
             let (outlet, told) = outlet();
             outlet.push("1", "x");
             outlet.push("2", "y");

@@ -26,15 +26,11 @@ pub(super) struct SharedPool {
 impl SharedPool {
     pub(super) fn of(config: &Config, tasks: &Tasks) -> Self {
         let mut pools = POOLS.lock();
-        let entry = pools.entry(config.clone()).or_insert_with(|| Entry {
-            pool: Pool::new(config.clone(), tasks.clone()),
-            clients: 0,
-        });
+        let entry = pools
+            .entry(config.clone())
+            .or_insert_with(|| Entry { pool: Pool::new(config.clone(), tasks.clone()), clients: 0 });
         entry.clients += 1;
-        Self {
-            pool: entry.pool.clone(),
-            released: AtomicBool::new(false),
-        }
+        Self { pool: entry.pool.clone(), released: AtomicBool::new(false) }
     }
 
     /// Gives the share back. The pool, if this was the last share.
@@ -78,19 +74,10 @@ mod tests {
     async fn equal_settings_share_a_pool_and_the_last_share_ends_it() {
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         // Settings that no other test has.
-        let config = Config {
-            idle_timeout: Duration::from_millis(1_234_567),
-            ..Config::default()
-        };
+        let config = Config { idle_timeout: Duration::from_millis(1_234_567), ..Config::default() };
         let first = SharedPool::of(&config, &tasks);
         let second = SharedPool::of(&config, &tasks);
-        let other = SharedPool::of(
-            &Config {
-                max_waiting: 1,
-                ..config.clone()
-            },
-            &tasks,
-        );
+        let other = SharedPool::of(&Config { max_waiting: 1, ..config.clone() }, &tasks);
         assert_eq!(POOLS.lock()[&config].clients, 2);
         assert!(first.release().is_none());
         assert!(first.release().is_none(), "a share is given back once");

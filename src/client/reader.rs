@@ -40,40 +40,19 @@ impl Reader {
         if let Some(other) = other_media_type(record.headers()) {
             return Err(not_a_stream(response, record, &other).await);
         }
-        let Response {
-            body,
-            sent,
-            first_byte_limit,
-            idle_limit,
-        } = response;
-        Ok(Self {
-            body,
-            first_byte_limit,
-            idle_limit,
-            sent,
-            spoke: false,
-        })
+        let Response { body, sent, first_byte_limit, idle_limit } = response;
+        Ok(Self { body, first_byte_limit, idle_limit, sent, spoke: false })
     }
 
     /// The next bytes; None at the end of the body. While nobody asks, no limit runs.
     pub(super) async fn next(&mut self, client: &Client) -> Result<Option<Bytes>, Failed> {
         loop {
             let (phase, limit, until) = if self.spoke {
-                (
-                    TimeoutPhase::Idle,
-                    self.idle_limit,
-                    Instant::now() + self.idle_limit,
-                )
+                (TimeoutPhase::Idle, self.idle_limit, Instant::now() + self.idle_limit)
             } else {
-                (
-                    TimeoutPhase::FirstByte,
-                    self.first_byte_limit,
-                    self.sent + self.first_byte_limit,
-                )
+                (TimeoutPhase::FirstByte, self.first_byte_limit, self.sent + self.first_byte_limit)
             };
-            let frame = timeout_at(until, self.body.frame())
-                .await
-                .map_err(|_| silence(phase, limit))?;
+            let frame = timeout_at(until, self.body.frame()).await.map_err(|_| silence(phase, limit))?;
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(pool_failed(&error)),
@@ -122,12 +101,7 @@ impl Reader {
 /// The media type, if it is one that is no stream of events. A server that names none is believed.
 fn other_media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    let media_type = value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     (media_type != "text/event-stream").then_some(media_type)
 }
 

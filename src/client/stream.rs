@@ -22,12 +22,8 @@ pub(super) async fn run(client: &Client, mut call: Call, outlet: Arc<Outlet>) ->
     if let Ok(streaming) = openai::as_stream(&call.body) {
         call.body = streaming;
     }
-    let mut chunks = Chunks {
-        outlet,
-        choices: asked.choices,
-        shows_usage: asked.include_usage,
-        ..Chunks::default()
-    };
+    let mut chunks =
+        Chunks { outlet, choices: asked.choices, shows_usage: asked.include_usage, ..Chunks::default() };
     call::run(client, call, &accepted, &mut chunks).await
 }
 
@@ -122,9 +118,7 @@ impl Chunks {
         if chunk.error.is_some_and(|error| error.get() != "null") {
             return Err(Stop::Error(json.to_owned()));
         }
-        self.completion
-            .add(&chunk)
-            .map_err(|_| Stop::Malformed("a chunk with an absurd index"))?;
+        self.completion.add(&chunk).map_err(|_| Stop::Malformed("a chunk with an absurd index"))?;
         match chunk.said() {
             Said::UsageOnly if !self.shows_usage => {}
             Said::Nothing if !self.spoke => self.held.push(one_line(json).into_owned()),
@@ -148,10 +142,7 @@ impl Chunks {
         if !self.spoke {
             return failure;
         }
-        let FailedAttempt {
-            failure,
-            error: mut cause,
-        } = *failure;
+        let FailedAttempt { failure, error: mut cause } = *failure;
         let unseen = self.outlet.rewind();
         let failure = match (unseen, failure) {
             (false, _) => Failure::CutSeen,
@@ -160,9 +151,7 @@ impl Chunks {
             (true, _) => Failure::CutUnseen,
         };
         let mut error = Error::new(
-            Kind::StreamInterrupted {
-                partial: self.completion.to_json(),
-            },
+            Kind::StreamInterrupted { partial: self.completion.to_json() },
             format!("the stream broke after a part of the answer: {}", cause.message),
         );
         error.cause = cause.cause.take();
@@ -179,9 +168,7 @@ impl Chunks {
             return;
         };
         if let Some(usage) = Usage::of(usage) {
-            client
-                .counters
-                .tokens(usage.prompt_tokens, usage.completion_tokens);
+            client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
         }
         record.usage = Some(usage.to_owned());
     }
@@ -190,11 +177,7 @@ impl Chunks {
 /// The `data` lines of an event are joined by line feeds, which JSON may have between its tokens; a piece handed over as
 /// a line must have none.
 fn one_line(json: &str) -> std::borrow::Cow<'_, str> {
-    if json.contains('\n') {
-        json.replace('\n', " ").into()
-    } else {
-        json.into()
-    }
+    if json.contains('\n') { json.replace('\n', " ").into() } else { json.into() }
 }
 
 /// A stream that broke.

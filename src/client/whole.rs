@@ -20,15 +20,7 @@ pub(super) async fn run(client: &Client, mut call: Call) -> Result<Answer, Error
     if is_chat && let Ok(Some(unary)) = openai::as_unary(&call.body) {
         call.body = unary;
     }
-    call::run(
-        client,
-        call,
-        &accepted,
-        &mut Whole {
-            is_model_answer: is_chat,
-        },
-    )
-    .await
+    call::run(client, call, &accepted, &mut Whole { is_model_answer: is_chat }).await
 }
 
 /// Takes a body in as one JSON text.
@@ -69,9 +61,7 @@ impl Consume for Whole {
         }
         if let Some(usage) = answer.usage {
             if let Some(usage) = Usage::of(usage) {
-                client
-                    .counters
-                    .tokens(usage.prompt_tokens, usage.completion_tokens);
+                client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
             }
             record.usage = (usage.get() != "null").then(|| usage.to_owned());
         }
@@ -97,9 +87,7 @@ fn not_json(text: &str, headers: &HeaderMap) -> Failed {
         return invalid("the answer is empty");
     }
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = media_type
-        .and_then(|value| value.split(';').next())
-        .map(str::trim);
+    let media_type = media_type.and_then(|value| value.split(';').next()).map(str::trim);
     match media_type.filter(|name| name.len() <= 64) {
         Some(name) => invalid(format!("the answer is not JSON (its type is {name})")),
         None => invalid("the answer is not JSON"),

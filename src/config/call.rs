@@ -49,8 +49,7 @@ impl CallOptions {
                 .ok()
                 .filter(|value| !value.is_empty())
                 .ok_or_else(|| top.error("idempotencyKey", "must be visible ASCII, and not empty"))?;
-            call.headers
-                .insert(HeaderName::from_static("idempotency-key"), value);
+            call.headers.insert(HeaderName::from_static("idempotency-key"), value);
             call.idempotent = true;
         }
         if let Some(interval) = top.duration("flushInterval")? {

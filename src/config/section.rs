@@ -25,15 +25,10 @@ impl Section {
     /// The outermost object; `name` is only its name in an error.
     pub(super) fn top(name: &str, value: Value) -> Result<Self, Error> {
         match value {
-            Value::Object(members) if !members.contains_key(KIND) => Ok(Self {
-                path: String::new(),
-                members,
-                known: Vec::new(),
-            }),
-            other => Err(Error::config(format!(
-                "{name}: must be an object, got {}",
-                kind_of(&other)
-            ))),
+            Value::Object(members) if !members.contains_key(KIND) => {
+                Ok(Self { path: String::new(), members, known: Vec::new() })
+            }
+            other => Err(Error::config(format!("{name}: must be an object, got {}", kind_of(&other)))),
         }
     }
 
@@ -48,11 +43,9 @@ impl Section {
     pub(super) fn section(&mut self, name: &'static str) -> Result<Option<Self>, Error> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::Object(members)) if !members.contains_key(KIND) => Ok(Some(Self {
-                path: self.at(name),
-                members,
-                known: Vec::new(),
-            })),
+            Some(Value::Object(members)) if !members.contains_key(KIND) => {
+                Ok(Some(Self { path: self.at(name), members, known: Vec::new() }))
+            }
             Some(other) => Err(self.wrong(name, "an object", &other)),
         }
     }
@@ -108,9 +101,7 @@ impl Section {
 
     /// An integer of 0 or more.
     pub(super) fn count(&mut self, name: &'static str) -> Result<Option<usize>, Error> {
-        self.integer(name, "an integer of 0 or more", |number| {
-            usize::try_from(number).ok()
-        })
+        self.integer(name, "an integer of 0 or more", |number| usize::try_from(number).ok())
     }
 
     /// Milliseconds, more than 0.
@@ -145,9 +136,7 @@ impl Section {
             return Ok(Some(*choice));
         }
         let names: Vec<_> = choices.iter().map(|(choice, _)| format!("'{choice}'")).collect();
-        let got = value
-            .as_str()
-            .map_or_else(|| kind_of(&value), |text| format!("'{text}'"));
+        let got = value.as_str().map_or_else(|| kind_of(&value), |text| format!("'{text}'"));
         Err(self.error(name, format!("must be one of {}, got {got}", names.join(", "))))
     }
 
@@ -158,9 +147,7 @@ impl Section {
 
     /// Takes a member that is a function in JavaScript; leaves any other.
     pub(super) fn take_function(&mut self, name: &'static str) -> bool {
-        self.take_if(name, |value| {
-            value.get(KIND).is_some_and(|kind| kind == "a function")
-        })
+        self.take_if(name, |value| value.get(KIND).is_some_and(|kind| kind == "a function"))
     }
 
     /// All members, whatever their names.
@@ -176,23 +163,14 @@ impl Section {
         let nearest = self
             .known
             .iter()
-            .map(|known| {
-                (
-                    strsim::damerau_levenshtein(&known.to_lowercase(), &unknown.to_lowercase()),
-                    known,
-                )
-            })
+            .map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &unknown.to_lowercase()), known))
             .min_by_key(|(distance, _)| *distance)
             .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
         Err(match nearest {
-            Some((_, known)) => self.error(
-                unknown,
-                format!("is not an option; did you mean {}?", self.at(known)),
-            ),
-            None => self.error(
-                unknown,
-                format!("is not an option; there are {}", self.known.join(", ")),
-            ),
+            Some((_, known)) => {
+                self.error(unknown, format!("is not an option; did you mean {}?", self.at(known)))
+            }
+            None => self.error(unknown, format!("is not an option; there are {}", self.known.join(", "))),
         })
     }
 
@@ -232,11 +210,7 @@ impl Section {
     }
 
     fn at(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     fn wrong(&self, name: &str, wanted: &str, got: &Value) -> Error {

@@ -46,30 +46,17 @@ pub(super) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stre
 
 impl Rendered {
     pub(super) fn whole(bytes: impl Into<Bytes>, tokens: u64) -> Self {
-        Self {
-            bytes: bytes.into(),
-            events: Arc::new([]),
-            tokens,
-        }
+        Self { bytes: bytes.into(), events: Arc::new([]), tokens }
     }
 }
 
 impl Answer {
     pub(super) fn new(content_type: HeaderValue, body: Rendered) -> Self {
-        Self {
-            status: StatusCode::OK,
-            content_type,
-            headers: Headers::default(),
-            body,
-            tail: Vec::new(),
-        }
+        Self { status: StatusCode::OK, content_type, headers: Headers::default(), body, tail: Vec::new() }
     }
 
     pub(super) fn json(status: StatusCode, text: String) -> Self {
-        Self {
-            status,
-            ..Self::new(JSON, Rendered::whole(text, 0))
-        }
+        Self { status, ..Self::new(JSON, Rendered::whole(text, 0)) }
     }
 
     /// Whether the body comes as events, of no length that is known before.

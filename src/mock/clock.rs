@@ -22,14 +22,7 @@ pub(super) async fn until(moment: Instant) {
         sleep_until(nearly).await;
     }
     match clock() {
-        Some(clock) => {
-            Alarm {
-                clock,
-                moment: moment.into_std(),
-                set: None,
-            }
-            .await
-        }
+        Some(clock) => Alarm { clock, moment: moment.into_std(), set: None }.await,
         None => sleep_until(moment).await,
     }
 }
@@ -76,10 +69,7 @@ impl Clock {
         let mut alarms = self.alarms.lock();
         alarms.count += 1;
         let key = (moment, alarms.count);
-        let is_first = alarms
-            .waiting
-            .first_key_value()
-            .is_none_or(|((first, _), _)| moment < *first);
+        let is_first = alarms.waiting.first_key_value().is_none_or(|((first, _), _)| moment < *first);
         alarms.waiting.insert(key, waker);
         if is_first {
             self.sooner.notify_one();
@@ -112,11 +102,7 @@ fn clock() -> Option<&'static Clock> {
     let start = || {
         // Once in a process, for all its time.
         let clock: &'static Clock = Box::leak(Box::default());
-        thread::Builder::new()
-            .name("trunkline-clock".to_owned())
-            .spawn(|| clock.run())
-            .ok()
-            .map(|_| clock)
+        thread::Builder::new().name("trunkline-clock".to_owned()).spawn(|| clock.run()).ok().map(|_| clock)
     };
     *CLOCK.get_or_init(start)
 }

@@ -22,9 +22,7 @@ pub(super) fn break_json(bytes: &Bytes, kind: Kind) -> Bytes {
 pub(super) fn break_utf8(bytes: &Bytes) -> Bytes {
     let mut broken = bytes.to_vec();
     let marks: [&[u8]; 2] = [b"\"content\":\"", b"\"arguments\":\""];
-    let found = marks
-        .iter()
-        .find_map(|mark| memchr::memmem::rfind(bytes, mark).map(|at| at + mark.len()));
+    let found = marks.iter().find_map(|mark| memchr::memmem::rfind(bytes, mark).map(|at| at + mark.len()));
     // An empty text ends here: the quote must not be hit, or it would be no JSON either.
     let at = found.filter(|at| bytes.get(*at) != Some(&b'"'));
     let at = at.or_else(|| bytes.iter().rposition(u8::is_ascii_alphabetic));

@@ -28,10 +28,7 @@ pub(super) fn answer(body: &[u8], seed: u64) -> Answer {
     let ask: Ask<'_> = match serde_json::from_slice(body) {
         Ok(ask) => ask,
         Err(error) => {
-            return openai::error(
-                StatusCode::BAD_REQUEST,
-                &format!("the body cannot be read: {error}"),
-            );
+            return openai::error(StatusCode::BAD_REQUEST, &format!("the body cannot be read: {error}"));
         }
     };
     let inputs = match &ask.input {
@@ -53,11 +50,7 @@ pub(super) fn answer(body: &[u8], seed: u64) -> Answer {
         };
         tokens += digest.tokens();
         let vector = vector(text::mix(seed, digest.hash), dimensions);
-        let embedding = if base64 {
-            Value::String(encode(&vector))
-        } else {
-            json!(vector)
-        };
+        let embedding = if base64 { Value::String(encode(&vector)) } else { json!(vector) };
         data.push(json!({ "object": "embedding", "index": index, "embedding": embedding }));
     }
     let usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
@@ -68,12 +61,7 @@ pub(super) fn answer(body: &[u8], seed: u64) -> Answer {
 fn vector(seed: u64, dimensions: usize) -> Vec<f32> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let raw: Vec<f64> = (0..dimensions).map(|_| rng.f64() * 2.0 - 1.0).collect();
-    let length = raw
-        .iter()
-        .map(|x| x * x)
-        .sum::<f64>()
-        .sqrt()
-        .max(f64::MIN_POSITIVE);
+    let length = raw.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     #[expect(clippy::cast_possible_truncation, reason = "embeddings have single precision")]
     raw.iter().map(|x| (x / length) as f32).collect()
 }
@@ -88,11 +76,7 @@ fn encode(vector: &[f32]) -> String {
             three.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
         for place in 0..4 {
             let digit = (number >> (18 - 6 * place)) & 63;
-            out.push(if place > three.len() {
-                '='
-            } else {
-                char::from(ALPHABET[digit as usize])
-            });
+            out.push(if place > three.len() { '=' } else { char::from(ALPHABET[digit as usize]) });
         }
     }
     out

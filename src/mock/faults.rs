@@ -15,12 +15,7 @@ use super::{
 
 /// Something that goes wrong on the wire. What each does there is told in [`script`](super::script).
 #[derive(Debug, Clone, Deserialize)]
-#[serde(
-    tag = "kind",
-    rename_all = "kebab-case",
-    rename_all_fields = "camelCase",
-    deny_unknown_fields
-)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum MockFault {
     /// An error answer; without a body the provider's usual one for that status.
     Status {
@@ -157,12 +152,7 @@ impl Faults {
             (times, _) => times,
         };
         let until = scope.lasting.map(|lasting| Instant::now() + millis(lasting));
-        self.pending.push(Pending {
-            fault,
-            left,
-            until,
-            model: scope.model,
-        });
+        self.pending.push(Pending { fault, left, until, model: scope.model });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -180,11 +170,7 @@ impl Faults {
 
     pub(super) fn take_for_request(&mut self, model: Option<&str>) -> Option<MockFault> {
         self.take(|pending| {
-            !pending.is_at_accept()
-                && pending
-                    .model
-                    .as_deref()
-                    .is_none_or(|wanted| Some(wanted) == model)
+            !pending.is_at_accept() && pending.model.as_deref().is_none_or(|wanted| Some(wanted) == model)
         })
     }
 
@@ -200,11 +186,6 @@ impl Faults {
 
 impl Pending {
     fn is_at_accept(&self) -> bool {
-        matches!(
-            self.fault,
-            MockFault::Reset {
-                after: ResetAfter::Accept
-            }
-        )
+        matches!(self.fault, MockFault::Reset { after: ResetAfter::Accept })
     }
 }

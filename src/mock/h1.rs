@@ -55,13 +55,7 @@ enum Next {
 
 pub(super) async fn serve(io: Io, inbox: BytesMut, connection: &Connection) -> io::Result<()> {
     let idle = connection.upstream.options.keep_alive_timeout.map(millis);
-    let mut speaker = Speaker {
-        io,
-        inbox,
-        outbox: Vec::with_capacity(2048),
-        connection,
-        idle,
-    };
+    let mut speaker = Speaker { io, inbox, outbox: Vec::with_capacity(2048), connection, idle };
     let mut left = connection.upstream.options.requests_per_connection;
     loop {
         let Some(head) = speaker.read_head().await? else {
@@ -110,10 +104,7 @@ impl Speaker<'_> {
                     Ok(Some(head)) => return Ok(Some(head)),
                     Ok(None) if self.inbox.len() < MAX_HEAD => {}
                     Ok(None) => {
-                        return self
-                            .refuse(io::Error::other("the head is too long"))
-                            .await
-                            .map(|()| None);
+                        return self.refuse(io::Error::other("the head is too long")).await.map(|()| None);
                     }
                     Err(error) => return self.refuse(error).await.map(|()| None),
                 }
@@ -175,9 +166,7 @@ impl Speaker<'_> {
         }
         let text = error.to_string();
         let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n";
-        self.io
-            .write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes())
-            .await?;
+        self.io.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes()).await?;
         self.io.flush().await
     }
 
@@ -307,8 +296,5 @@ impl Speaker<'_> {
 }
 
 fn text<'a>(inbox: &'a [u8], range: &std::ops::Range<usize>) -> &'a str {
-    inbox
-        .get(range.clone())
-        .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .unwrap_or_default()
+    inbox.get(range.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
 }

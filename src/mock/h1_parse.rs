@@ -62,9 +62,7 @@ pub(super) fn parse(bytes: &[u8]) -> io::Result<Option<Head>> {
         // The length first: no need to compare each of two dozen names with four others.
         match field.name.len() {
             14 if is("content-length") => {
-                let length = std::str::from_utf8(field.value)
-                    .ok()
-                    .and_then(|text| text.trim().parse().ok());
+                let length = std::str::from_utf8(field.value).ok().and_then(|text| text.trim().parse().ok());
                 let length = length.ok_or_else(|| io::Error::other("content-length is no number"))?;
                 head.body = head.body.map(|_| length);
             }
@@ -89,12 +87,7 @@ pub(super) struct Chunked {
 
 impl Chunked {
     pub(super) fn new(at: usize) -> Self {
-        Self {
-            at,
-            bytes: Vec::new(),
-            left: 0,
-            in_trailers: false,
-        }
+        Self { at, bytes: Vec::new(), left: 0, in_trailers: false }
     }
 
     /// Goes on in all that was read so far; says whether the body is whole.
@@ -126,14 +119,8 @@ impl Chunked {
                 }
                 continue;
             }
-            let size = line
-                .split(|byte| *byte == b';')
-                .next()
-                .unwrap_or_default()
-                .trim_ascii();
-            let size = std::str::from_utf8(size)
-                .ok()
-                .and_then(|text| usize::from_str_radix(text, 16).ok());
+            let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            let size = std::str::from_utf8(size).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
             match size {
                 Some(0) => self.in_trailers = true,
                 Some(size) if self.bytes.len().saturating_add(size) <= MAX_BODY => self.left = size + 2,
@@ -144,10 +131,7 @@ impl Chunked {
     }
 
     pub(super) fn into_body(self) -> Body {
-        Body::Decoded {
-            bytes: self.bytes,
-            used: self.at,
-        }
+        Body::Decoded { bytes: self.bytes, used: self.at }
     }
 }
 
@@ -164,13 +148,8 @@ mod tests {
             while !chunked.advance(&wire[..seen]).unwrap() {
                 seen = (seen + step).min(wire.len());
             }
-            let Body::Decoded { bytes, used } = chunked.into_body() else {
-                unreachable!()
-            };
-            assert_eq!(
-                (bytes.as_slice(), &wire[used..]),
-                (&b"hello world"[..], &b"next"[..])
-            );
+            let Body::Decoded { bytes, used } = chunked.into_body() else { unreachable!() };
+            assert_eq!((bytes.as_slice(), &wire[used..]), (&b"hello world"[..], &b"next"[..]));
         }
     }
 

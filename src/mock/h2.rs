@@ -138,10 +138,7 @@ impl Exchange {
         let script = self.upstream.answer(Request {
             method: head.method.as_str(),
             path,
-            head: HeadOf::H2(
-                &head.headers,
-                head.uri.authority().map(|authority| authority.as_str()),
-            ),
+            head: HeadOf::H2(&head.headers, head.uri.authority().map(|authority| authority.as_str())),
             body: &body,
             connection: self.connection,
             stream: Some(self.stream),
@@ -197,11 +194,7 @@ impl Exchange {
         if !ends {
             // A reset throws away what is not written yet.
             tokio::time::sleep(LINGER).await;
-            body.send_reset(if script.end == End::Cut {
-                Reason::INTERNAL_ERROR
-            } else {
-                Reason::CANCEL
-            });
+            body.send_reset(if script.end == End::Cut { Reason::INTERNAL_ERROR } else { Reason::CANCEL });
         }
         match script.then {
             Then::Keep => {}
@@ -283,12 +276,7 @@ fn response(head: &script::Head) -> Response<()> {
     if let Ok(id) = HeaderValue::from_bytes(&request_id(head.request)) {
         fields.insert(REQUEST_ID, id);
     }
-    for (name, value) in head
-        .headers
-        .0
-        .iter()
-        .filter(|(name, _)| !is_about_connection(name))
-    {
+    for (name, value) in head.headers.0.iter().filter(|(name, _)| !is_about_connection(name)) {
         fields.insert(name, value.clone());
     }
     response

@@ -24,15 +24,10 @@ type Fields = Vec<(HeaderName, HeaderValue)>;
 
 impl Limit {
     pub(super) fn new(options: &RateLimit, now: Instant) -> Option<Self> {
-        let bucket = |capacity: f64, per_second| Bucket {
-            capacity,
-            level: capacity,
-            per_second,
-            filled: now,
-        };
-        let requests = options
-            .requests_per_second
-            .map(|rate| bucket(options.burst.unwrap_or(rate).max(1.0), rate));
+        let bucket =
+            |capacity: f64, per_second| Bucket { capacity, level: capacity, per_second, filled: now };
+        let requests =
+            options.requests_per_second.map(|rate| bucket(options.burst.unwrap_or(rate).max(1.0), rate));
         let tokens = options.tokens_per_minute.map(|rate| bucket(rate, rate / 60.0));
         (requests.is_some() || tokens.is_some()).then_some(Self { requests, tokens })
     }
@@ -74,11 +69,8 @@ impl Limit {
             bucket.tell(names, &mut fields);
         }
         if let Some(bucket) = &self.tokens {
-            let names = [
-                "x-ratelimit-limit-tokens",
-                "x-ratelimit-remaining-tokens",
-                "x-ratelimit-reset-tokens",
-            ];
+            let names =
+                ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
             bucket.tell(names, &mut fields);
         }
         fields
@@ -103,10 +95,7 @@ impl Bucket {
         let full =
             Duration::try_from_secs_f64((self.capacity - self.level) / self.per_second).unwrap_or_default();
         fields.push((HeaderName::from_static(limit), number(self.capacity.floor())));
-        fields.push((
-            HeaderName::from_static(remaining),
-            number(self.level.floor().max(0.0)),
-        ));
+        fields.push((HeaderName::from_static(remaining), number(self.level.floor().max(0.0))));
         fields.push((HeaderName::from_static(reset), number(go_duration(full))));
     }
 }
@@ -132,10 +121,7 @@ mod tests {
     #[test]
     fn a_request_beyond_the_burst_is_told_when_to_come_back_and_is_let_in_then() {
         let start = Instant::now();
-        let options = RateLimit {
-            requests_per_second: Some(2.0),
-            ..RateLimit::default()
-        };
+        let options = RateLimit { requests_per_second: Some(2.0), ..RateLimit::default() };
         let mut limit = Limit::new(&options, start).unwrap();
         assert!(limit.admit(1, start).is_ok() && limit.admit(1, start).is_ok());
         let refused = limit.admit(1, start).unwrap_err();

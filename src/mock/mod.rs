@@ -88,43 +88,21 @@ impl MockUpstream {
         let upstream = Arc::new(Upstream::new(options));
         let (stop, stop_seen) = watch::channel(false);
         let (stopped_seen, stopped) = watch::channel(());
-        runtime.spawn(server::accept(
-            listener,
-            upstream.clone(),
-            tls,
-            stop_seen,
-            stopped_seen,
-        ));
-        Ok(Self {
-            running: Arc::new(Running {
-                upstream,
-                address,
-                stop,
-                stopped,
-            }),
-        })
+        runtime.spawn(server::accept(listener, upstream.clone(), tls, stop_seen, stopped_seen));
+        Ok(Self { running: Arc::new(Running { upstream, address, stop, stopped }) })
     }
 
     /// `http://127.0.0.1:PORT`, or `https://`, without `/v1`. A number and not a name, which might resolve to
     /// an IPv6 address that nobody listens on.
     pub fn url(&self) -> String {
-        let scheme = if self.running.upstream.options.tls {
-            "https"
-        } else {
-            "http"
-        };
+        let scheme = if self.running.upstream.options.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.running.address)
     }
 
     /// The PEM of the authority that signed the certificate; `None` without TLS. It is the same for all
     /// upstreams of the process.
     pub fn ca(&self) -> Option<&str> {
-        self.running
-            .upstream
-            .options
-            .tls
-            .then(|| tls::ca().ok())
-            .flatten()
+        self.running.upstream.options.tls.then(|| tls::ca().ok()).flatten()
     }
 
     /// Answers requests that match. Of several that match, the one that came last is taken.
@@ -180,9 +158,6 @@ impl Drop for Running {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running")
-            .field("address", &self.address)
-            .field("upstream", &self.upstream)
-            .finish()
+        f.debug_struct("Running").field("address", &self.address).field("upstream", &self.upstream).finish()
     }
 }

@@ -72,34 +72,20 @@ impl Chat<'_> {
             events.push((out.len(), kind));
         };
         for index in 0..self.choices {
-            event(
-                Kind::Role,
-                index,
-                r#"{"role":"assistant","content":"","refusal":null}"#,
-                "null",
-            );
+            event(Kind::Role, index, r#"{"role":"assistant","content":"","refusal":null}"#, "null");
         }
         for index in 0..self.choices {
             let (content, count) = self.content(index);
             tokens += count;
             for part in self.parts(content.as_deref().unwrap_or_default()) {
-                event(
-                    Kind::Token,
-                    index,
-                    &format!(r#"{{"content":{}}}"#, quoted(part)),
-                    "null",
-                );
+                event(Kind::Token, index, &format!(r#"{{"content":{}}}"#, quoted(part)), "null");
             }
             self.tool_deltas(|delta| event(Kind::Token, index, &delta, "null"));
         }
         for index in 0..self.choices {
             event(Kind::Finish, index, "{}", &quoted(self.finish_reason()));
         }
-        Rendered {
-            bytes: out.into(),
-            events: events.into(),
-            tokens,
-        }
+        Rendered { bytes: out.into(), events: events.into(), tokens }
     }
 
     fn id(&self) -> String {
@@ -125,20 +111,16 @@ impl Chat<'_> {
             None if said.tool_calls.is_empty() => Some(String::new()),
             content => content.clone(),
         };
-        let arguments = said
-            .tool_calls
-            .iter()
-            .map(|call| call.function.arguments.len().div_ceil(4));
+        let arguments = said.tool_calls.iter().map(|call| call.function.arguments.len().div_ceil(4));
         let tokens = content.as_deref().map_or(0, |text| text::tokens(text).len()) + arguments.sum::<usize>();
         (content, tokens as u64)
     }
 
     fn parts<'t>(&self, content: &'t str) -> Vec<&'t str> {
         match self.said.and_then(|said| said.chunks) {
-            Some(chunks) => text::split(
-                content,
-                usize::try_from(chunks).unwrap_or(MAX_CHUNKS).min(MAX_CHUNKS),
-            ),
+            Some(chunks) => {
+                text::split(content, usize::try_from(chunks).unwrap_or(MAX_CHUNKS).min(MAX_CHUNKS))
+            }
             None => text::tokens(content),
         }
     }
@@ -156,10 +138,8 @@ impl Chat<'_> {
     }
 
     fn call_head(&self, at: usize, call: &ToolCall, arguments: &str) -> String {
-        let id = call
-            .id
-            .clone()
-            .unwrap_or_else(|| format!("call_{:016x}", text::mix(self.seed, 100 + at as u64)));
+        let id =
+            call.id.clone().unwrap_or_else(|| format!("call_{:016x}", text::mix(self.seed, 100 + at as u64)));
         format!(
             r#""id":{},"type":{},"function":{{"name":{},"arguments":{}}}"#,
             quoted(&id),
@@ -183,15 +163,10 @@ impl Chat<'_> {
     fn tool_deltas(&self, mut delta: impl FnMut(String)) {
         for (at, call) in self.calls().iter().enumerate() {
             let index = call.index.map_or(at, |index| index as usize);
-            delta(format!(
-                r#"{{"tool_calls":[{{"index":{index},{}}}]}}"#,
-                self.call_head(at, call, "")
-            ));
+            delta(format!(r#"{{"tool_calls":[{{"index":{index},{}}}]}}"#, self.call_head(at, call, "")));
             for part in text::split(&call.function.arguments, ARGUMENT_DELTAS) {
                 let part = quoted(part);
-                delta(format!(
-                    r#"{{"tool_calls":[{{"index":{index},"function":{{"arguments":{part}}}}}]}}"#
-                ));
+                delta(format!(r#"{{"tool_calls":[{{"index":{index},"function":{{"arguments":{part}}}}}]}}"#));
             }
         }
     }
@@ -206,22 +181,15 @@ pub(super) fn finish(rendered: Rendered, ask: &ChatAsk<'_>, chat: &Chat<'_>) -> 
     };
     if !ask.streams() {
         let mut answer = Answer::new(JSON, rendered);
-        answer
-            .tail
-            .push((Kind::Usage, format!(r#","usage":{usage}}}"#).into()));
+        answer.tail.push((Kind::Usage, format!(r#","usage":{usage}}}"#).into()));
         return answer;
     }
     let mut answer = Answer::new(EVENTS, rendered);
     if ask.includes_usage() {
-        let event = format!(
-            "data: {}\"choices\":[],\"usage\":{usage}}}\n\n",
-            chat.chunk_head()
-        );
+        let event = format!("data: {}\"choices\":[],\"usage\":{usage}}}\n\n", chat.chunk_head());
         answer.tail.push((Kind::Usage, event.into()));
     }
-    answer
-        .tail
-        .push((Kind::Done, Bytes::from_static(b"data: [DONE]\n\n")));
+    answer.tail.push((Kind::Done, Bytes::from_static(b"data: [DONE]\n\n")));
     answer
 }
 

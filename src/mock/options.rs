@@ -87,9 +87,7 @@ impl MockOptions {
             positive("rateLimit.burst", limit.burst)?;
         }
         if self.requests_per_connection == Some(0) {
-            return Err(invalid(
-                "requestsPerConnection: must be above 0, got 0".to_owned(),
-            ));
+            return Err(invalid("requestsPerConnection: must be above 0, got 0".to_owned()));
         }
         Ok(())
     }

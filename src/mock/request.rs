@@ -51,11 +51,7 @@ impl<'a> Request<'a> {
             body,
             connection: self.connection,
             stream: self.stream,
-            at: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs_f64()
-                * 1000.0,
+            at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0,
         }
     }
 
@@ -79,8 +75,7 @@ impl<'a> Request<'a> {
                 }
             }
             HeadOf::H2(map, authority) => {
-                map.iter()
-                    .for_each(|(name, value)| add(name.as_str(), value.as_bytes()));
+                map.iter().for_each(|(name, value)| add(name.as_str(), value.as_bytes()));
                 if let Some(authority) = authority.filter(|_| !map.contains_key(http::header::HOST)) {
                     add("host", authority.as_bytes());
                 }
@@ -132,9 +127,7 @@ impl ChatAsk<'_> {
     }
 
     pub(super) fn includes_usage(&self) -> bool {
-        self.stream_options
-            .as_ref()
-            .is_some_and(|options| options.include_usage == Some(true))
+        self.stream_options.as_ref().is_some_and(|options| options.include_usage == Some(true))
     }
 
     /// How many choices; bounded, for a test's slip must not take the machine's memory.
@@ -172,10 +165,7 @@ pub(super) struct Digest {
 
 impl Digest {
     pub(super) fn of(text: &str) -> Self {
-        Self {
-            chars: text.chars().count() as u64,
-            hash: text::hash(1, text.as_bytes()),
-        }
+        Self { chars: text.chars().count() as u64, hash: text::hash(1, text.as_bytes()) }
     }
 
     /// Four characters are a token, as a rule of thumb.
@@ -184,10 +174,7 @@ impl Digest {
     }
 
     fn and(self, other: Self) -> Self {
-        Self {
-            chars: self.chars + other.chars,
-            hash: text::mix(self.hash, other.hash),
-        }
+        Self { chars: self.chars + other.chars, hash: text::mix(self.hash, other.hash) }
     }
 }
 
@@ -253,10 +240,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((plain.prompt().chars, parts.prompt().chars), (8, 8));
-        assert_eq!(
-            (plain.prompt().tokens(), plain.model(), parts.model()),
-            (2, "m", "mock")
-        );
+        assert_eq!((plain.prompt().tokens(), plain.model(), parts.model()), (2, "m", "mock"));
     }
 
     #[test]

@@ -91,21 +91,15 @@ impl Script {
         fault: Option<MockFault>,
     ) -> Self {
         let answer = match &fault {
-            Some(MockFault::Status {
-                status,
-                body,
-                headers,
-            }) => status_answer(status.0, body.as_ref(), headers),
+            Some(MockFault::Status { status, body, headers }) => {
+                status_answer(status.0, body.as_ref(), headers)
+            }
             _ => answer,
         };
         let pace = match fault {
-            Some(MockFault::Slow {
-                first_token,
-                per_token,
-            }) => Some(Pace {
-                first: millis(first_token),
-                each: millis(per_token).as_secs_f64(),
-            }),
+            Some(MockFault::Slow { first_token, per_token }) => {
+                Some(Pace { first: millis(first_token), each: millis(per_token).as_secs_f64() })
+            }
             _ => pace,
         };
         let mut wait = wait;
@@ -117,26 +111,10 @@ impl Script {
         };
         let length = (!answer.is_stream()).then(total);
         let pieces = pieces(&answer, pace, fault.is_some());
-        let Answer {
-            status,
-            content_type,
-            headers,
-            ..
-        } = answer;
-        let head = Head {
-            status,
-            content_type,
-            headers,
-            length,
-            request,
-        };
-        let script = Self {
-            wait: Some(wait),
-            open: Open::Head(head),
-            pieces,
-            end: End::Proper,
-            then: Then::Keep,
-        };
+        let Answer { status, content_type, headers, .. } = answer;
+        let head = Head { status, content_type, headers, length, request };
+        let script =
+            Self { wait: Some(wait), open: Open::Head(head), pieces, end: End::Proper, then: Then::Keep };
         match fault {
             Some(fault) => script.with(fault),
             None => script,
@@ -146,36 +124,21 @@ impl Script {
     fn with(mut self, fault: MockFault) -> Self {
         match fault {
             MockFault::Status { .. } | MockFault::Slow { .. } => {}
-            MockFault::Reset {
-                after: ResetAfter::Accept | ResetAfter::Request,
-            } => self.open = Open::Reset,
-            MockFault::Reset {
-                after: ResetAfter::Headers,
-            } => {
+            MockFault::Reset { after: ResetAfter::Accept | ResetAfter::Request } => self.open = Open::Reset,
+            MockFault::Reset { after: ResetAfter::Headers } => {
                 self.pieces.clear();
                 self.end = End::Reset;
             }
-            MockFault::Reset {
-                after: ResetAfter::Tokens(tokens),
-            } => {
+            MockFault::Reset { after: ResetAfter::Tokens(tokens) } => {
                 self.truncate(tokens);
                 self.end = End::Reset;
             }
             MockFault::Silence { lasting } => {
-                self.wait = self
-                    .wait
-                    .zip(lasting)
-                    .map(|(wait, lasting)| wait + millis(lasting));
+                self.wait = self.wait.zip(lasting).map(|(wait, lasting)| wait + millis(lasting));
             }
-            MockFault::Stall {
-                after_tokens,
-                lasting,
-            } => {
+            MockFault::Stall { after_tokens, lasting } => {
                 let from = self.split_after(after_tokens);
-                self.pieces
-                    .iter_mut()
-                    .skip(from)
-                    .for_each(|piece| piece.due += millis(lasting));
+                self.pieces.iter_mut().skip(from).for_each(|piece| piece.due += millis(lasting));
             }
             MockFault::Cut { after_tokens, clean } => {
                 self.truncate(after_tokens);
@@ -211,12 +174,8 @@ impl Script {
                     });
                 }
             }
-            MockFault::Goaway {
-                last_stream: LastStream::Processed,
-            } => self.then = Then::Leave,
-            MockFault::Goaway {
-                last_stream: LastStream::Refused,
-            } => self.open = Open::Refuse,
+            MockFault::Goaway { last_stream: LastStream::Processed } => self.then = Then::Leave,
+            MockFault::Goaway { last_stream: LastStream::Refused } => self.open = Open::Refuse,
             MockFault::CloseIdle {} => self.then = Then::Close,
             MockFault::WrongLength { by } => {
                 let sent = self.sent();
@@ -228,11 +187,7 @@ impl Script {
                 }
             }
             MockFault::BadUtf8 {} => {
-                let at = self
-                    .pieces
-                    .iter()
-                    .position(|piece| piece.kind == Kind::Token)
-                    .unwrap_or(0);
+                let at = self.pieces.iter().position(|piece| piece.kind == Kind::Token).unwrap_or(0);
                 if let Some(piece) = self.pieces.get_mut(at) {
                     piece.bytes = break_utf8(&piece.bytes);
                 }
@@ -253,10 +208,7 @@ impl Script {
     /// Makes `content-length` true again, if there is one.
     fn measure(&mut self) {
         let sent = self.sent();
-        if let Open::Head(Head {
-            length: Some(length), ..
-        }) = &mut self.open
-        {
+        if let Open::Head(Head { length: Some(length), .. }) = &mut self.open {
             *length = sent;
         }
     }
@@ -269,20 +221,11 @@ impl Script {
     /// The place in the pieces after so many tokens; a unary body is split in the middle.
     fn split_after(&mut self, tokens: u32) -> usize {
         if self.is_unary() {
-            let whole = self
-                .pieces
-                .iter()
-                .flat_map(|piece| piece.bytes.iter().copied())
-                .collect::<Vec<u8>>();
+            let whole = self.pieces.iter().flat_map(|piece| piece.bytes.iter().copied()).collect::<Vec<u8>>();
             let mut first = Bytes::from(whole);
             let second = first.split_off(first.len() / 2);
-            self.pieces = [first, second]
-                .map(|bytes| Piece {
-                    due: Duration::ZERO,
-                    kind: Kind::Whole,
-                    bytes,
-                })
-                .into();
+            self.pieces =
+                [first, second].map(|bytes| Piece { due: Duration::ZERO, kind: Kind::Whole, bytes }).into();
             return 1;
         }
         let mut seen = 0;
@@ -302,17 +245,9 @@ fn pieces(answer: &Answer, pace: Option<Pace>, fault: bool) -> Vec<Piece> {
     let mut due = Duration::ZERO;
     match pace {
         _ if !answer.is_stream() => {
-            pieces.push(Piece {
-                due,
-                kind: Kind::Whole,
-                bytes: answer.body.bytes.clone(),
-            });
+            pieces.push(Piece { due, kind: Kind::Whole, bytes: answer.body.bytes.clone() });
         }
-        None if !fault => pieces.push(Piece {
-            due,
-            kind: Kind::Token,
-            bytes: answer.body.bytes.clone(),
-        }),
+        None if !fault => pieces.push(Piece { due, kind: Kind::Token, bytes: answer.body.bytes.clone() }),
         pace => {
             let pace = pace.unwrap_or_default();
             due = pace.first;
@@ -323,20 +258,12 @@ fn pieces(answer: &Answer, pace: Option<Pace>, fault: bool) -> Vec<Piece> {
                     due = pace.first + seconds(pace.each, tokens);
                     tokens += 1;
                 }
-                pieces.push(Piece {
-                    due,
-                    kind,
-                    bytes: answer.body.bytes.slice(start..end),
-                });
+                pieces.push(Piece { due, kind, bytes: answer.body.bytes.slice(start..end) });
                 start = end;
             }
         }
     }
-    pieces.extend(answer.tail.iter().map(|(kind, bytes)| Piece {
-        due,
-        kind: *kind,
-        bytes: bytes.clone(),
-    }));
+    pieces.extend(answer.tail.iter().map(|(kind, bytes)| Piece { due, kind: *kind, bytes: bytes.clone() }));
     pieces
 }
 

@@ -55,15 +55,10 @@ pub(super) fn runtime() -> io::Result<&'static Handle> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let run = move || runtime.block_on(std::future::pending::<()>());
-        thread::Builder::new()
-            .name("trunkline-mock".to_owned())
-            .spawn(run)?;
+        thread::Builder::new().name("trunkline-mock".to_owned()).spawn(run)?;
         Ok(handle)
     };
-    RUNTIME
-        .get_or_init(start)
-        .as_ref()
-        .map_err(|error| io::Error::new(error.kind(), error.to_string()))
+    RUNTIME.get_or_init(start).as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
 pub(super) fn bind(port: u16) -> io::Result<std::net::TcpListener> {
@@ -105,11 +100,7 @@ pub(super) async fn accept(
             drop(socket);
             continue;
         }
-        let connection = Connection {
-            upstream: upstream.clone(),
-            control: Arc::default(),
-            number,
-        };
+        let connection = Connection { upstream: upstream.clone(), control: Arc::default(), number };
         let tls = tls.clone();
         connections.spawn(async move {
             // Moved in whole, and dropped last: what is counted as closed is closed.

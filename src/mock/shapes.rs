@@ -105,10 +105,7 @@ pub struct Connections {
 
 impl From<&str> for MockAnswer {
     fn from(content: &str) -> Self {
-        Self {
-            content: Some(content.to_owned()),
-            ..Self::default()
-        }
+        Self { content: Some(content.to_owned()), ..Self::default() }
     }
 }
 
@@ -161,9 +158,7 @@ impl<'de> Deserialize<'de> for Status {
         let number = u16::deserialize(deserializer)?;
         match StatusCode::from_u16(number) {
             Ok(status) if number >= 200 => Ok(Self(status)),
-            _ => Err(D::Error::custom(format!(
-                "status: must be 200 to 999, got {number}"
-            ))),
+            _ => Err(D::Error::custom(format!("status: must be 200 to 999, got {number}"))),
         }
     }
 }
@@ -172,9 +167,7 @@ impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = BTreeMap::<Cow<'de, str>, Cow<'de, str>>::deserialize(deserializer)?;
         let parse = |(name, value): (Cow<'_, str>, Cow<'_, str>)| {
-            let parsed = HeaderName::from_bytes(name.as_bytes())
-                .ok()
-                .zip(HeaderValue::from_str(&value).ok());
+            let parsed = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
             parsed.ok_or_else(|| {
                 D::Error::custom(format!("headers: {name:?} cannot be written as a header field"))
             })
@@ -197,6 +190,5 @@ pub(super) fn holds(whole: &Value, part: &Value) -> bool {
 }
 
 pub(super) fn holds_fields(whole: &Map<String, Value>, part: &Map<String, Value>) -> bool {
-    part.iter()
-        .all(|(key, part)| whole.get(key).is_some_and(|whole| holds(whole, part)))
+    part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| holds(whole, part)))
 }

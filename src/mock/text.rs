@@ -80,9 +80,7 @@ pub(super) fn hash(mut hash: u64, bytes: &[u8]) -> u64 {
     for eight in bytes.chunks(8) {
         let mut word = [0; 8];
         word.iter_mut().zip(eight).for_each(|(to, from)| *to = *from);
-        hash = (hash ^ u64::from_le_bytes(word))
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(29);
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
     hash ^ bytes.len() as u64
 }

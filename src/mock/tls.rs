@@ -33,9 +33,7 @@ pub(super) fn acceptor(http2: bool) -> io::Result<TlsAcceptor> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    let leaf = params
-        .signed_by(&key, &authority.issuer)
-        .map_err(io::Error::other)?;
+    let leaf = params.signed_by(&key, &authority.issuer).map_err(io::Error::other)?;
 
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -54,25 +52,17 @@ pub(super) fn acceptor(http2: bool) -> io::Result<TlsAcceptor> {
 
 fn authority() -> io::Result<&'static Authority> {
     static AUTHORITY: OnceLock<Result<Authority, rcgen::Error>> = OnceLock::new();
-    AUTHORITY
-        .get_or_init(Authority::generate)
-        .as_ref()
-        .map_err(|error| io::Error::other(error.to_string()))
+    AUTHORITY.get_or_init(Authority::generate).as_ref().map_err(|error| io::Error::other(error.to_string()))
 }
 
 impl Authority {
     fn generate() -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "Trunkline mock authority");
+        params.distinguished_name.push(DnType::CommonName, "Trunkline mock authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self {
-            pem,
-            issuer: Issuer::new(params, key),
-        })
+        Ok(Self { pem, issuer: Issuer::new(params, key) })
     }
 }

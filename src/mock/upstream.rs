@@ -74,10 +74,7 @@ struct Key {
 
 impl Upstream {
     pub(super) fn new(options: MockOptions) -> Self {
-        let limit = options
-            .rate_limit
-            .as_ref()
-            .and_then(|limit| Limit::new(limit, Instant::now()));
+        let limit = options.rate_limit.as_ref().and_then(|limit| Limit::new(limit, Instant::now()));
         Self {
             options,
             counts: Counts::default(),
@@ -164,10 +161,8 @@ impl Upstream {
             }
             false => None,
         };
-        let pace = self.options.tokens_per_second.map(|rate| Pace {
-            first: Duration::ZERO,
-            each: 1.0 / rate,
-        });
+        let pace =
+            self.options.tokens_per_second.map(|rate| Pace { first: Duration::ZERO, each: 1.0 / rate });
         Script::new(answer, self.latency(number), number, pace, fault)
     }
 
@@ -237,26 +232,18 @@ impl Upstream {
             ("POST", CHAT) => self.chat(request, None),
             ("POST", "/embeddings") => embeddings::answer(request.body, self.options.seed),
             ("GET", "/models") => openai::models(),
-            (method, _) => openai::error(
-                StatusCode::NOT_FOUND,
-                &format!("Invalid URL ({method} {})", request.path),
-            ),
+            (method, _) => {
+                openai::error(StatusCode::NOT_FOUND, &format!("Invalid URL ({method} {})", request.path))
+            }
         }
     }
 
     fn chat(&self, request: &Request<'_>, said: Option<&MockAnswer>) -> Answer {
-        let body = if request.body.is_empty() {
-            b"{}"
-        } else {
-            request.body
-        };
+        let body = if request.body.is_empty() { b"{}" } else { request.body };
         let ask: ChatAsk<'_> = match serde_json::from_slice(body) {
             Ok(ask) => ask,
             Err(error) => {
-                return openai::error(
-                    StatusCode::BAD_REQUEST,
-                    &format!("the body cannot be read: {error}"),
-                );
+                return openai::error(StatusCode::BAD_REQUEST, &format!("the body cannot be read: {error}"));
             }
         };
         let mut hash = ask.prompt().hash;
@@ -264,28 +251,15 @@ impl Upstream {
             hash %= FAST_TEXTS;
         }
         let seed = text::mix(self.options.seed, hash);
-        let chat = Chat {
-            model: ask.model(),
-            choices: ask.choices(),
-            seed,
-            said,
-        };
+        let chat = Chat { model: ask.model(), choices: ask.choices(), seed, said };
         let render = || {
-            if ask.streams() {
-                chat.stream()
-            } else {
-                chat.unary()
-            }
+            if ask.streams() { chat.stream() } else { chat.unary() }
         };
         let rendered = match said {
             Some(_) => render(),
             None => {
-                let key = Key {
-                    seed,
-                    stream: ask.streams(),
-                    choices: chat.choices,
-                    model: chat.model.into(),
-                };
+                let key =
+                    Key { seed, stream: ask.streams(), choices: chat.choices, model: chat.model.into() };
                 self.rendered(key, render)
             }
         };

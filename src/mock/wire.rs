@@ -64,17 +64,11 @@ pub(super) enum Io {
 
 impl Wire {
     pub(super) fn near(socket: TcpStream, control: Arc<Control>) -> Self {
-        Self {
-            way: Way::Near(socket),
-            control,
-        }
+        Self { way: Way::Near(socket), control }
     }
 
     pub(super) fn far(end: DuplexStream, control: Arc<Control>) -> Self {
-        Self {
-            way: Way::Far(end),
-            control,
-        }
+        Self { way: Way::Far(end), control }
     }
 }
 
@@ -189,13 +183,7 @@ impl Steering {
 
 impl FrameIo {
     pub(super) fn new(io: Io, early: Bytes, steering: Arc<Steering>) -> Self {
-        Self {
-            io,
-            early,
-            steering,
-            left: None,
-            outbox: BytesMut::with_capacity(4096),
-        }
+        Self { io, early, steering, left: None, outbox: BytesMut::with_capacity(4096) }
     }
 
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -251,9 +239,7 @@ impl AsyncWrite for FrameIo {
         ready!(self.poll_outbox(cx))?;
         let this = &mut *self;
         if this.steering.noise.load(Relaxed) {
-            let left = this
-                .left
-                .get_or_insert(Bytes::from_static(super::damage::GARBAGE));
+            let left = this.left.get_or_insert(Bytes::from_static(super::damage::GARBAGE));
             if !left.is_empty() {
                 while !left.is_empty() {
                     let written = ready!(Pin::new(&mut this.io).poll_write(cx, left))?;

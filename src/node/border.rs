@@ -60,11 +60,7 @@ impl Border {
     {
         let tasks = runtime::tasks()
             .ok_or_else(|| Error::new(Status::GenericFailure, "no threads for the runtime"))?;
-        let end = End {
-            mailbox: self.mailbox.clone(),
-            id,
-            sent: false,
-        };
+        let end = End { mailbox: self.mailbox.clone(), id, sent: false };
         let task = tasks.spawn("call", async move { end.send(call.await) });
         let mut calls = self.calls.lock();
         let at = id as usize;
@@ -132,34 +128,19 @@ impl Border {
             }
             Letter::Pieces { id, outlet } => add_pieces(parcel, id, &outlet),
             Letter::AskKey { client } => parcel.add(client, kind::ASK_KEY, 0, &[]),
-            Letter::AskMatch {
-                question,
-                matcher,
-                request,
-            } => {
+            Letter::AskMatch { question, matcher, request } => {
                 parcel.add(question, kind::ASK_MATCH, matcher, &[request.as_bytes()]);
             }
         }
     }
 
     fn outlet(&self, id: u32) -> Option<Arc<Outlet>> {
-        self.calls
-            .lock()
-            .running
-            .get(id as usize)?
-            .as_ref()?
-            .outlet
-            .clone()
+        self.calls.lock().running.get(id as usize)?.as_ref()?.outlet.clone()
     }
 
     fn ended(&self, id: u32) {
         let mut calls = self.calls.lock();
-        if calls
-            .running
-            .get_mut(id as usize)
-            .and_then(Option::take)
-            .is_some()
-        {
+        if calls.running.get_mut(id as usize).and_then(Option::take).is_some() {
             calls.count -= 1;
             self.mailbox.set_calls(calls.count);
             if calls.count == 0 {
@@ -200,10 +181,7 @@ impl End {
         let id = self.id;
         self.mailbox.push(match result {
             Ok(Answer { body, meta }) => Letter::Answer { id, body, meta },
-            Err(error) => Letter::Failure {
-                id,
-                error: error.to_json(),
-            },
+            Err(error) => Letter::Failure { id, error: error.to_json() },
         });
     }
 }
@@ -216,10 +194,7 @@ impl Drop for End {
         let id = self.id;
         self.mailbox.push(if std::thread::panicking() {
             let error = error::Error::new(Kind::Internal, "a bug in trunkline: the call's task panicked");
-            Letter::Failure {
-                id,
-                error: error.to_json(),
-            }
+            Letter::Failure { id, error: error.to_json() }
         } else {
             Letter::Aborted { id }
         });
@@ -302,8 +277,5 @@ impl NativeBorder {
 
 /// An answer that says nothing.
 pub(super) fn nothing() -> Answer {
-    Answer {
-        body: Bytes::from_static(b"null"),
-        meta: String::new(),
-    }
+    Answer { body: Bytes::from_static(b"null"), meta: String::new() }
 }

@@ -56,10 +56,7 @@ impl NativeClient {
         let ask = Box::new(move || mailbox.push(Letter::AskKey { client: number }));
         let client = Client::new(options, &environment, tasks, ask)
             .map_err(|error| Error::new(Status::InvalidArg, error.to_json()))?;
-        Ok(Self {
-            client: Arc::new(client),
-            border,
-        })
+        Ok(Self { client: Arc::new(client), border })
     }
 
     /// Starts a call whose answer comes whole. Returns the description of an error as JSON where it cannot be begun.
@@ -77,8 +74,7 @@ impl NativeClient {
             Err(error) => return Ok(Some(error.to_json())),
         };
         let client = self.client.clone();
-        self.border
-            .start(id, None, async move { client.call(call).await })?;
+        self.border.start(id, None, async move { client.call(call).await })?;
         Ok(None)
     }
 
@@ -104,16 +100,11 @@ impl NativeClient {
             Outlet::new(Box::new(move |first| {
                 let Some(outlet) = this.upgrade() else { return };
                 let letter = Letter::Pieces { id, outlet };
-                if first {
-                    mailbox.push(letter)
-                } else {
-                    mailbox.push_within(letter, interval)
-                }
+                if first { mailbox.push(letter) } else { mailbox.push_within(letter, interval) }
             }))
         });
         let (client, pieces) = (self.client.clone(), outlet.clone());
-        self.border
-            .start(id, Some(outlet), async move { client.stream(call, pieces).await })?;
+        self.border.start(id, Some(outlet), async move { client.stream(call, pieces).await })?;
         Ok(None)
     }
 
@@ -121,9 +112,11 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn warm(&self, id: u32, connections: u32) -> Result<()> {
         let client = self.client.clone();
-        self.border.start(id, None, async move {
-            client.warm(connections as usize).await.map(|()| nothing())
-        })
+        self.border.start(
+            id,
+            None,
+            async move { client.warm(connections as usize).await.map(|()| nothing()) },
+        )
     }
 
     /// The answer to a question for the key: the key, or why there is none.
@@ -173,10 +166,6 @@ impl NativeClient {
             ),
             None => None,
         };
-        Ok(Call {
-            endpoint: endpoint_of(kind, path),
-            body,
-            options: self.client.call_options(options)?,
-        })
+        Ok(Call { endpoint: endpoint_of(kind, path), body, options: self.client.call_options(options)? })
     }
 }

@@ -27,11 +27,7 @@ pub(super) enum Letter {
     /// A client wants its key.
     AskKey { client: u32 },
     /// The stand-in wants to know whether a request matches.
-    AskMatch {
-        question: u32,
-        matcher: u32,
-        request: String,
-    },
+    AskMatch { question: u32, matcher: u32, request: String },
 }
 
 /// The mailbox of one environment.
@@ -93,9 +89,7 @@ impl Mailbox {
         if self.signalled.load(Ordering::Acquire) {
             return;
         }
-        let Some(wait) = within
-            .checked_sub(self.last_drain.lock().elapsed())
-            .filter(|wait| !wait.is_zero())
+        let Some(wait) = within.checked_sub(self.last_drain.lock().elapsed()).filter(|wait| !wait.is_zero())
         else {
             return self.wake();
         };

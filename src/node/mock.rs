@@ -40,11 +40,7 @@ impl Asker for Questions {
         // A request without a text matches nothing: the sender is dropped.
         if let Ok(request) = serde_json::to_string(request) {
             self.open.lock().insert(question, answer);
-            self.mailbox.push(Letter::AskMatch {
-                question,
-                matcher: id,
-                request,
-            });
+            self.mailbox.push(Letter::AskMatch { question, matcher: id, request });
         }
         answered
     }
@@ -67,10 +63,8 @@ impl NativeMock {
         let options: MockOptions = read("options", &options)?;
         let upstream = MockUpstream::start(options)
             .map_err(|error| Error::new(Status::GenericFailure, format!("options: {error}")))?;
-        let questions = Arc::new(Questions {
-            mailbox: border.border.mailbox.clone(),
-            open: Mutex::default(),
-        });
+        let questions =
+            Arc::new(Questions { mailbox: border.border.mailbox.clone(), open: Mutex::default() });
         upstream.set_asker(questions.clone());
         Ok(Self { upstream, questions })
     }
@@ -106,8 +100,7 @@ impl NativeMock {
 
     #[napi(catch_unwind)]
     pub fn fault(&self, fault: String, scope: String) -> Result<()> {
-        self.upstream
-            .fault(read("fault", &fault)?, read("options", &scope)?);
+        self.upstream.fault(read("fault", &fault)?, read("options", &scope)?);
         Ok(())
     }
 

@@ -14,11 +14,7 @@ use crate::pool::Tasks;
 /// One thread serves some 80,000 calls a second, which is more than JavaScript's thread can use; a second one keeps TLS
 /// handshakes and large answers from holding up the rest, and is taken where the machine has more than two cores.
 fn default_threads() -> usize {
-    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 2) {
-        2
-    } else {
-        1
-    }
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 2) { 2 } else { 1 }
 }
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);

@@ -148,10 +148,7 @@ unsafe extern "C" fn woken(env: sys::napi_env, deliver: sys::napi_value, slot: *
     if let Some(border) = unsafe { &*slot.cast::<Slot>() }.get() {
         // A panic must not unwind into Node. The letters in hand are lost with it, which is a bug of ours by definition.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            border.drain(&Deliver {
-                env,
-                function: deliver,
-            });
+            border.drain(&Deliver { env, function: deliver });
         }));
     }
 }
@@ -186,19 +183,11 @@ pub(super) struct Parcel<'a> {
 impl Deliver {
     /// The function as JavaScript passed it, for a turn that it asked for itself.
     pub(super) fn of(env: &Env, function: &Function<'_, (), ()>) -> Self {
-        Self {
-            env: env.raw(),
-            function: function.raw(),
-        }
+        Self { env: env.raw(), function: function.raw() }
     }
 
     pub(super) fn parcel<'a>(&'a self, words: &'a Words) -> Parcel<'a> {
-        Parcel {
-            deliver: self,
-            words,
-            letters: 0,
-            arguments: vec![ptr::null_mut(); 2],
-        }
+        Parcel { deliver: self, words, letters: 0, arguments: vec![ptr::null_mut(); 2] }
     }
 }
 
@@ -217,8 +206,7 @@ impl Parcel<'_> {
             let value = self.string(text);
             self.arguments.push(value);
         }
-        self.words
-            .set(self.letters, [id, kind, count, texts.len() as u32]);
+        self.words.set(self.letters, [id, kind, count, texts.len() as u32]);
         self.letters += 1;
     }
 
@@ -246,11 +234,8 @@ impl Parcel<'_> {
     /// A text that is ASCII, as most are, is copied as Latin-1, which V8 need not decode.
     fn string(&self, text: &[u8]) -> sys::napi_value {
         let mut value = ptr::null_mut();
-        let (env, start, length) = (
-            self.deliver.env,
-            text.as_ptr().cast::<c_char>(),
-            text.len().cast_signed(),
-        );
+        let (env, start, length) =
+            (self.deliver.env, text.as_ptr().cast::<c_char>(), text.len().cast_signed());
         // SAFETY: the pointer and the length are of a slice. A string too long for V8 fails, and stays undefined.
         unsafe {
             let status = if text.is_ascii() {

@@ -26,9 +26,9 @@ impl Backoff {
     /// The bound of the delay before retry `n`, from 0.
     pub fn bound(&self, n: u32) -> Duration {
         let bound = match self.strategy {
-            Strategy::Exponential => 2_u32
-                .checked_pow(n)
-                .map_or(self.max, |factor| self.base.saturating_mul(factor)),
+            Strategy::Exponential => {
+                2_u32.checked_pow(n).map_or(self.max, |factor| self.base.saturating_mul(factor))
+            }
             Strategy::Linear => self.base.saturating_mul(n.saturating_add(1)),
             Strategy::Immediate => Duration::ZERO,
         };
@@ -47,38 +47,22 @@ mod tests {
 
     #[test]
     fn delays_grow_to_the_cap_and_no_further() {
-        let backoff = |strategy| Backoff {
-            strategy,
-            base: Duration::from_millis(500),
-            max: Duration::from_secs(8),
-        };
-        let bounds = |strategy| {
-            (0..6)
-                .map(|n| backoff(strategy).bound(n).as_millis())
-                .collect::<Vec<_>>()
-        };
+        let backoff =
+            |strategy| Backoff { strategy, base: Duration::from_millis(500), max: Duration::from_secs(8) };
+        let bounds = |strategy| (0..6).map(|n| backoff(strategy).bound(n).as_millis()).collect::<Vec<_>>();
         assert_eq!(bounds(Strategy::Exponential), [500, 1000, 2000, 4000, 8000, 8000]);
         assert_eq!(bounds(Strategy::Linear), [500, 1000, 1500, 2000, 2500, 3000]);
         assert_eq!(bounds(Strategy::Immediate), [0; 6]);
-        assert_eq!(
-            backoff(Strategy::Exponential).bound(u32::MAX),
-            Duration::from_secs(8)
-        );
+        assert_eq!(backoff(Strategy::Exponential).bound(u32::MAX), Duration::from_secs(8));
     }
 
     #[test]
     fn a_delay_lies_anywhere_below_its_bound() {
-        let backoff = Backoff {
-            strategy: Strategy::Linear,
-            base: Duration::from_secs(1),
-            max: Duration::from_secs(1),
-        };
+        let backoff =
+            Backoff { strategy: Strategy::Linear, base: Duration::from_secs(1), max: Duration::from_secs(1) };
         let delays: Vec<_> = (0..1000).map(|_| backoff.delay(0)).collect();
         assert!(delays.iter().all(|delay| *delay <= Duration::from_secs(1)));
         let mean = delays.iter().sum::<Duration>() / 1000;
-        assert!(
-            mean > Duration::from_millis(400) && mean < Duration::from_millis(600),
-            "{mean:?}"
-        );
+        assert!(mean > Duration::from_millis(400) && mean < Duration::from_millis(600), "{mean:?}");
     }
 }

@@ -74,9 +74,8 @@ pub struct RetryPolicy {
 }
 
 /// 408, 409, 429 and what says that the server or its gateway failed.
-pub const DEFAULT_STATUSES: [u16; 15] = [
-    408, 409, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 529,
-];
+pub const DEFAULT_STATUSES: [u16; 15] =
+    [408, 409, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 529];
 
 impl Default for RetryPolicy {
     fn default() -> Self {
@@ -104,21 +103,10 @@ pub fn row(failure: Failure, statuses: &[u16]) -> Again {
         Failure::Silence => Again::Never,
         Failure::Status { quota: true, .. } => Again::Never,
         // The server's own word wins.
-        Failure::Status {
-            should_retry: Some(false),
-            ..
-        } => Again::Never,
+        Failure::Status { should_retry: Some(false), .. } => Again::Never,
         Failure::Status { status: 401, .. } => Again::WithNewKey,
-        Failure::Status {
-            status,
-            retry_after,
-            should_retry,
-            ..
-        } => {
-            match (
-                should_retry == Some(true) || statuses.contains(&status),
-                retry_after,
-            ) {
+        Failure::Status { status, retry_after, should_retry, .. } => {
+            match (should_retry == Some(true) || statuses.contains(&status), retry_after) {
                 (false, _) => Again::Never,
                 (true, Some(time)) => Again::After(time),
                 (true, None) => Again::AfterDelay,
@@ -160,17 +148,11 @@ impl RetryPolicy {
                     return Verdict::Fail;
                 }
                 tries.new_keys += 1;
-                return Verdict::Again {
-                    delay: Duration::ZERO,
-                    new_key: true,
-                };
+                return Verdict::Again { delay: Duration::ZERO, new_key: true };
             }
             Again::Free if tries.free < FREE_REPLAYS => {
                 tries.free += 1;
-                return Verdict::Again {
-                    delay: Duration::ZERO,
-                    new_key: false,
-                };
+                return Verdict::Again { delay: Duration::ZERO, new_key: false };
             }
             Again::AtOnce => Duration::ZERO,
             Again::Free | Again::AfterDelay => self.backoff.delay(tries.counted),
@@ -181,19 +163,12 @@ impl RetryPolicy {
             return Verdict::Fail;
         }
         tries.counted += 1;
-        Verdict::Again {
-            delay,
-            new_key: false,
-        }
+        Verdict::Again { delay, new_key: false }
     }
 
     /// No retries of ours: only what was certainly not processed is sent again.
     pub fn none() -> Self {
-        Self {
-            max_retries: 0,
-            statuses: Vec::new(),
-            ..Self::default()
-        }
+        Self { max_retries: 0, statuses: Vec::new(), ..Self::default() }
     }
 }
 
@@ -204,12 +179,7 @@ mod tests {
     const LEFT: Duration = Duration::from_secs(600);
 
     fn status(status: u16) -> Failure {
-        Failure::Status {
-            status,
-            retry_after: None,
-            should_retry: None,
-            quota: false,
-        }
+        Failure::Status { status, retry_after: None, should_retry: None, quota: false }
     }
 
     fn default_row(failure: Failure) -> Again {
@@ -236,23 +206,10 @@ mod tests {
             (status(529), Again::AfterDelay),
             (status(429), Again::AfterDelay),
             (
-                Status {
-                    status: 429,
-                    retry_after: seconds,
-                    should_retry: None,
-                    quota: false,
-                },
+                Status { status: 429, retry_after: seconds, should_retry: None, quota: false },
                 Again::After(Duration::from_secs(3)),
             ),
-            (
-                Status {
-                    status: 429,
-                    retry_after: seconds,
-                    should_retry: None,
-                    quota: true,
-                },
-                Again::Never,
-            ),
+            (Status { status: 429, retry_after: seconds, should_retry: None, quota: true }, Again::Never),
             (status(401), Again::WithNewKey),
             (status(400), Again::Never),
             (status(403), Again::Never),
@@ -261,21 +218,11 @@ mod tests {
             (status(501), Again::Never),
             (status(505), Again::Never),
             (
-                Status {
-                    status: 400,
-                    retry_after: None,
-                    should_retry: Some(true),
-                    quota: false,
-                },
+                Status { status: 400, retry_after: None, should_retry: Some(true), quota: false },
                 Again::AfterDelay,
             ),
             (
-                Status {
-                    status: 500,
-                    retry_after: None,
-                    should_retry: Some(false),
-                    quota: false,
-                },
+                Status { status: 500, retry_after: None, should_retry: Some(false), quota: false },
                 Again::Never,
             ),
             (InvalidResponse, Again::Never),
@@ -307,10 +254,7 @@ mod tests {
             assert!(matches!(verdict, Verdict::Again { .. }));
         }
         assert_eq!((tries.free, tries.counted), (3, 2));
-        assert_eq!(
-            policy.judge(Failure::Unprocessed, &mut tries, false, LEFT),
-            Verdict::Fail
-        );
+        assert_eq!(policy.judge(Failure::Unprocessed, &mut tries, false, LEFT), Verdict::Fail);
     }
 
     #[test]
@@ -329,10 +273,7 @@ mod tests {
                 "{failure:?}"
             );
         }
-        assert_ne!(
-            policy.judge(Failure::Connect, &mut Tries::default(), false, LEFT),
-            Verdict::Fail
-        );
+        assert_ne!(policy.judge(Failure::Connect, &mut Tries::default(), false, LEFT), Verdict::Fail);
     }
 
     #[test]
@@ -347,13 +288,7 @@ mod tests {
         let judge =
             |failure, left| policy.judge(failure, &mut Tries::default(), true, Duration::from_secs(left));
         assert_eq!(judge(after(5), 5), Verdict::Fail);
-        assert_eq!(
-            judge(after(5), 6),
-            Verdict::Again {
-                delay: Duration::from_secs(5),
-                new_key: false
-            }
-        );
+        assert_eq!(judge(after(5), 6), Verdict::Again { delay: Duration::from_secs(5), new_key: false });
         assert_eq!(judge(after(61), 600), Verdict::Fail);
     }
 
@@ -361,10 +296,7 @@ mod tests {
     fn a_refused_key_is_asked_for_again_once() {
         let policy = RetryPolicy::none();
         let mut tries = Tries::default();
-        let verdict = Verdict::Again {
-            delay: Duration::ZERO,
-            new_key: true,
-        };
+        let verdict = Verdict::Again { delay: Duration::ZERO, new_key: true };
         assert_eq!(policy.judge(status(401), &mut tries, false, LEFT), verdict);
         assert_eq!(policy.judge(status(401), &mut tries, false, LEFT), Verdict::Fail);
     }
@@ -372,13 +304,7 @@ mod tests {
     #[test]
     fn without_retries_only_the_unprocessed_is_sent_again() {
         let policy = RetryPolicy::none();
-        assert_eq!(
-            policy.judge(status(500), &mut Tries::default(), true, LEFT),
-            Verdict::Fail
-        );
-        assert_ne!(
-            policy.judge(Failure::Unprocessed, &mut Tries::default(), true, LEFT),
-            Verdict::Fail
-        );
+        assert_eq!(policy.judge(status(500), &mut Tries::default(), true, LEFT), Verdict::Fail);
+        assert_ne!(policy.judge(Failure::Unprocessed, &mut Tries::default(), true, LEFT), Verdict::Fail);
     }
 }

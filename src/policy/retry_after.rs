@@ -7,17 +7,8 @@ use http::HeaderMap;
 /// `retry-after-ms` (milliseconds), else `Retry-After` in seconds or as an HTTP date (RFC 9110 §10.2.3). Nonsense is as if
 /// nothing was said; a date in the past means now.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
-    let number = |text: &str| {
-        text.parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite() && *number >= 0.0)
-    };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
     if let Some(ms) = text("retry-after-ms").and_then(number) {
         return Duration::try_from_secs_f64(ms / 1000.0).ok();
     }
@@ -54,14 +45,8 @@ mod tests {
         assert_eq!(said("retry-after", "2"), Some(Duration::from_secs(2)));
         assert_eq!(said("retry-after", " 0.5 "), Some(Duration::from_millis(500)));
         assert_eq!(said("retry-after-ms", "1250"), Some(Duration::from_millis(1250)));
-        assert_eq!(
-            said("retry-after", "Tue, 14 Nov 2023 22:13:30 GMT"),
-            Some(Duration::from_secs(10))
-        );
-        assert_eq!(
-            said("retry-after", "Tue, 14 Nov 2023 22:13:10 GMT"),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(said("retry-after", "Tue, 14 Nov 2023 22:13:30 GMT"), Some(Duration::from_secs(10)));
+        assert_eq!(said("retry-after", "Tue, 14 Nov 2023 22:13:10 GMT"), Some(Duration::ZERO));
     }
 
     #[test]

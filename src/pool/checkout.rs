@@ -25,21 +25,13 @@ pub struct Checkout {
 
 pub(super) async fn checkout(shared: &Arc<Shared>, origin: &Origin, how: Checkout) -> Result<Lease, Error> {
     let mut after = After::default();
-    let found = shared
-        .state
-        .lock()
-        .take(shared, origin, how.fresh, how.connect_timeout, &mut after);
+    let found = shared.state.lock().take(shared, origin, how.fresh, how.connect_timeout, &mut after);
     shared.run(after);
     let mut lease = match found? {
         Found::Lease(lease) => lease,
         Found::Wait(granted, ticket) => {
             let started = Instant::now();
-            let place = Place {
-                shared,
-                origin,
-                ticket,
-                granted,
-            };
+            let place = Place { shared, origin, ticket, granted };
             let mut lease = place.wait(how.queue_timeout).await?;
             lease.set_waited(started.elapsed());
             shared.stats.waited(lease.waited());
@@ -86,11 +78,7 @@ pub(super) async fn warm(
     connect_timeout: Duration,
 ) -> Result<(), Error> {
     // One first: it tells what the origin speaks, and what is wrong with it.
-    let how = Checkout {
-        queue_timeout: connect_timeout,
-        connect_timeout,
-        fresh: false,
-    };
+    let how = Checkout { queue_timeout: connect_timeout, connect_timeout, fresh: false };
     let first = checkout(shared, origin, how).await?;
     let held = match first.protocol() {
         super::Protocol::H2 => connections.div_ceil(shared.config.max_streams_per_connection.get()),

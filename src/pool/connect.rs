@@ -79,11 +79,7 @@ const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 impl Connector {
     pub fn new(config: &Config) -> Self {
-        Self {
-            http2: config.http2,
-            tls: config.tls.clone(),
-            client_config: OnceCell::new(),
-        }
+        Self { http2: config.http2, tls: config.tls.clone(), client_config: OnceCell::new() }
     }
 
     async fn client_config(&self) -> Result<Arc<ClientConfig>, Error> {
@@ -98,42 +94,21 @@ impl Connector {
 
     async fn open(&self, origin: &Origin) -> Result<Connected, Error> {
         // The roots are read outside of the phases: once in a process, and not the network's doing.
-        let config = if origin.secure {
-            Some(self.client_config().await?)
-        } else {
-            None
-        };
+        let config = if origin.secure { Some(self.client_config().await?) } else { None };
         let started = Instant::now();
         let addresses = resolve(origin).await?;
         let resolved = Instant::now();
         let tcp = connect_tcp(&addresses).await?;
         let connected = Instant::now();
-        let mut phases = Phases {
-            dns: resolved - started,
-            connect: connected - resolved,
-            tls: Duration::ZERO,
-        };
+        let mut phases =
+            Phases { dns: resolved - started, connect: connected - resolved, tls: Duration::ZERO };
         let Some(config) = config else {
-            let protocol = if self.http2 == Http2::PriorKnowledge {
-                Protocol::H2
-            } else {
-                Protocol::H1
-            };
-            return Ok(Connected {
-                io: Box::new(TokioIo::new(tcp)),
-                protocol,
-                phases,
-                tls_resumed: false,
-            });
+            let protocol = if self.http2 == Http2::PriorKnowledge { Protocol::H2 } else { Protocol::H1 };
+            return Ok(Connected { io: Box::new(TokioIo::new(tcp)), protocol, phases, tls_resumed: false });
         };
         let (io, protocol, tls_resumed) = connect_tls(origin, tcp, config, self.http2).await?;
         phases.tls = connected.elapsed();
-        Ok(Connected {
-            io: Box::new(io),
-            protocol,
-            phases,
-            tls_resumed,
-        })
+        Ok(Connected { io: Box::new(io), protocol, phases, tls_resumed })
     }
 }
 
@@ -186,10 +161,8 @@ async fn connect_tls(
     config: Arc<ClientConfig>,
     http2: Http2,
 ) -> Result<(TlsIo, Protocol, bool), Error> {
-    let uri: Uri = origin
-        .to_string()
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| Error::with(Kind::Tls, error))?;
+    let uri: Uri =
+        origin.to_string().parse().map_err(|error: http::uri::InvalidUri| Error::with(Kind::Tls, error))?;
     let names = Arc::new(DefaultServerNameResolver::default());
     let mut connector = HttpsConnector::new(Made(Some(TokioIo::new(tcp))), config, true, names);
     let stream = connector.call(uri).await.map_err(tls_error)?;
@@ -230,15 +203,8 @@ fn tls_error(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
             return true;
         }
         // `source()` of an io::Error skips the error that it carries.
-        error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .is_some_and(|inner| is_of_tls(inner))
+        error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|inner| is_of_tls(inner))
     }
-    let kind = if is_of_tls(error.as_ref()) {
-        Kind::Tls
-    } else {
-        Kind::Connect
-    };
+    let kind = if is_of_tls(error.as_ref()) { Kind::Tls } else { Kind::Connect };
     Error::with(kind, error)
 }

@@ -108,13 +108,7 @@ pub(super) struct SocketRight {
 
 impl SocketRight {
     pub(super) fn new(shared: Arc<Shared>, origin: Origin, connect_timeout: Duration) -> Self {
-        Self {
-            shared,
-            origin,
-            info: None,
-            connect_timeout,
-            told: false,
-        }
+        Self { shared, origin, info: None, connect_timeout, told: false }
     }
 }
 
@@ -155,10 +149,7 @@ pub(super) async fn open(right: SocketRight) {
         tracing::debug!(target: "trunkline::pool", %origin, %error, "not connected");
         // Before the right is given back: those who are told now do not ask for another connection.
         let counted = right.is_some();
-        shared
-            .state
-            .lock()
-            .connect_failed(&shared.config, &origin, counted, &error);
+        shared.state.lock().connect_failed(&shared.config, &origin, counted, &error);
         if let Some(right) = &mut right {
             right.told = true;
         }
@@ -170,17 +161,9 @@ type Failed = (Option<SocketRight>, Error);
 
 async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), Failed> {
     let shared = right.shared.clone();
-    let Connected {
-        io,
-        protocol,
-        phases,
-        tls_resumed,
-    } = connected;
+    let Connected { io, protocol, phases, tls_resumed } = connected;
     let mut after = After::default();
-    let id = shared
-        .state
-        .lock()
-        .connected(&shared, &right.origin, protocol, &mut after);
+    let id = shared.state.lock().connected(&shared, &right.origin, protocol, &mut after);
     shared.run(after);
     // Up to a tenth less, so that sockets opened together do not retire together.
     let age = shared.config.max_age.mul_f64(1.0 - 0.1 * fastrand::f64());
@@ -247,9 +230,7 @@ async fn drive_h1(
     }
     match info.reason() {
         CloseReason::Cancelled => Ok(()),
-        _ => tokio::time::timeout(SHUTDOWN_LIMIT, connection)
-            .await
-            .unwrap_or(Ok(())),
+        _ => tokio::time::timeout(SHUTDOWN_LIMIT, connection).await.unwrap_or(Ok(())),
     }
 }
 
@@ -330,11 +311,7 @@ where
     fn execute(&self, task: F) {
         match self.right.lock().take() {
             Some(right) => {
-                let watched = Watched {
-                    task,
-                    driver: self.driver.clone(),
-                    _right: right,
-                };
+                let watched = Watched { task, driver: self.driver.clone(), _right: right };
                 self.tasks.spawn("h2 connection", watched);
             }
             None => {

@@ -50,10 +50,7 @@ impl Error {
     /// An error with what caused it; a [`Connect`](super::Connect) of one's own says with it what went wrong. The cause's
     /// message must hold nothing of a request.
     pub fn with(kind: Kind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            kind,
-            cause: Some(Arc::from(cause.into())),
-        }
+        Self { kind, cause: Some(Arc::from(cause.into())) }
     }
 
     pub fn kind(&self) -> Kind {

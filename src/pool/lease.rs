@@ -46,14 +46,7 @@ pub(super) enum Held {
 impl Lease {
     pub(super) fn new(shared: Arc<Shared>, held: Held, info: Arc<Info>) -> Self {
         let reused = info.lease_again();
-        Self {
-            shared,
-            held: Some(held),
-            info,
-            reused,
-            used: false,
-            waited: Duration::ZERO,
-        }
+        Self { shared, held: Some(held), info, reused, used: false, waited: Duration::ZERO }
     }
 
     /// The number of the connection, from 1, in the order of opening.
@@ -97,10 +90,7 @@ impl Lease {
         match sent {
             Ok(response) => {
                 let (head, incoming) = response.into_parts();
-                let mut body = Body {
-                    incoming,
-                    lease: Some(self),
-                };
+                let mut body = Body { incoming, lease: Some(self) };
                 body.settle_if_ended();
                 Ok(Response::from_parts(head, body))
             }
@@ -265,8 +255,6 @@ impl http_body::Body for Body {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body")
-            .field("lease", &self.lease)
-            .finish_non_exhaustive()
+        f.debug_struct("Body").field("lease", &self.lease).finish_non_exhaustive()
     }
 }

@@ -118,9 +118,7 @@ impl Pool {
             tasks,
         });
         reaper::start(&shared);
-        Self {
-            handle: Arc::new(Handle { shared }),
-        }
+        Self { handle: Arc::new(Handle { shared }) }
     }
 
     /// Takes an idle socket or a free stream, or waits for one.
@@ -175,8 +173,6 @@ impl Drop for Handle {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
     }
 }

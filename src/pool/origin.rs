@@ -30,11 +30,7 @@ impl Origin {
             return Err(OriginError);
         }
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        Ok(Self {
-            secure,
-            host: authority.host().to_ascii_lowercase().into(),
-            port,
-        })
+        Ok(Self { secure, host: authority.host().to_ascii_lowercase().into(), port })
     }
 
     /// Whether TLS is spoken.
@@ -58,12 +54,7 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            if self.secure { "https" } else { "http" },
-            self.authority()
-        )
+        write!(f, "{}://{}", if self.secure { "https" } else { "http" }, self.authority())
     }
 }
 
@@ -95,24 +86,13 @@ mod tests {
             origin("https://API.example.com/v1").unwrap(),
             origin("https://api.example.com:443/x").unwrap()
         );
-        assert_ne!(
-            origin("http://a.example").unwrap(),
-            origin("https://a.example").unwrap()
-        );
-        assert_eq!(
-            origin("http://a.example:8080").unwrap().to_string(),
-            "http://a.example:8080"
-        );
+        assert_ne!(origin("http://a.example").unwrap(), origin("https://a.example").unwrap());
+        assert_eq!(origin("http://a.example:8080").unwrap().to_string(), "http://a.example:8080");
     }
 
     #[test]
     fn what_is_no_http_url_is_refused() {
-        for bad in [
-            "/v1/chat",
-            "ftp://a.example",
-            "a.example:80",
-            "https://user:secret@a.example",
-        ] {
+        for bad in ["/v1/chat", "ftp://a.example", "a.example:80", "https://user:secret@a.example"] {
             assert_eq!(origin(bad), Err(OriginError), "{bad}");
         }
     }

@@ -64,8 +64,6 @@ fn sweep(state: &mut State, config: &Config, now: Instant) {
         line.sockets > 0
             || line.leased > 0
             || line.waiting() > 0
-            || line
-                .touched
-                .is_some_and(|touched| now.duration_since(touched) < config.idle_timeout)
+            || line.touched.is_some_and(|touched| now.duration_since(touched) < config.idle_timeout)
     });
 }

@@ -150,10 +150,7 @@ impl State {
         let (grant, granted) = oneshot::channel();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        line.waiters.push_back(Waiter {
-            ticket,
-            grant: Some(grant),
-        });
+        line.waiters.push_back(Waiter { ticket, grant: Some(grant) });
         self.open_for(shared, origin, after);
         Ok(Found::Wait(granted, ticket))
     }
@@ -195,11 +192,7 @@ impl State {
             line.place(&info);
         }
         if self.closing || sender.is_closed() {
-            info.close_with(if self.closing {
-                CloseReason::Shutdown
-            } else {
-                CloseReason::Server
-            });
+            info.close_with(if self.closing { CloseReason::Shutdown } else { CloseReason::Server });
             return;
         }
         if now >= info.retire_at {
@@ -227,11 +220,7 @@ impl State {
             info.close_with(CloseReason::Evicted);
             return;
         }
-        line.idle.push(Idle {
-            sender,
-            info,
-            since: now,
-        });
+        line.idle.push(Idle { sender, info, since: now });
         self.make_room(&shared.config);
     }
 
@@ -433,11 +422,7 @@ impl State {
         if self.sockets < config.max_connections.get() {
             return;
         }
-        let denied: usize = self
-            .lines
-            .iter()
-            .map(|(origin, line)| line.denied(origin, config))
-            .sum();
+        let denied: usize = self.lines.iter().map(|(origin, line)| line.denied(origin, config)).sum();
         while self.leaving.len() < denied && self.evict_least_recently_used() {}
     }
 
@@ -448,11 +433,7 @@ impl State {
             return false;
         }
         // Those who do not even have to wait came later than all who do.
-        let ours = self
-            .lines
-            .get(origin)
-            .and_then(Line::first_ticket)
-            .unwrap_or(u64::MAX);
+        let ours = self.lines.get(origin).and_then(Line::first_ticket).unwrap_or(u64::MAX);
         let starving = self
             .lines
             .values()
@@ -486,11 +467,7 @@ impl State {
             self.sockets += 1;
             line.sockets += 1;
             line.connecting += 1;
-            after.open.push(SocketRight::new(
-                shared.clone(),
-                origin.clone(),
-                line.connect_timeout,
-            ));
+            after.open.push(SocketRight::new(shared.clone(), origin.clone(), line.connect_timeout));
         }
         shared.stats.saw_sockets(self.sockets);
     }
@@ -519,11 +496,7 @@ impl State {
         let Some((since, line)) = oldest else { return false };
         let info = if line.idle.first().is_some_and(|idle| idle.since == since) {
             line.idle.remove(0).info
-        } else if let Some(at) = line
-            .shared
-            .iter()
-            .position(|c| c.active == 0 && c.idle_since == since)
-        {
+        } else if let Some(at) = line.shared.iter().position(|c| c.active == 0 && c.idle_since == since) {
             line.shared.remove(at).info
         } else {
             return false;
@@ -572,12 +545,7 @@ impl Line {
 
     fn rests_since(&self) -> Option<Instant> {
         let socket = self.idle.first().map(|idle| idle.since);
-        let connection = self
-            .shared
-            .iter()
-            .filter(|c| c.active == 0)
-            .map(|c| c.idle_since)
-            .min();
+        let connection = self.shared.iter().filter(|c| c.active == 0).map(|c| c.idle_since).min();
         socket.into_iter().chain(connection).min()
     }
 
@@ -588,9 +556,7 @@ impl Line {
         let sockets = match self.expected_protocol(origin, config) {
             None => waiting.min(1),
             Some(Protocol::H1) => waiting,
-            Some(Protocol::H2) => self
-                .streams
-                .map_or(waiting.min(1), |streams| waiting.div_ceil(streams)),
+            Some(Protocol::H2) => self.streams.map_or(waiting.min(1), |streams| waiting.div_ceil(streams)),
         };
         let unannounced = self.shared.iter().filter(|c| !c.announced).count();
         sockets.saturating_sub(self.connecting + unannounced)
@@ -598,10 +564,7 @@ impl Line {
 
     /// How many of those only the limit of all sockets together denies.
     fn denied(&self, origin: &Origin, config: &Config) -> usize {
-        let room = config
-            .max_connections_per_origin
-            .get()
-            .saturating_sub(self.sockets);
+        let room = config.max_connections_per_origin.get().saturating_sub(self.sockets);
         self.wanted(origin, config).min(room)
     }
 
@@ -663,11 +626,8 @@ impl Line {
         });
         let connection = self.shared.iter_mut().find(|c| c.active < c.limit)?;
         connection.active += 1;
-        let lease = Lease::new(
-            shared.clone(),
-            Held::Stream(connection.sender.clone()),
-            connection.info.clone(),
-        );
+        let lease =
+            Lease::new(shared.clone(), Held::Stream(connection.sender.clone()), connection.info.clone());
         self.reused += u64::from(lease.is_reused());
         Some(lease)
     }

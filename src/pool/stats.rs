@@ -82,10 +82,7 @@ pub struct Spread {
 impl Default for Histogram {
     fn default() -> Self {
         const HOUR_IN_MICROS: u64 = 3_600_000_000;
-        #[expect(
-            clippy::expect_used,
-            reason = "the bounds are constants that hdrhistogram accepts"
-        )]
+        #[expect(clippy::expect_used, reason = "the bounds are constants that hdrhistogram accepts")]
         let histogram = hdrhistogram::Histogram::new_with_max(HOUR_IN_MICROS, 2).expect("constant bounds");
         Self(Mutex::new(histogram))
     }
@@ -93,9 +90,7 @@ impl Default for Histogram {
 
 impl Histogram {
     pub fn record(&self, time: Duration) {
-        self.0
-            .lock()
-            .saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.0.lock().saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
     pub fn spread(&self) -> Spread {
@@ -225,10 +220,8 @@ pub struct OriginSnapshot {
 
 impl Shared {
     pub(super) fn snapshot(&self) -> Snapshot {
-        let mut connections = Connections {
-            max: self.config.max_connections.get(),
-            ..Connections::default()
-        };
+        let mut connections =
+            Connections { max: self.config.max_connections.get(), ..Connections::default() };
         let mut streams = Streams::default();
         let mut multiplexed = 0;
         let mut origins = Vec::new();
@@ -268,12 +261,7 @@ impl Shared {
         let reused = stats.reused.load(Ordering::Relaxed);
         let closed = REASONS
             .iter()
-            .map(|reason| {
-                (
-                    reason.as_str(),
-                    stats.closed[*reason as usize].load(Ordering::Relaxed),
-                )
-            })
+            .map(|reason| (reason.as_str(), stats.closed[*reason as usize].load(Ordering::Relaxed)))
             .collect();
         Snapshot {
             utilization: connections.active as f64 / connections.max as f64,
@@ -282,11 +270,7 @@ impl Shared {
             closed,
             tls_resumed: stats.tls_resumed.load(Ordering::Relaxed),
             reused,
-            reuse_rate: if reused == 0 {
-                0.0
-            } else {
-                reused as f64 / (reused + opened) as f64
-            },
+            reuse_rate: if reused == 0 { 0.0 } else { reused as f64 / (reused + opened) as f64 },
             handshake: stats.handshake.spread(),
             handshake_time_saved: stats.saved_micros.load(Ordering::Relaxed) as f64 / 1000.0,
             acquire_wait: stats.wait.spread(),

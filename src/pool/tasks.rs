@@ -19,10 +19,7 @@ struct Running(Arc<AtomicUsize>);
 
 impl Tasks {
     pub fn new(handle: Handle) -> Self {
-        Self {
-            handle,
-            running: Arc::default(),
-        }
+        Self { handle, running: Arc::default() }
     }
 
     /// Runs a future to its end, or until it is aborted. `what` names it in traces.
@@ -60,8 +57,6 @@ impl Drop for Running {
 
 impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tasks")
-            .field("running", &self.running())
-            .finish_non_exhaustive()
+        f.debug_struct("Tasks").field("running", &self.running()).finish_non_exhaustive()
     }
 }

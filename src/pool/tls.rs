@@ -17,11 +17,8 @@ use super::{Error, Http2, Kind, TlsConfig};
 /// Reads files: call it where blocking is allowed.
 pub(super) fn client_config(tls: &TlsConfig, http2: Http2) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
-    let versions: &[_] = if tls.require_tls13 {
-        &[&version::TLS13]
-    } else {
-        &[&version::TLS13, &version::TLS12]
-    };
+    let versions: &[_] =
+        if tls.require_tls13 { &[&version::TLS13] } else { &[&version::TLS13, &version::TLS12] };
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
         .map_err(|error| Error::with(Kind::Tls, error))?;
@@ -56,11 +53,7 @@ fn roots(tls: &TlsConfig) -> Result<RootCertStore, Error> {
     // A root of the system that webpki does not understand is no reason to distrust the others.
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = &tls.extra_ca_file {
-        match std::fs::read_to_string(path)
-            .ok()
-            .as_deref()
-            .and_then(certificates)
-        {
+        match std::fs::read_to_string(path).ok().as_deref().and_then(certificates) {
             Some(extra) => {
                 roots.add_parsable_certificates(extra);
             }
@@ -69,9 +62,7 @@ fn roots(tls: &TlsConfig) -> Result<RootCertStore, Error> {
     }
     for pem in &tls.ca {
         for certificate in certificates(pem).ok_or_else(|| Error::new(Kind::Tls))? {
-            roots
-                .add(certificate)
-                .map_err(|error| Error::with(Kind::Tls, error))?;
+            roots.add(certificate).map_err(|error| Error::with(Kind::Tls, error))?;
         }
     }
     Ok(roots)

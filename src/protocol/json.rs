@@ -70,11 +70,7 @@ impl<'a> Members<'a> {
 
     /// The raw text of a member's value.
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        self.members
-            .iter()
-            .rev()
-            .find(|(have, _)| have == name)
-            .map(|(_, value)| *value)
+        self.members.iter().rev().find(|(have, _)| have == name).map(|(_, value)| *value)
     }
 
     /// A member's value; None where it is missing, null or of another kind.
@@ -131,23 +127,14 @@ mod tests {
     fn a_member_is_replaced_in_its_place_and_the_rest_stays_as_it_was() {
         let text = r#" { "a" : 1.0, "model":"x", "b":[1,{"model":"y"}] } "#;
         let members = Members::of(text).unwrap();
-        assert_eq!(
-            members.with("model", "\"z\""),
-            r#" { "a" : 1.0, "model":"z", "b":[1,{"model":"y"}] } "#
-        );
+        assert_eq!(members.with("model", "\"z\""), r#" { "a" : 1.0, "model":"z", "b":[1,{"model":"y"}] } "#);
         assert_eq!(members.value::<String>("model").unwrap(), "x");
     }
 
     #[test]
     fn a_missing_member_comes_first() {
-        assert_eq!(
-            Members::of("{}").unwrap().with("stream", "true"),
-            r#"{"stream":true}"#
-        );
-        assert_eq!(
-            Members::of(r#"{"a":1}"#).unwrap().with("stream", "true"),
-            r#"{"stream":true,"a":1}"#
-        );
+        assert_eq!(Members::of("{}").unwrap().with("stream", "true"), r#"{"stream":true}"#);
+        assert_eq!(Members::of(r#"{"a":1}"#).unwrap().with("stream", "true"), r#"{"stream":true,"a":1}"#);
     }
 
     #[test]

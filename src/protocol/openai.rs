@@ -45,10 +45,7 @@ impl Asked {
 pub fn as_stream(body: &str) -> Result<String, NotAnObject> {
     let members = Members::of(body)?;
     let streaming = members.with("stream", "true");
-    if members
-        .raw("stream_options")
-        .is_some_and(|options| options != "null")
-    {
+    if members.raw("stream_options").is_some_and(|options| options != "null") {
         return Ok(streaming);
     }
     Ok(Members::of(&streaming)?.with("stream_options", r#"{"include_usage":true}"#))
@@ -57,10 +54,7 @@ pub fn as_stream(body: &str) -> Result<String, NotAnObject> {
 /// A chat request as one answer on the wire.
 pub fn as_unary(body: &str) -> Result<Option<String>, NotAnObject> {
     let members = Members::of(body)?;
-    Ok(members
-        .value::<bool>("stream")
-        .unwrap_or(false)
-        .then(|| members.with("stream", "false")))
+    Ok(members.value::<bool>("stream").unwrap_or(false).then(|| members.with("stream", "false")))
 }
 
 /// What a whole answer says of itself.
@@ -100,19 +94,13 @@ mod tests {
             r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#
         );
         let own = r#"{"model":"m","stream_options":{"include_usage":false}}"#;
-        assert_eq!(
-            as_stream(own).unwrap(),
-            format!(r#"{{"stream":true,{}"#, &own[1..])
-        );
+        assert_eq!(as_stream(own).unwrap(), format!(r#"{{"stream":true,{}"#, &own[1..]));
     }
 
     #[test]
     fn a_unary_call_never_asks_for_a_stream() {
         assert_eq!(as_unary(r#"{"model":"m"}"#).unwrap(), None);
-        assert_eq!(
-            as_unary(r#"{"stream":true}"#).unwrap().as_deref(),
-            Some(r#"{"stream":false}"#)
-        );
+        assert_eq!(as_unary(r#"{"stream":true}"#).unwrap().as_deref(), Some(r#"{"stream":false}"#));
     }
 
     #[test]
@@ -121,11 +109,7 @@ mod tests {
         assert_eq!(asked(r#"{"model":"m","n":3}"#).choices, 3);
         assert_eq!(
             asked(r#"{"model":7,"n":"x","stream_options":4}"#),
-            Asked {
-                model: None,
-                choices: 1,
-                include_usage: false
-            }
+            Asked { model: None, choices: 1, include_usage: false }
         );
     }
 }

@@ -139,11 +139,7 @@ impl Decoder {
     fn dispatch<E>(&mut self, each: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
         // Without a data field there is no event; one with an empty data field is an event.
         let result = if self.has_data {
-            each(Event {
-                name: &self.name,
-                data: &self.data,
-                id: &self.id,
-            })
+            each(Event { name: &self.name, data: &self.data, id: &self.id })
         } else {
             Ok(())
         };
@@ -182,10 +178,7 @@ mod tests {
 
     #[test]
     fn every_line_end_ends_a_line() {
-        assert_eq!(
-            data(&[b"data: a\n\ndata: b\r\n\r\ndata: c\r\rdata: d\n\r\n"]),
-            ["a", "b", "c", "d"]
-        );
+        assert_eq!(data(&[b"data: a\n\ndata: b\r\n\r\ndata: c\r\rdata: d\n\r\n"]), ["a", "b", "c", "d"]);
     }
 
     #[test]
@@ -200,10 +193,7 @@ mod tests {
 
     #[test]
     fn comments_unknown_fields_and_events_without_data_are_passed_over() {
-        assert_eq!(
-            data(&[b": ping\n\nevent: x\n\nretry: 5\nfoo: bar\n\ndata: a\n\n"]),
-            ["a"]
-        );
+        assert_eq!(data(&[b": ping\n\nevent: x\n\nretry: 5\nfoo: bar\n\ndata: a\n\n"]), ["a"]);
     }
 
     #[test]
@@ -220,10 +210,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_dropped_once_even_when_cut() {
-        assert_eq!(
-            data(&[b"\xEF\xBB", b"\xBFdata: a\n\n\xEF\xBB\xBFdata: b\n\n"]),
-            ["a"]
-        );
+        assert_eq!(data(&[b"\xEF\xBB", b"\xBFdata: a\n\n\xEF\xBB\xBFdata: b\n\n"]), ["a"]);
     }
 
     #[test]

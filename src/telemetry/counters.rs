@@ -101,11 +101,7 @@ impl Counters {
     /// A call begins.
     pub fn begin(self: &Arc<Self>) -> CallGuard {
         add(&self.started, 1);
-        CallGuard {
-            counters: self.clone(),
-            started: Instant::now(),
-            settled: false,
-        }
+        CallGuard { counters: self.clone(), started: Instant::now(), settled: false }
     }
 
     pub fn retried(&self) {
@@ -145,14 +141,8 @@ impl Counters {
             },
             latency: self.latency.spread(),
             first_byte: self.first_byte.spread(),
-            tokens: Tokens {
-                input: get(&self.input_tokens),
-                output: get(&self.output_tokens),
-            },
-            bytes: Bytes {
-                sent: get(&self.sent),
-                received: get(&self.received),
-            },
+            tokens: Tokens { input: get(&self.input_tokens), output: get(&self.output_tokens) },
+            bytes: Bytes { sent: get(&self.sent), received: get(&self.received) },
             uptime: self.since.elapsed().as_secs_f64() * 1000.0,
             pool,
         }
@@ -163,14 +153,7 @@ impl CallGuard {
     /// The call has ended.
     pub fn settle(mut self, succeeded: bool) {
         self.settled = true;
-        add(
-            if succeeded {
-                &self.counters.succeeded
-            } else {
-                &self.counters.failed
-            },
-            1,
-        );
+        add(if succeeded { &self.counters.succeeded } else { &self.counters.failed }, 1);
         self.counters.latency.record(self.started.elapsed());
     }
 

@@ -44,10 +44,7 @@ pub(crate) fn start(options: Value) -> MockUpstream {
 }
 
 pub(crate) fn fault(upstream: &MockUpstream, fault: Value) {
-    upstream.fault(
-        serde_json::from_value::<MockFault>(fault).unwrap(),
-        FaultScope::default(),
-    );
+    upstream.fault(serde_json::from_value::<MockFault>(fault).unwrap(), FaultScope::default());
 }
 
 pub(crate) fn address(upstream: &MockUpstream) -> String {
@@ -68,18 +65,13 @@ pub(crate) async fn tls(
     alpn: &[&str],
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     tls_connector(upstream, alpn)
-        .connect(
-            ServerName::try_from("127.0.0.1").unwrap(),
-            TcpStream::connect(address(upstream)).await?,
-        )
+        .connect(ServerName::try_from("127.0.0.1").unwrap(), TcpStream::connect(address(upstream)).await?)
         .await
 }
 
 pub(crate) fn tls_connector(upstream: &MockUpstream, alpn: &[&str]) -> tokio_rustls::TlsConnector {
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(upstream.ca().unwrap().as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(upstream.ca().unwrap().as_bytes()).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -122,25 +114,17 @@ impl Client {
         path: &str,
         body: String,
     ) -> hyper::Result<Response<Incoming>> {
-        let request = Request::builder()
-            .method(method)
-            .header("content-type", "application/json");
+        let request = Request::builder().method(method).header("content-type", "application/json");
         match self {
             Self::H1(sender) => {
                 sender.ready().await?;
-                let request = request
-                    .uri(path)
-                    .header("host", "mock")
-                    .body(Full::from(body))
-                    .unwrap();
+                let request = request.uri(path).header("host", "mock").body(Full::from(body)).unwrap();
                 sender.send_request(request).await
             }
             Self::H2(sender) => {
                 sender.ready().await?;
                 let uri = format!("http://mock{path}");
-                sender
-                    .send_request(request.uri(uri).body(Full::from(body)).unwrap())
-                    .await
+                sender.send_request(request.uri(uri).body(Full::from(body)).unwrap()).await
             }
         }
     }
@@ -188,34 +172,20 @@ pub(crate) async fn read(response: Response<Incoming>) -> Body {
             }
         }
     }
-    Body {
-        text: String::from_utf8_lossy(&bytes).into_owned(),
-        error,
-    }
+    Body { text: String::from_utf8_lossy(&bytes).into_owned(), error }
 }
 
 impl Body {
     /// The data of the events.
     pub(crate) fn events(&self) -> Vec<&str> {
-        self.text
-            .split("\n\n")
-            .filter_map(|event| event.strip_prefix("data: "))
-            .collect()
+        self.text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect()
     }
 
     /// The text that the events carry, and how many deltas it came in.
     pub(crate) fn content(&self) -> (String, usize) {
-        let events = self
-            .events()
-            .into_iter()
-            .filter_map(|event| serde_json::from_str::<Value>(event).ok());
+        let events = self.events().into_iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
         let deltas: Vec<_> = events
-            .filter_map(|event| {
-                event
-                    .pointer("/choices/0/delta/content")?
-                    .as_str()
-                    .map(str::to_owned)
-            })
+            .filter_map(|event| event.pointer("/choices/0/delta/content")?.as_str().map(str::to_owned))
             .filter(|delta| !delta.is_empty())
             .collect();
         (deltas.concat(), deltas.len())

@@ -47,10 +47,8 @@ async fn with(protocol: Protocol, what: Value) -> (MockUpstream, Client) {
 async fn raw(upstream: &MockUpstream, body: &Value) -> Vec<u8> {
     let mut socket = TcpStream::connect(address(upstream)).await.unwrap();
     let body = body.to_string();
-    let head = format!(
-        "POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     socket.write_all((head + &body).as_bytes()).await.unwrap();
     let mut got = Vec::new();
     let _ = timeout(Duration::from_millis(300), socket.read_to_end(&mut got)).await;
@@ -89,15 +87,7 @@ async fn a_reset_after_accept_resets_the_socket() {
         Err(error) => error,
     };
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!(
-        Client::connect(&upstream, Protocol::H1)
-            .await
-            .chat(&chat("x"))
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(Client::connect(&upstream, Protocol::H1).await.chat(&chat("x")).await.unwrap().status(), 200);
 }
 
 #[tokio::test]
@@ -107,15 +97,8 @@ async fn a_reset_after_the_request_comes_before_any_answer() {
     assert_eq!(upstream.requests().len(), 1);
 
     let (_upstream, mut client) = with(Protocol::H2, json!({ "kind": "reset", "after": "request" })).await;
-    assert_eq!(
-        reset_reason(&client.chat(&chat("x")).await.unwrap_err()),
-        Some(Reason::CANCEL)
-    );
-    assert_eq!(
-        client.chat(&chat("x")).await.unwrap().status(),
-        200,
-        "other streams live"
-    );
+    assert_eq!(reset_reason(&client.chat(&chat("x")).await.unwrap_err()), Some(Reason::CANCEL));
+    assert_eq!(client.chat(&chat("x")).await.unwrap().status(), 200, "other streams live");
 }
 
 #[tokio::test]
@@ -140,9 +123,7 @@ async fn a_reset_after_the_head_or_some_tokens_comes_after_them() {
 async fn a_reset_reaches_the_client_through_tls_and_a_wide_area() {
     let upstream = start(json!({ "tls": true, "http2": false, "roundTrip": 4 }));
     fault(&upstream, json!({ "kind": "reset", "after": 2 }));
-    let mut client = Client::over(tls(&upstream, &[]).await.unwrap(), Protocol::H1)
-        .await
-        .unwrap();
+    let mut client = Client::over(tls(&upstream, &[]).await.unwrap(), Protocol::H1).await.unwrap();
     let body = client.text(&stream("x")).await;
     assert_eq!(body.content().1, 2);
     assert!(is_tcp_reset(&body.error.unwrap()));
@@ -157,11 +138,7 @@ async fn silence_lasts_for_its_time_or_for_ever() {
         assert!(start.elapsed() >= Duration::from_millis(30));
 
         let (upstream, mut client) = with(protocol, json!({ "kind": "silence" })).await;
-        assert!(
-            timeout(Duration::from_millis(50), client.chat(&chat("x")))
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(50), client.chat(&chat("x"))).await.is_err());
         assert_eq!(upstream.requests().len(), 1);
     }
 }
@@ -198,11 +175,8 @@ async fn a_stall_pauses_after_its_tokens_and_goes_on_to_the_end() {
 #[tokio::test]
 async fn slow_holds_back_the_first_token_and_each_further_one() {
     for protocol in BOTH {
-        let (_upstream, mut client) = with(
-            protocol,
-            json!({ "kind": "slow", "firstToken": 20, "perToken": 2 }),
-        )
-        .await;
+        let (_upstream, mut client) =
+            with(protocol, json!({ "kind": "slow", "firstToken": 20, "perToken": 2 })).await;
         let start = Instant::now();
         let body = client.text(&stream("x")).await;
         let tokens = u32::try_from(body.content().1).unwrap();
@@ -291,10 +265,7 @@ async fn goaway_answers_and_ends_the_connection() {
     for protocol in BOTH {
         let (_upstream, mut client) = with(protocol, json!({ "kind": "goaway" })).await;
         let response = client.chat(&chat("x")).await.unwrap();
-        assert_eq!(
-            response.headers().contains_key("connection"),
-            protocol == Protocol::H1
-        );
+        assert_eq!(response.headers().contains_key("connection"), protocol == Protocol::H1);
         assert!(read(response).await.error.is_none());
         client.ended().await;
     }

@@ -80,11 +80,7 @@ async fn run(
                 let echo = if kind == PING { payload.clone() } else { Vec::new() };
                 let _ = out.send(frame(kind, ACK, 0, &echo));
             }
-            let _ = seen.send(Frame {
-                kind,
-                stream,
-                payload,
-            });
+            let _ = seen.send(Frame { kind, stream, payload });
         }
         #[expect(unreachable_code, reason = "names the type of `?`")]
         Ok::<(), std::io::Error>(())

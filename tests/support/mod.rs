@@ -1,9 +1,5 @@
 //! Small helpers to call through a pool, over a network of memory.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "every test file uses its own part of this"
-)]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
 pub mod frames;
 mod net;
@@ -36,18 +32,11 @@ pub fn config(all: usize, by_origin: usize) -> Config {
 }
 
 pub fn how() -> Checkout {
-    Checkout {
-        queue_timeout: LONG,
-        connect_timeout: LONG,
-        fresh: false,
-    }
+    Checkout { queue_timeout: LONG, connect_timeout: LONG, fresh: false }
 }
 
 pub fn within(queue_timeout: Duration) -> Checkout {
-    Checkout {
-        queue_timeout,
-        ..how()
-    }
+    Checkout { queue_timeout, ..how() }
 }
 
 pub async fn lease(pool: &Pool, origin: &Origin) -> Lease {
@@ -59,11 +48,7 @@ pub fn request(lease: &Lease, path: &str) -> Request<Full<Bytes>> {
         Protocol::H1 => path.to_owned(),
         Protocol::H2 => format!("https://a.test{path}"),
     };
-    Request::builder()
-        .uri(uri)
-        .header("host", "a.test")
-        .body(Full::default())
-        .unwrap()
+    Request::builder().uri(uri).header("host", "a.test").body(Full::default()).unwrap()
 }
 
 /// Sends and reads to the end.
@@ -91,10 +76,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_micros(10)).await;
         }
     };
-    assert!(
-        tokio::time::timeout(PATIENCE, patient).await.is_ok(),
-        "never: {what}"
-    );
+    assert!(tokio::time::timeout(PATIENCE, patient).await.is_ok(), "never: {what}");
 }
 
 /// Lets every task that can run do so, without moving a paused clock.
@@ -113,13 +95,7 @@ pub async fn whole(pool: &Pool, net: &Net) {
     until("everything given back", || {
         let now = pool.snapshot();
         let c = now.connections;
-        (
-            c.active,
-            c.connecting,
-            c.draining,
-            now.streams.active,
-            waiting(pool),
-        ) == (0, 0, 0, 0, 0)
+        (c.active, c.connecting, c.draining, now.streams.active, waiting(pool)) == (0, 0, 0, 0, 0)
             && c.idle == net.open()
     })
     .await;
@@ -136,10 +112,7 @@ pub async fn nothing_left(pool: Pool, net: &Net, tasks: &Tasks) {
 }
 
 pub fn streams(limit: usize, settings: Config) -> Config {
-    Config {
-        max_streams_per_connection: limit.try_into().unwrap(),
-        ..settings
-    }
+    Config { max_streams_per_connection: limit.try_into().unwrap(), ..settings }
 }
 
 /// A whole call to `https://a.test` that runs by itself.

@@ -171,10 +171,7 @@ impl Counted {
             held.over_limit += 1;
         }
         drop(held);
-        Self {
-            net: net.clone(),
-            origin,
-        }
+        Self { net: net.clone(), origin }
     }
 }
 
@@ -218,17 +215,11 @@ impl Connect for Handle {
             let (ours, theirs) = tokio::io::duplex(PIPE);
             peer(theirs);
             net.opened.fetch_add(1, Ordering::SeqCst);
-            let end = End {
-                stream: ours,
-                counted,
-            };
+            let end = End { stream: ours, counted };
             Ok(Connected {
                 io: Box::new(TokioIo::new(end)),
                 protocol,
-                phases: Phases {
-                    connect: Duration::from_millis(10),
-                    ..Phases::default()
-                },
+                phases: Phases { connect: Duration::from_millis(10), ..Phases::default() },
                 tls_resumed: false,
             })
         })
@@ -277,9 +268,7 @@ impl AsyncWrite for End {
 pub fn serve_h1(end: DuplexStream, net: Arc<Net>) {
     tokio::spawn(async move {
         let service = service_fn(move |request| answer(net.clone(), request));
-        let _ = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(end), service)
-            .await;
+        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(end), service).await;
     });
 }
 

@@ -107,9 +107,7 @@ impl<'a> Chunk<'a> {
     /// The text of the first choice.
     pub fn text(&self) -> &str {
         let first = self.choices().iter().find(|choice| choice.index == 0);
-        let content = first
-            .and_then(|choice| choice.delta.as_ref())
-            .and_then(|delta| delta.content.as_ref());
+        let content = first.and_then(|choice| choice.delta.as_ref()).and_then(|delta| delta.content.as_ref());
         content.map_or("", |text| &text.0)
     }
 }

@@ -84,16 +84,12 @@ impl Completion {
             self.created.clone_from(&chunk.created);
         }
         if let Some(Text(fingerprint)) = &chunk.system_fingerprint {
-            self.system_fingerprint
-                .get_or_insert_with(|| fingerprint.clone().into_owned());
+            self.system_fingerprint.get_or_insert_with(|| fingerprint.clone().into_owned());
         }
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage.to_owned());
         }
-        chunk
-            .choices()
-            .iter()
-            .try_for_each(|choice| self.add_choice(choice))
+        chunk.choices().iter().try_for_each(|choice| self.add_choice(choice))
     }
 
     fn add_choice(&mut self, choice: &Choice<'_>) -> Result<(), BadIndex> {
@@ -101,10 +97,7 @@ impl Completion {
             Some(at) => at,
             None if self.choices.len() >= MAX_INDEX => return Err(BadIndex),
             None => {
-                self.choices.push(Gathered {
-                    index: choice.index,
-                    ..Gathered::default()
-                });
+                self.choices.push(Gathered { index: choice.index, ..Gathered::default() });
                 self.choices.len() - 1
             }
         };
@@ -116,11 +109,7 @@ impl Completion {
         append(&mut gathered.message.content, &delta.content);
         append(&mut gathered.message.refusal, &delta.refusal);
         append(&mut gathered.message.reasoning_content, &delta.reasoning_content);
-        delta
-            .tool_calls
-            .iter()
-            .flatten()
-            .try_for_each(|call| gathered.message.add_call(call))
+        delta.tool_calls.iter().flatten().try_for_each(|call| gathered.message.add_call(call))
     }
 
     /// Whether each of the choices that were asked for has its finish reason.
@@ -248,9 +237,6 @@ mod tests {
     fn an_absurd_index_is_refused_rather_than_allocated() {
         let text =
             json!({"choices":[{"index":0,"delta":{"tool_calls":[{"index":4_000_000_000_u64}]}}]}).to_string();
-        assert_eq!(
-            Completion::default().add(&Chunk::of(&text).unwrap()),
-            Err(BadIndex)
-        );
+        assert_eq!(Completion::default().add(&Chunk::of(&text).unwrap()), Err(BadIndex));
     }
 }

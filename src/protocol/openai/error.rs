@@ -40,10 +40,7 @@ impl ErrorFields {
     pub fn of(body: &Value) -> Self {
         let error = body.get("error").unwrap_or(body);
         if let Value::String(message) = error {
-            return Self {
-                message: Some(message.clone()),
-                ..Self::default()
-            };
+            return Self { message: Some(message.clone()), ..Self::default() };
         }
         let text = |name: &str| match error.get(name) {
             Some(Value::String(text)) => Some(text.clone()),
@@ -56,9 +53,7 @@ impl ErrorFields {
                 Value::String(digits) => digits.parse().ok()?,
                 _ => return None,
             };
-            u16::try_from(number)
-                .ok()
-                .filter(|status| (400..600).contains(status))
+            u16::try_from(number).ok().filter(|status| (400..600).contains(status))
         });
         Self {
             kind: text("type"),
@@ -87,10 +82,7 @@ impl ErrorFields {
 
     fn mentions(&self, words: &[&str]) -> bool {
         let fields = [&self.kind, &self.code];
-        fields
-            .into_iter()
-            .flatten()
-            .any(|field| words.iter().any(|word| field.contains(word)))
+        fields.into_iter().flatten().any(|field| words.iter().any(|word| field.contains(word)))
     }
 
     fn says(&self, words: &[&str]) -> bool {
@@ -119,9 +111,7 @@ pub fn class_of(status: u16, fields: &ErrorFields) -> ErrorClass {
         404 => ErrorClass::NotFound,
         409 => ErrorClass::Conflict,
         422 => ErrorClass::UnprocessableEntity,
-        429 => ErrorClass::RateLimit {
-            quota: fields.mentions(&["insufficient_quota"]),
-        },
+        429 => ErrorClass::RateLimit { quota: fields.mentions(&["insufficient_quota"]) },
         500.. => ErrorClass::InternalServer,
         _ => ErrorClass::Other,
     }
@@ -143,24 +133,15 @@ mod tests {
             ErrorClass::ContextLength
         );
         assert_eq!(
-            class(
-                400,
-                json!({"error":{"message":"This model's maximum context length is 8192 tokens"}})
-            ),
+            class(400, json!({"error":{"message":"This model's maximum context length is 8192 tokens"}})),
             ErrorClass::ContextLength
         );
-        assert_eq!(
-            class(400, json!({"error":{"code":"content_filter"}})),
-            ErrorClass::ContentFilter
-        );
+        assert_eq!(class(400, json!({"error":{"code":"content_filter"}})), ErrorClass::ContentFilter);
         assert_eq!(
             class(429, json!({"error":{"type":"insufficient_quota"}})),
             ErrorClass::RateLimit { quota: true }
         );
-        assert_eq!(
-            class(429, json!("slow down")),
-            ErrorClass::RateLimit { quota: false }
-        );
+        assert_eq!(class(429, json!("slow down")), ErrorClass::RateLimit { quota: false });
         assert_eq!(class(529, Value::Null), ErrorClass::InternalServer);
         assert_eq!(class(418, Value::Null), ErrorClass::Other);
     }

@@ -1,0 +1,6 @@
+// Builds the addon from the sources as they are.
+
+import { build, setUp } from './setup.mjs'
+
+setUp()
+build()

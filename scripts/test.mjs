@@ -1,0 +1,54 @@
+// Every test: of Rust below the border, of JavaScript above it, and of the typings. `npm test -- rust`, `js` or `types`
+// runs one kind.
+
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { root, setUp } from './setup.mjs'
+import { watch } from './run.mjs'
+
+setUp()
+process.chdir(root)
+
+const tests = readdirSync(join(root, '__test__')).filter((name) => name.endsWith('.test.mjs'))
+const kinds = {
+  rust: {
+    command: ['cargo', ['test', '--no-default-features', '--quiet']],
+    // "test result: ok. 12 passed; 0 failed; …", once for each binary.
+    count: (output) => sums(output, /test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/g),
+  },
+  js: {
+    command: [
+      process.execPath,
+      ['--test', '--test-reporter=spec', '--expose-gc', ...tests.map((name) => join('__test__', name))],
+    ],
+    count: (output) => ['pass', 'fail', 'skipped'].map((word) => sums(output, new RegExp(`^ℹ ${word} (\\d+)$`, 'gm'))[0]),
+  },
+  types: {
+    command: [process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', '__test__/types']],
+    count: (_output, status) => (status === 0 ? [1, 0, 0] : [0, 1, 0]),
+  },
+}
+
+const wanted = process.argv.slice(2)
+const total = { passed: 0, failed: 0, skipped: 0 }
+for (const [kind, { command, count }] of Object.entries(kinds)) {
+  if (wanted.length > 0 && !wanted.includes(kind)) continue
+  console.log(`\n── ${kind}`)
+  const { status, output } = await watch(...command)
+  let [passed, failed, skipped] = count(output, status)
+  // A run that broke off counts, even where it could not say what.
+  if (status !== 0 && failed === 0) failed = 1
+  total.passed += passed
+  total.failed += failed
+  total.skipped += skipped
+}
+if (total.skipped > 0) console.log(`\n!! ${total.skipped} SKIPPED: something that they need is missing`)
+const forbidden = process.env.CI && total.skipped > 0
+console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`)
+process.exitCode = total.failed > 0 || forbidden ? 1 : 0
+
+function sums(output, pattern) {
+  const sum = [0, 0, 0]
+  for (const match of output.matchAll(pattern)) match.slice(1).forEach((number, at) => (sum[at] += Number(number)))
+  return sum
+}
