@@ -30,6 +30,8 @@ class Flow {
     this.queue = []
     this.head = 0
     this.unread = 0
+    /** @type {any} */
+    this.pattern = undefined
     /** Whoever waits for the next item. @type {{ resolve: (result: any) => void, reject: (reason: unknown) => void }[]} */
     this.waiting = []
     /** @type {'running' | 'ended' | 'failed' | 'aborted'} */
@@ -74,7 +76,7 @@ class Flow {
     if (this.state !== 'running') return
     this.unread += bytes
     if (this.mode === OBJECTS) {
-      for (const item of JSON.parse(text)) this.queue.push(item)
+      for (const item of JSON.parse(text)) this.queue.push(this.#object(item))
     } else if (this.head < this.queue.length) {
       // Texts that wait are one.
       this.queue[this.queue.length - 1] += text
@@ -85,6 +87,18 @@ class Flow {
       // biome-ignore lint/style/noNonNullAssertion: the length was asked
       this.waiting.shift()?.resolve({ value: this.#take(), done: false })
     }
+  }
+
+  /**
+   * An element of the array that objects cross in, as src/client/outlet.rs has them: `[chunk]` is a chunk and a pattern,
+   * a string is the last pattern with another text, anything else is itself. What is handed over is never the pattern.
+   * @param {any} item
+   */
+  #object(item) {
+    if (typeof item === 'string') return withText(this.pattern, item)
+    if (!Array.isArray(item)) return item
+    this.pattern = item[0]
+    return withText(this.pattern, this.pattern.choices[0].delta.content)
   }
 
   /** @param {unknown} reason */
@@ -161,6 +175,12 @@ class Flow {
       else tell()
     })
   }
+}
+
+/** A copy of a chunk with another text; whatever else is in it is no object. @param {any} chunk @param {string} content */
+function withText(chunk, content) {
+  const choice = chunk.choices[0]
+  return { ...chunk, choices: [{ ...choice, delta: { ...choice.delta, content } }] }
 }
 
 /** Cancels streams whose handle was collected before their end: a safety net, not a promise in time. */

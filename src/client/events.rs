@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Client;
 use super::call::{self, Answer, Call, Consume};
 use super::exchange::{Failed, FailedAttempt, Response, failed, invalid};
-use super::outlet::Outlet;
+use super::outlet::{self, Outlet};
 use super::reader::Reader;
 use super::record::Record;
 use crate::error::Error;
@@ -88,7 +88,8 @@ impl Events {
         let named = |bytes| text(bytes).map(|text| (!text.is_empty()).then_some(text));
         let piece = Piece { event: named(event.name)?, id: named(event.id)?, raw: text(event.data)? };
         // A type of strings always has a text.
-        self.outlet.push(&serde_json::to_string(&piece).unwrap_or_default(), "");
+        let json = serde_json::to_string(&piece).unwrap_or_default();
+        self.outlet.push(outlet::Piece { json: &json, text: "", span: None });
         Ok(())
     }
 

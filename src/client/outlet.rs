@@ -2,6 +2,11 @@
 //!
 //! The stream pushes pieces; the reader takes what has gathered, and says later how much of it was read. While more than
 //! [`WINDOW`] bytes are unread the stream does not read its body on, and TCP or HTTP/2 pass that to the server.
+//!
+//! # Objects
+//! Most chunks of a chat differ from the one before in nothing but the text of their delta, and parsing the rest again is what a
+//! stream costs JavaScript's thread. So the array that objects cross in has three kinds of elements: `[chunk]` is a chunk and a
+//! pattern for those that follow; `"text"` is the last pattern with this text; and `chunk` is only itself.
 
 use std::fmt;
 
@@ -17,7 +22,7 @@ pub enum Mode {
     /// Nobody reads yet: pieces wait.
     #[default]
     Undecided,
-    /// A JSON array of the pieces.
+    /// A JSON array of the pieces; see the module.
     Objects,
     /// The texts of the pieces, joined.
     Text,
@@ -25,6 +30,48 @@ pub enum Mode {
     Lines,
     /// Nothing but the whole at the end.
     Whole,
+}
+
+/// One piece of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece<'a> {
+    /// An object.
+    pub(super) json: &'a str,
+    /// The text in it.
+    pub(super) text: &'a str,
+    /// Where in `json` its text stands, quotes included.
+    pub(super) span: Option<(usize, usize)>,
+}
+
+/// What chunks that differ only in their text have in common.
+#[derive(Debug)]
+struct Pattern {
+    before: String,
+    after: String,
+}
+
+impl Pattern {
+    /// The pattern of a piece, if another text can simply be put into it: its only objects are the chunk, its one choice and
+    /// the delta. Any other value is a string, a number or the like, which copies of the chunk can share.
+    fn of(json: &str, (start, end): (usize, usize)) -> Option<Self> {
+        let (before, after) = (&json[..start], &json[end..]);
+        let (mut objects, mut arrays, mut quoted, mut escaped) = (0, 0, false, false);
+        for byte in before.bytes().chain(after.bytes()) {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b'{' if !quoted => objects += 1,
+                b'[' if !quoted => arrays += 1,
+                _ => {}
+            }
+        }
+        (objects == 3 && arrays == 1).then(|| Self { before: before.to_owned(), after: after.to_owned() })
+    }
+
+    fn fits(&self, json: &str, (start, end): (usize, usize)) -> bool {
+        json[..start] == self.before && json[end..] == self.after
+    }
 }
 
 /// Pieces that were taken.
@@ -47,8 +94,9 @@ pub struct Outlet {
 #[derive(Default)]
 struct State {
     mode: Mode,
-    /// Pieces that came before the mode: JSON and text.
-    early: Vec<(String, String)>,
+    /// Pieces that came before the mode: JSON, text and its place.
+    early: Vec<(String, String, Option<(usize, usize)>)>,
+    pattern: Option<Pattern>,
     pending: String,
     pending_bytes: usize,
     /// Pushed and not yet read.
@@ -57,17 +105,17 @@ struct State {
 }
 
 impl State {
-    fn add(&mut self, json: &str, text: &str) {
+    fn add(&mut self, piece: Piece<'_>) {
         let before = self.pending.len();
         match self.mode {
             Mode::Undecided | Mode::Whole => return,
             Mode::Objects => {
                 self.pending.push(if before == 0 { '[' } else { ',' });
-                self.pending.push_str(json);
+                self.add_object(piece);
             }
-            Mode::Text => self.pending.push_str(text),
+            Mode::Text => self.pending.push_str(piece.text),
             Mode::Lines => {
-                self.pending.push_str(json);
+                self.pending.push_str(piece.json);
                 self.pending.push('\n');
             }
         }
@@ -75,6 +123,18 @@ impl State {
         self.pending_bytes += added;
         self.unread += added;
         self.handed_over = true;
+    }
+
+    fn add_object(&mut self, Piece { json, span, .. }: Piece<'_>) {
+        let Some(span) = span else { return self.pending.push_str(json) };
+        if self.pattern.as_ref().is_some_and(|pattern| pattern.fits(json, span)) {
+            return self.pending.push_str(&json[span.0..span.1]);
+        }
+        let Some(pattern) = Pattern::of(json, span) else { return self.pending.push_str(json) };
+        self.pattern = Some(pattern);
+        self.pending.push('[');
+        self.pending.push_str(json);
+        self.pending.push(']');
     }
 }
 
@@ -84,17 +144,17 @@ impl Outlet {
         Self { state: Mutex::default(), room: Notify::new(), ready }
     }
 
-    /// Adds a piece: its JSON, and the text in it.
-    pub(super) fn push(&self, json: &str, text: &str) {
+    /// Adds a piece.
+    pub(super) fn push(&self, piece: Piece<'_>) {
         let first = {
             let mut state = self.state.lock();
             if state.mode == Mode::Undecided {
-                state.unread += json.len();
-                state.early.push((json.to_owned(), text.to_owned()));
+                state.unread += piece.json.len();
+                state.early.push((piece.json.to_owned(), piece.text.to_owned(), piece.span));
                 return;
             }
             let (was_empty, first) = (state.pending.is_empty(), !state.handed_over);
-            state.add(json, text);
+            state.add(piece);
             if !was_empty || state.pending.is_empty() {
                 return;
             }
@@ -123,6 +183,7 @@ impl Outlet {
             return false;
         }
         state.early.clear();
+        state.pattern = None;
         state.unread = 0;
         true
     }
@@ -136,8 +197,8 @@ impl Outlet {
             }
             state.mode = mode;
             state.unread = 0;
-            for (json, text) in std::mem::take(&mut state.early) {
-                state.add(&json, &text);
+            for (json, text, span) in std::mem::take(&mut state.early) {
+                state.add(Piece { json: &json, text: &text, span });
             }
             !state.pending.is_empty()
         };
@@ -201,15 +262,52 @@ mod tests {
         (Arc::new(Outlet::new(Box::new(move |first| tell.lock().push(first)))), told)
     }
 
+    fn piece<'a>(json: &'a str, text: &'a str) -> Piece<'a> {
+        Piece { json, text, span: None }
+    }
+
+    fn chunk(outlet: &Outlet, json: &str) {
+        let chunk = crate::protocol::openai::Chunk::of(json).unwrap();
+        let span = chunk.content_span(json).map(|span| (span.start, span.end));
+        outlet.push(Piece { json, text: chunk.text(), span });
+    }
+
+    #[test]
+    fn chunks_that_differ_in_their_text_alone_cross_as_texts() {
+        let (outlet, _) = outlet();
+        outlet.choose(Mode::Objects);
+        let said =
+            |text: &str| format!(r#"{{"id":"a{{[","choices":[{{"delta":{{"content":{text}}},"index":0}}]}}"#);
+        chunk(&outlet, &said(r#""x""#));
+        chunk(&outlet, &said(r#""\u00e9\n""#));
+        let other = r#"{"id":"b","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+        chunk(&outlet, other);
+        chunk(&outlet, &said(r#""""#));
+        let expected = format!(r#"[[{}],"\u00e9\n",{other},""]"#, said(r#""x""#));
+        assert_eq!(outlet.take().unwrap().text, expected);
+        chunk(&outlet, &said(r#""y""#));
+        assert_eq!(outlet.take().unwrap().text, r#"["y"]"#, "a pattern outlives a delivery");
+    }
+
+    #[test]
+    fn a_chunk_with_more_objects_in_it_is_no_pattern() {
+        let (outlet, _) = outlet();
+        outlet.choose(Mode::Objects);
+        let nested = r#"{"usage":{"a":1},"choices":[{"delta":{"content":"x"}}]}"#;
+        chunk(&outlet, nested);
+        chunk(&outlet, nested);
+        assert_eq!(outlet.take().unwrap().text, format!("[{nested},{nested}]"));
+    }
+
     #[test]
     fn pieces_that_gather_are_taken_as_one() {
         let (outlet, told) = outlet();
         assert!(outlet.choose(Mode::Objects));
-        outlet.push("{\"a\":1}", "x");
-        outlet.push("{\"a\":2}", "y");
+        outlet.push(piece("{\"a\":1}", "x"));
+        outlet.push(piece("{\"a\":2}", "y"));
         assert_eq!(outlet.take().unwrap().text, "[{\"a\":1},{\"a\":2}]");
         assert_eq!(outlet.take(), None);
-        outlet.push("{\"a\":3}", "z");
+        outlet.push(piece("{\"a\":3}", "z"));
         assert_eq!(outlet.take().unwrap().text, "[{\"a\":3}]");
         assert_eq!(*told.lock(), [true, false]);
     }
@@ -218,8 +316,8 @@ mod tests {
     fn what_came_before_the_reader_waits_for_it() {
         for (mode, text) in [(Mode::Text, "xy"), (Mode::Lines, "1\n2\n"), (Mode::Objects, "[1,2]")] {
             let (outlet, told) = outlet();
-            outlet.push("1", "x");
-            outlet.push("2", "y");
+            outlet.push(piece("1", "x"));
+            outlet.push(piece("2", "y"));
             assert!(told.lock().is_empty());
             assert!(outlet.choose(mode));
             assert!(!outlet.choose(Mode::Whole), "the first word counts");
@@ -230,12 +328,12 @@ mod tests {
     #[test]
     fn only_what_nobody_saw_is_forgotten() {
         let (outlet, _) = outlet();
-        outlet.push("1", "x");
+        outlet.push(piece("1", "x"));
         assert!(outlet.rewind());
         outlet.choose(Mode::Text);
         assert_eq!(outlet.take(), None);
         assert!(outlet.rewind());
-        outlet.push("1", "x");
+        outlet.push(piece("1", "x"));
         assert!(!outlet.rewind());
     }
 
@@ -243,9 +341,9 @@ mod tests {
     async fn a_reader_that_does_not_read_stops_the_stream_until_it_does() {
         let (outlet, _) = outlet();
         outlet.choose(Mode::Text);
-        outlet.push("", &"x".repeat(WINDOW - 1));
+        outlet.push(piece("", &"x".repeat(WINDOW - 1)));
         outlet.room().await;
-        outlet.push("", "xx");
+        outlet.push(piece("", "xx"));
         let waiting = tokio::spawn({
             let outlet = outlet.clone();
             async move { outlet.room().await }
@@ -262,9 +360,9 @@ mod tests {
     #[tokio::test]
     async fn a_whole_is_never_held_back() {
         let (outlet, told) = outlet();
-        outlet.push("", &"x".repeat(2 * WINDOW));
+        outlet.push(piece("", &"x".repeat(2 * WINDOW)));
         outlet.choose(Mode::Whole);
-        outlet.push(&"x".repeat(2 * WINDOW), "");
+        outlet.push(piece(&"x".repeat(2 * WINDOW), ""));
         outlet.room().await;
         assert!(told.lock().is_empty());
         assert!(outlet.rewind());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Client;
 use super::call::{self, Answer, Call, Consume};
 use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed};
-use super::outlet::Outlet;
+use super::outlet::{Outlet, Piece};
 use super::reader::Reader;
 use super::record::Record;
 use crate::error::{Billed, ConnectionPhase, Error, Kind};
@@ -124,10 +124,11 @@ impl Chunks {
             Said::Nothing if !self.spoke => self.held.push(one_line(json).into_owned()),
             _ => {
                 self.spoke = true;
-                for held in self.held.drain(..) {
-                    self.outlet.push(&held, "");
+                for json in self.held.drain(..) {
+                    self.outlet.push(Piece { json: &json, text: "", span: None });
                 }
-                self.outlet.push(&one_line(json), chunk.text());
+                let span = chunk.content_span(json).map(|span| (span.start, span.end));
+                self.outlet.push(Piece { json: &one_line(json), text: chunk.text(), span });
             }
         }
         Ok(())
@@ -175,7 +176,7 @@ impl Chunks {
 }
 
 /// The `data` lines of an event are joined by line feeds, which JSON may have between its tokens; a piece handed over as
-/// a line must have none.
+/// a line must have none. Its length stays, and so do places in it.
 fn one_line(json: &str) -> std::borrow::Cow<'_, str> {
     if json.contains('\n') { json.replace('\n', " ").into() } else { json.into() }
 }

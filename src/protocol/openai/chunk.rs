@@ -1,6 +1,8 @@
 //! One chunk of a chat stream.
 
-use serde::Deserialize;
+use std::ops::Range;
+
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::protocol::json::Text;
@@ -38,13 +40,28 @@ pub struct Delta<'a> {
     #[serde(borrow)]
     pub role: Option<Text<'a>>,
     #[serde(borrow)]
-    pub content: Option<Text<'a>>,
+    pub content: Option<Content<'a>>,
     #[serde(borrow)]
     pub refusal: Option<Text<'a>>,
     #[serde(borrow)]
     pub reasoning_content: Option<Text<'a>>,
     #[serde(borrow)]
     pub tool_calls: Option<Vec<ToolCall<'a>>>,
+}
+
+/// The text of a delta, and how it stands in the chunk.
+#[derive(Debug)]
+pub struct Content<'a> {
+    raw: &'a str,
+    pub text: Text<'a>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let text = serde_json::from_str(raw).map_err(serde::de::Error::custom)?;
+        Ok(Self { raw, text })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +112,7 @@ impl<'a> Chunk<'a> {
         let something = self.choices().iter().any(|choice| {
             choice.finish_reason.is_some()
                 || choice.delta.as_ref().is_some_and(|delta| {
-                    says(&delta.content)
+                    delta.content.as_ref().is_some_and(|content| !content.text.0.is_empty())
                         || says(&delta.refusal)
                         || says(&delta.reasoning_content)
                         || delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
@@ -107,7 +124,20 @@ impl<'a> Chunk<'a> {
     /// The text of the first choice.
     pub fn text(&self) -> &str {
         let first = self.choices().iter().find(|choice| choice.index == 0);
-        let content = first.and_then(|choice| choice.delta.as_ref()).and_then(|delta| delta.content.as_ref());
-        content.map_or("", |text| &text.0)
+        first.and_then(Choice::content).map_or("", |content| &content.text.0)
+    }
+
+    /// Where in `json`, which this chunk was read from, the text of its only choice stands, quotes included.
+    pub fn content_span(&self, json: &str) -> Option<Range<usize>> {
+        let [choice] = self.choices() else { return None };
+        let raw = choice.content()?.raw;
+        let start = raw.as_ptr().addr().checked_sub(json.as_ptr().addr())?;
+        (start + raw.len() <= json.len()).then(|| start..start + raw.len())
+    }
+}
+
+impl<'a> Choice<'a> {
+    fn content(&self) -> Option<&Content<'a>> {
+        self.delta.as_ref()?.content.as_ref()
     }
 }

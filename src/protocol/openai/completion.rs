@@ -106,7 +106,9 @@ impl Completion {
             gathered.finish_reason = Some(reason.clone().into_owned());
         }
         let Some(delta) = &choice.delta else { return Ok(()) };
-        append(&mut gathered.message.content, &delta.content);
+        if let Some(content) = &delta.content {
+            gathered.message.content.get_or_insert_default().push_str(&content.text.0);
+        }
         append(&mut gathered.message.refusal, &delta.refusal);
         append(&mut gathered.message.reasoning_content, &delta.reasoning_content);
         delta.tool_calls.iter().flatten().try_for_each(|call| gathered.message.add_call(call))
