@@ -3,10 +3,12 @@
 //! Messages are for people. They hold no key, no prompt and no text of a provider, which might repeat either; what
 //! a provider said is in the body of [`Kind::Api`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -21,8 +23,8 @@ pub struct Error(Box<Details>);
 pub struct Details {
     pub kind: Kind,
     pub message: String,
-    pub provider: Option<String>,
-    pub model: Option<String>,
+    pub provider: Option<&'static str>,
+    pub model: Option<Arc<str>>,
     pub request_id: Option<String>,
     pub attempts: Vec<Attempt>,
     /// Whether the same call may succeed later.
@@ -97,8 +99,8 @@ pub enum Billed {
 /// One try of a call.
 #[derive(Debug, Clone, Serialize)]
 pub struct Attempt {
-    pub provider: String,
-    pub model: String,
+    pub provider: &'static str,
+    pub model: Arc<str>,
     pub status: Option<u16>,
     /// The code of what went wrong.
     pub error: Option<&'static str>,
@@ -244,11 +246,15 @@ impl Serialize for Error {
 }
 
 /// Headers as pairs, in their order; bytes beyond ASCII as Latin-1, as `Headers` has them.
-pub fn header_pairs(headers: &HeaderMap) -> Vec<(&str, String)> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes().iter().map(|&byte| char::from(byte)).collect()))
-        .collect()
+pub fn header_pairs(headers: &HeaderMap) -> Vec<(&str, Cow<'_, str>)> {
+    headers.iter().map(|(name, value)| (name.as_str(), header_text(value))).collect()
+}
+
+fn header_text(value: &HeaderValue) -> Cow<'_, str> {
+    match value.to_str() {
+        Ok(ascii) => Cow::Borrowed(ascii),
+        Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),
+    }
 }
 
 impl fmt::Display for Error {

@@ -1,6 +1,7 @@
 //! The life of a call.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -20,14 +21,14 @@ use crate::protocol::openai::Asked;
 pub struct Call {
     pub endpoint: Endpoint,
     pub body: String,
-    pub options: CallOptions,
+    pub options: Arc<CallOptions>,
 }
 
-/// What a call came to: two texts of JSON.
+/// What a call came to: two texts of JSON, in UTF-8.
 #[derive(Debug)]
 pub struct Answer {
     pub body: bytes::Bytes,
-    pub meta: String,
+    pub meta: Vec<u8>,
 }
 
 /// How the body of a good answer is taken in: whole, or as a stream.

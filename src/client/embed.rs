@@ -139,7 +139,7 @@ mod tests {
                 .map(|(at, value)| json!({"index": at, "embedding": [value]}))
                 .collect();
             let body = json!({"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": tokens, "total_tokens": tokens}});
-            Answer { body: body.to_string().into(), meta: String::new() }
+            Answer { body: body.to_string().into(), meta: Vec::new() }
         };
         let joined: Value =
             serde_json::from_slice(&join(vec![part(&[1, 2], 5), part(&[3], 6)]).unwrap().body).unwrap();

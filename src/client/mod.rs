@@ -55,6 +55,8 @@ pub type AskForKey = Box<dyn Fn() + Send + Sync>;
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
+    /// Of calls that have none of their own.
+    options: Arc<CallOptions>,
     endpoints: Endpoints,
     keys: KeyStore,
     pool: SharedPool,
@@ -78,6 +80,7 @@ impl Client {
             Key::Asked => KeyStore::asked(ask_for_key),
         };
         Ok(Self {
+            options: Arc::new(CallOptions::of(&config)),
             endpoints: Endpoints::of(&config)?,
             keys,
             pool: SharedPool::of(&config.pool, tasks),
@@ -89,10 +92,10 @@ impl Client {
     }
 
     /// The options of a call; None for the client's own.
-    pub fn call_options(&self, options: Option<Value>) -> Result<CallOptions, Error> {
+    pub fn call_options(&self, options: Option<Value>) -> Result<Arc<CallOptions>, Error> {
         match options {
-            Some(options) => CallOptions::parse(options, &self.config),
-            None => Ok(CallOptions::of(&self.config)),
+            Some(options) => CallOptions::parse(options, &self.config).map(Arc::new),
+            None => Ok(self.options.clone()),
         }
     }
 
@@ -103,7 +106,8 @@ impl Client {
     pub async fn call(&self, call: Call) -> Result<Answer, Error> {
         self.check_open()?;
         match call.endpoint {
-            Endpoint::Embeddings => embed::run(self, call).await,
+            // Boxed where it is rare: a call's future is moved as a whole when its task is made.
+            Endpoint::Embeddings => Box::pin(embed::run(self, call)).await,
             _ => whole::run(self, call).await,
         }
     }

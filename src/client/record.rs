@@ -1,5 +1,7 @@
 //! What is known of a call: its attempts, its times, the connection it ended on. Becomes the `meta` that JavaScript sees.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -16,7 +18,7 @@ use crate::pool::{Lease, Phases, Protocol};
 pub(super) struct Record {
     started: Instant,
     attempt_started: Instant,
-    pub(super) model: String,
+    pub(super) model: Arc<str>,
     pub(super) attempts: Vec<Attempt>,
     queued: Duration,
     phases: Phases,
@@ -33,7 +35,7 @@ struct Meta<'a> {
     provider: &'a str,
     model: &'a str,
     status: u16,
-    headers: Vec<(&'a str, String)>,
+    headers: Vec<(&'a str, Cow<'a, str>)>,
     request_id: Option<&'a str>,
     attempts: &'a [Attempt],
     connection: Option<Connection>,
@@ -70,8 +72,8 @@ impl Record {
         Self {
             started,
             attempt_started: started,
-            model: model.to_owned(),
-            attempts: Vec::new(),
+            model: model.into(),
+            attempts: Vec::with_capacity(1),
             queued: Duration::ZERO,
             phases: Phases::default(),
             first_byte: None,
@@ -119,7 +121,7 @@ impl Record {
 
     pub(super) fn end_attempt(&mut self, error: Option<&Error>) {
         self.attempts.push(Attempt {
-            provider: PROVIDER.to_owned(),
+            provider: PROVIDER,
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
             error: error.map(|error| error.name_and_code().1),
@@ -130,7 +132,7 @@ impl Record {
 
     /// Completes an error by what is known of the call.
     pub(super) fn complete(&self, mut error: Error) -> Error {
-        error.provider = Some(PROVIDER.to_owned());
+        error.provider = Some(PROVIDER);
         error.model = (!self.model.is_empty()).then(|| self.model.clone());
         error.request_id = self.request_id().map(str::to_owned);
         error.attempts.clone_from(&self.attempts);
@@ -142,7 +144,7 @@ impl Record {
     }
 
     /// The text of the `meta`. What it costs is paid here, off JavaScript's thread.
-    pub(super) fn to_json(&self) -> String {
+    pub(super) fn to_json(&self) -> Vec<u8> {
         let meta = Meta {
             provider: PROVIDER,
             model: &self.model,
@@ -165,7 +167,10 @@ impl Record {
             },
             usage: self.usage.as_deref(),
         };
+        // Roomy enough for most, so that it grows but rarely.
+        let mut text = Vec::with_capacity(1024);
         // A type of strings, numbers and checked raw values always has a text.
-        serde_json::to_string(&meta).unwrap_or_default()
+        let _ = serde_json::to_writer(&mut text, &meta);
+        text
     }
 }

@@ -163,7 +163,7 @@ impl Chunks {
 
     fn settle(&self, client: &Client, record: &mut Record) {
         if let Some(model) = self.completion.model() {
-            model.clone_into(&mut record.model);
+            record.model = model.into();
         }
         let Some(usage) = self.completion.usage().filter(|usage| usage.get() != "null") else {
             return;

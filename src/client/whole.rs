@@ -17,7 +17,10 @@ use crate::protocol::openai::{self, ErrorFields, Usage};
 pub(super) async fn run(client: &Client, mut call: Call) -> Result<Answer, Error> {
     let accepted = call::accept(&call)?;
     let is_chat = call.endpoint == Endpoint::Chat;
-    if is_chat && let Ok(Some(unary)) = openai::as_unary(&call.body) {
+    if is_chat
+        && accepted.asked.as_ref().is_some_and(|asked| asked.stream)
+        && let Ok(unary) = openai::as_unary(&call.body)
+    {
         call.body = unary;
     }
     call::run(client, call, &accepted, &mut Whole { is_model_answer: is_chat }).await
@@ -66,7 +69,7 @@ impl Consume for Whole {
             record.usage = (usage.get() != "null").then(|| usage.to_owned());
         }
         if let Some(model) = answer.model {
-            record.model = model.0.into_owned();
+            record.model = model.0.into();
         }
         Ok(body)
     }

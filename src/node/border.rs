@@ -61,6 +61,8 @@ impl Border {
         let tasks = runtime::tasks()
             .ok_or_else(|| Error::new(Status::GenericFailure, "no threads for the runtime"))?;
         let end = End { mailbox: self.mailbox.clone(), id, sent: false };
+        // Boxed: tokio moves a task's future and its result in one cell, which should be small.
+        let call = Box::pin(call);
         let task = tasks.spawn("call", async move { end.send(call.await) });
         let mut calls = self.calls.lock();
         let at = id as usize;
@@ -113,7 +115,7 @@ impl Border {
                     add_pieces(parcel, id, &outlet);
                 }
                 self.ended(id);
-                parcel.add(id, kind::ANSWER, 0, &[&body, meta.as_bytes()]);
+                parcel.add(id, kind::ANSWER, 0, &[&body, &meta]);
             }
             Letter::Failure { id, error } => {
                 if let Some(outlet) = self.outlet(id) {
@@ -277,5 +279,5 @@ impl NativeBorder {
 
 /// An answer that says nothing.
 pub(super) fn nothing() -> Answer {
-    Answer { body: Bytes::from_static(b"null"), meta: String::new() }
+    Answer { body: Bytes::from_static(b"null"), meta: Vec::new() }
 }

@@ -17,7 +17,7 @@ use crate::client::Outlet;
 #[derive(Debug)]
 pub(super) enum Letter {
     /// A call has ended well: its answer and its meta.
-    Answer { id: u32, body: Bytes, meta: String },
+    Answer { id: u32, body: Bytes, meta: Vec<u8> },
     /// A call has failed: the error as JSON.
     Failure { id: u32, error: String },
     /// A call was dropped before its end.

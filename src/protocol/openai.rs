@@ -17,6 +17,8 @@ use super::json::{Members, NotAnObject, Text};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
     pub model: Option<String>,
+    /// Whether a stream is asked for.
+    pub stream: bool,
     /// How many choices were asked for.
     pub choices: usize,
     /// Whether the caller wants the usage chunk of a stream.
@@ -31,6 +33,7 @@ impl Asked {
         }
         Self {
             model: members.value::<String>("model"),
+            stream: members.value::<bool>("stream").unwrap_or(false),
             choices: members.value::<usize>("n").unwrap_or(1).max(1),
             include_usage: members
                 .value::<StreamOptions>("stream_options")
@@ -52,9 +55,8 @@ pub fn as_stream(body: &str) -> Result<String, NotAnObject> {
 }
 
 /// A chat request as one answer on the wire.
-pub fn as_unary(body: &str) -> Result<Option<String>, NotAnObject> {
-    let members = Members::of(body)?;
-    Ok(members.value::<bool>("stream").unwrap_or(false).then(|| members.with("stream", "false")))
+pub fn as_unary(body: &str) -> Result<String, NotAnObject> {
+    Ok(Members::of(body)?.with("stream", "false"))
 }
 
 /// What a whole answer says of itself.
@@ -99,8 +101,7 @@ mod tests {
 
     #[test]
     fn a_unary_call_never_asks_for_a_stream() {
-        assert_eq!(as_unary(r#"{"model":"m"}"#).unwrap(), None);
-        assert_eq!(as_unary(r#"{"stream":true}"#).unwrap().as_deref(), Some(r#"{"stream":false}"#));
+        assert_eq!(as_unary(r#"{"stream":true}"#).unwrap(), r#"{"stream":false}"#);
     }
 
     #[test]
@@ -109,7 +110,7 @@ mod tests {
         assert_eq!(asked(r#"{"model":"m","n":3}"#).choices, 3);
         assert_eq!(
             asked(r#"{"model":7,"n":"x","stream_options":4}"#),
-            Asked { model: None, choices: 1, include_usage: false }
+            Asked { model: None, stream: false, choices: 1, include_usage: false }
         );
     }
 }
