@@ -32,6 +32,9 @@ pub enum Mode {
     Whole,
 }
 
+/// From where to where.
+type Span = (usize, usize);
+
 /// One piece of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece<'a> {
@@ -40,7 +43,7 @@ pub(super) struct Piece<'a> {
     /// The text in it.
     pub(super) text: &'a str,
     /// Where in `json` its text stands, quotes included.
-    pub(super) span: Option<(usize, usize)>,
+    pub(super) span: Option<Span>,
 }
 
 /// What chunks that differ only in their text have in common.
@@ -53,7 +56,7 @@ struct Pattern {
 impl Pattern {
     /// The pattern of a piece, if another text can simply be put into it: its only objects are the chunk, its one choice and
     /// the delta. Any other value is a string, a number or the like, which copies of the chunk can share.
-    fn of(json: &str, (start, end): (usize, usize)) -> Option<Self> {
+    fn of(json: &str, (start, end): Span) -> Option<Self> {
         let (before, after) = (&json[..start], &json[end..]);
         let (mut objects, mut arrays, mut quoted, mut escaped) = (0, 0, false, false);
         for byte in before.bytes().chain(after.bytes()) {
@@ -69,7 +72,7 @@ impl Pattern {
         (objects == 3 && arrays == 1).then(|| Self { before: before.to_owned(), after: after.to_owned() })
     }
 
-    fn fits(&self, json: &str, (start, end): (usize, usize)) -> bool {
+    fn fits(&self, json: &str, (start, end): Span) -> bool {
         json[..start] == self.before && json[end..] == self.after
     }
 }
@@ -95,7 +98,7 @@ pub struct Outlet {
 struct State {
     mode: Mode,
     /// Pieces that came before the mode: JSON, text and its place.
-    early: Vec<(String, String, Option<(usize, usize)>)>,
+    early: Vec<(String, String, Option<Span>)>,
     pattern: Option<Pattern>,
     pending: String,
     pending_bytes: usize,
