@@ -19,7 +19,10 @@ function named(_key, value) {
     case 'number':
       return Number.isFinite(value) ? value : { [KIND]: String(value) }
     case 'object':
-      return value instanceof Headers ? Object.fromEntries(value) : value
+      // By its tag: naming `Headers` would load Node's whole fetch for those who never use it.
+      return value !== null && /** @type {any} */ (value)[Symbol.toStringTag] === 'Headers'
+        ? Object.fromEntries(/** @type {Headers} */ (value))
+        : value
     default:
       return value
   }
