@@ -11,7 +11,9 @@ export function run(command, args, { quiet = false, env = {} } = {}) {
   })
   if (result.error || result.status !== 0) {
     if (quiet) process.stderr.write(Buffer.concat([result.stdout ?? Buffer.of(), result.stderr ?? Buffer.of()]))
-    console.error(`${command} ${args.join(' ')}: ${result.error?.message ?? `failed (${result.status ?? result.signal})`}`)
+    console.error(
+      `${command} ${args.join(' ')}: ${result.error?.message ?? `failed (${result.status ?? result.signal})`}`,
+    )
     process.exit(result.status || 1)
   }
 }

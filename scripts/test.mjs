@@ -3,8 +3,8 @@
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { root, setUp } from './setup.mjs'
 import { watch } from './run.mjs'
+import { root, setUp } from './setup.mjs'
 
 setUp()
 process.chdir(root)
@@ -21,7 +21,8 @@ const kinds = {
       process.execPath,
       ['--test', '--test-reporter=spec', '--expose-gc', ...tests.map((name) => join('__test__', name))],
     ],
-    count: (output) => ['pass', 'fail', 'skipped'].map((word) => sums(output, new RegExp(`^ℹ ${word} (\\d+)$`, 'gm'))[0]),
+    count: (output) =>
+      ['pass', 'fail', 'skipped'].map((word) => sums(output, new RegExp(`^ℹ ${word} (\\d+)$`, 'gm'))[0]),
   },
   types: {
     command: [process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', '__test__/types']],
@@ -49,6 +50,8 @@ process.exitCode = total.failed > 0 || forbidden ? 1 : 0
 
 function sums(output, pattern) {
   const sum = [0, 0, 0]
-  for (const match of output.matchAll(pattern)) match.slice(1).forEach((number, at) => (sum[at] += Number(number)))
+  for (const match of output.matchAll(pattern)) {
+    for (const [at, number] of match.slice(1).entries()) sum[at] += Number(number)
+  }
   return sum
 }
