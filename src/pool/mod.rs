@@ -19,7 +19,8 @@
 //! |---|---|
 //! | `origin` | where a socket goes to |
 //! | `config` | limits and times, already parsed |
-//! | `state` | the locked data: who has what, who waits, who may open (no I/O) |
+//! | `state` | the locked data: all origins under their limits, and who may open (no I/O) |
+//! | `line` | what one origin has, and who waits for it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
 //! | `connect` | DNS, TCP, TLS, each timed |
@@ -35,6 +36,7 @@ mod connect;
 mod connection;
 mod error;
 mod lease;
+mod line;
 mod origin;
 mod reaper;
 mod state;

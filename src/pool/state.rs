@@ -1,7 +1,7 @@
 //! The locked data: who has what, who waits, and who may open a socket. No I/O and no await in here; whatever must
 //! happen outside of the lock is returned as [`After`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::connection::{Info, SocketRight};
 use super::lease::{Held, Lease, RequestBody};
+use super::line::{Idle, Line, Multiplexed};
 use super::stats::CloseReason;
-use super::{Config, Error, Http2, Origin, Protocol, Shared};
+use super::{Config, Error, Origin, Protocol, Shared};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -27,57 +28,6 @@ pub(super) struct State {
     next_ticket: u64,
     next_socket: u64,
     pub(super) closing: bool,
-}
-
-/// What one origin has.
-#[derive(Default)]
-pub(super) struct Line {
-    /// HTTP/1.1 sockets at rest; the last one in is the first one out.
-    pub(super) idle: Vec<Idle>,
-    /// HTTP/2 connections that take new streams, in the order of their opening: the first with room is filled first.
-    pub(super) shared: Vec<Multiplexed>,
-    waiters: VecDeque<Waiter>,
-    /// Waiters in the queue whose caller has gone.
-    gone: usize,
-    pub(super) sockets: usize,
-    /// Of them, those that nobody was offered yet.
-    pub(super) connecting: usize,
-    /// HTTP/1.1 sockets in use.
-    pub(super) leased: usize,
-    /// What the origin spoke last.
-    pub(super) protocol: Option<Protocol>,
-    /// Streams that its last HTTP/2 connection took.
-    streams: Option<usize>,
-    pub(super) opened: u64,
-    pub(super) reused: u64,
-    pub(super) closed: u64,
-    pub(super) touched: Option<Instant>,
-    /// What the last checkout allows a connect.
-    connect_timeout: Duration,
-}
-
-pub(super) struct Idle {
-    pub(super) sender: http1::SendRequest<RequestBody>,
-    pub(super) info: Arc<Info>,
-    pub(super) since: Instant,
-}
-
-pub(super) struct Multiplexed {
-    pub(super) sender: http2::SendRequest<RequestBody>,
-    pub(super) info: Arc<Info>,
-    pub(super) active: usize,
-    /// The lower of ours and the server's.
-    pub(super) limit: usize,
-    /// Whether the server has said its limit.
-    announced: bool,
-    pub(super) idle_since: Instant,
-}
-
-struct Waiter {
-    /// Ascending in the queue.
-    ticket: u64,
-    /// None once the caller has gone.
-    grant: Option<oneshot::Sender<Result<Lease, Error>>>,
 }
 
 /// What is left to do when the lock is free again.
@@ -147,10 +97,9 @@ impl State {
             info.close_with(CloseReason::Evicted);
             self.leaving.insert(info.id);
         }
-        let (grant, granted) = oneshot::channel();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        line.waiters.push_back(Waiter { ticket, grant: Some(grant) });
+        let granted = line.join(ticket);
         self.open_for(shared, origin, after);
         Ok(Found::Wait(granted, ticket))
     }
@@ -160,16 +109,7 @@ impl State {
         let Some(line) = self.lines.get_mut(origin) else {
             return;
         };
-        let Ok(at) = line.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket) else {
-            return;
-        };
-        line.waiters[at].grant = None;
-        line.gone += 1;
-        // Swept in bulk, so that ten thousand callers who leave at once cost no quadratic time.
-        if line.gone > 16 && line.gone * 2 > line.waiters.len() {
-            line.waiters.retain(|waiter| waiter.grant.is_some());
-            line.gone = 0;
-        }
+        line.leave(ticket);
     }
 
     /// A socket that can serve again, or for the first time: to the first waiter, or to rest.
@@ -531,157 +471,5 @@ impl State {
                 connection.info.close_with(CloseReason::Shutdown);
             }
         }
-    }
-}
-
-impl Line {
-    pub(super) fn waiting(&self) -> usize {
-        self.waiters.len() - self.gone
-    }
-
-    pub(super) fn resting(&self) -> usize {
-        self.idle.len() + self.shared.iter().filter(|c| c.active == 0).count()
-    }
-
-    fn rests_since(&self) -> Option<Instant> {
-        let socket = self.idle.first().map(|idle| idle.since);
-        let connection = self.shared.iter().filter(|c| c.active == 0).map(|c| c.idle_since).min();
-        socket.into_iter().chain(connection).min()
-    }
-
-    /// How many more sockets the waiters need. While nobody knows what the origin speaks, or how many streams it takes,
-    /// one: it may turn out to carry them all.
-    fn wanted(&self, origin: &Origin, config: &Config) -> usize {
-        let waiting = self.waiting();
-        let sockets = match self.expected_protocol(origin, config) {
-            None => waiting.min(1),
-            Some(Protocol::H1) => waiting,
-            Some(Protocol::H2) => self.streams.map_or(waiting.min(1), |streams| waiting.div_ceil(streams)),
-        };
-        let unannounced = self.shared.iter().filter(|c| !c.announced).count();
-        sockets.saturating_sub(self.connecting + unannounced)
-    }
-
-    /// How many of those only the limit of all sockets together denies.
-    fn denied(&self, origin: &Origin, config: &Config) -> usize {
-        let room = config.max_connections_per_origin.get().saturating_sub(self.sockets);
-        self.wanted(origin, config).min(room)
-    }
-
-    /// The ticket of the first waiter whose caller is still there.
-    fn first_ticket(&self) -> Option<u64> {
-        let first = self.waiters.iter().find(|waiter| waiter.grant.is_some());
-        first.map(|waiter| waiter.ticket)
-    }
-
-    /// A new connection was offered to whoever waits, or ended before.
-    fn place(&mut self, info: &Info) {
-        if info.place() {
-            self.connecting -= 1;
-        }
-    }
-
-    fn expected_protocol(&self, origin: &Origin, config: &Config) -> Option<Protocol> {
-        match (config.http2, origin.secure) {
-            (Http2::Never, _) | (Http2::Auto, false) => Some(Protocol::H1),
-            (Http2::PriorKnowledge, _) => Some(Protocol::H2),
-            (Http2::Auto, true) => self.protocol,
-        }
-    }
-
-    /// The socket that came to rest last, if it is still good.
-    fn lease_idle(&mut self, shared: &Arc<Shared>, now: Instant) -> Option<Lease> {
-        while let Some(Idle { sender, info, since }) = self.idle.pop() {
-            // hyper owns the socket: these two say what its driver saw when it was last polled, which was after the
-            // socket came to rest.
-            if sender.is_closed() || !sender.is_ready() {
-                info.close_with(CloseReason::Server);
-            } else if now >= info.retire_at {
-                info.close_with(CloseReason::Age);
-            } else if now.duration_since(since) >= shared.config.idle_timeout {
-                info.close_with(CloseReason::Idle);
-            } else {
-                self.leased += 1;
-                self.reused += 1;
-                return Some(Lease::new(shared.clone(), Held::Socket(sender), info));
-            }
-        }
-        None
-    }
-
-    /// A stream of the first HTTP/2 connection that has room.
-    fn lease_stream(&mut self, shared: &Arc<Shared>, now: Instant) -> Option<Lease> {
-        self.shared.retain(|c| {
-            let reason = if c.sender.is_closed() {
-                CloseReason::Server
-            } else if now >= c.info.retire_at {
-                CloseReason::Age
-            } else if c.active == 0 && now.duration_since(c.idle_since) >= shared.config.idle_timeout {
-                CloseReason::Idle
-            } else {
-                return true;
-            };
-            c.info.close_with(reason);
-            false
-        });
-        let connection = self.shared.iter_mut().find(|c| c.active < c.limit)?;
-        connection.active += 1;
-        let lease =
-            Lease::new(shared.clone(), Held::Stream(connection.sender.clone()), connection.info.clone());
-        self.reused += u64::from(lease.is_reused());
-        Some(lease)
-    }
-
-    /// Streams to waiters, as long as there are both.
-    fn serve_streams(&mut self, shared: &Arc<Shared>) {
-        let now = Instant::now();
-        while self.waiting() > 0 {
-            let Some(lease) = self.lease_stream(shared, now) else {
-                return;
-            };
-            let Some(mut lease) = self.hand_over(lease) else {
-                continue;
-            };
-            // Nobody waits any more after all.
-            let info = lease.info().clone();
-            lease.disarm();
-            if let Some(connection) = self.shared.iter_mut().find(|c| c.info.id == info.id) {
-                connection.active -= 1;
-            }
-        }
-    }
-
-    /// To the first waiter whose caller is still there; back, where there is none.
-    fn hand_over(&mut self, mut lease: Lease) -> Option<Lease> {
-        while let Some(grant) = self.next_waiter() {
-            match grant.send(Ok(lease)) {
-                Ok(()) => return None,
-                // That caller has gone in this moment: `leave` will not find it, and the next one is asked.
-                Err(Ok(back)) => lease = back,
-                Err(Err(_)) => return None,
-            }
-        }
-        Some(lease)
-    }
-
-    /// Answers up to `count` waiters with an error.
-    fn fail(&mut self, count: usize, error: &Error) {
-        let mut failed = 0;
-        while failed < count {
-            let Some(grant) = self.next_waiter() else { return };
-            if grant.send(Err(error.clone())).is_ok() {
-                failed += 1;
-            }
-        }
-    }
-
-    fn next_waiter(&mut self) -> Option<oneshot::Sender<Result<Lease, Error>>> {
-        while let Some(waiter) = self.waiters.pop_front() {
-            match waiter.grant {
-                Some(grant) => return Some(grant),
-                None => self.gone -= 1,
-            }
-        }
-        None
     }
 }
