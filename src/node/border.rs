@@ -111,16 +111,12 @@ impl Border {
         match letter {
             Letter::Answer { id, body, meta } => {
                 // What gathered since the last letter comes before the end.
-                if let Some(outlet) = self.outlet(id) {
-                    add_pieces(parcel, id, &outlet);
-                }
+                self.add_last_pieces(parcel, id);
                 self.ended(id);
                 parcel.add(id, kind::ANSWER, 0, &[&body, &meta]);
             }
             Letter::Failure { id, error } => {
-                if let Some(outlet) = self.outlet(id) {
-                    add_pieces(parcel, id, &outlet);
-                }
+                self.add_last_pieces(parcel, id);
                 self.ended(id);
                 parcel.add(id, kind::FAILURE, 0, &[error.as_bytes()]);
             }
@@ -133,6 +129,14 @@ impl Border {
             Letter::AskMatch { question, matcher, request } => {
                 parcel.add(question, kind::ASK_MATCH, matcher, &[request.as_bytes()]);
             }
+        }
+    }
+
+    /// What a stream has left when it ends. Where its reader has not come yet, JavaScript keeps it, as objects.
+    fn add_last_pieces(&self, parcel: &mut wire::Parcel<'_>, id: u32) {
+        if let Some(outlet) = self.outlet(id) {
+            outlet.choose(Mode::Objects);
+            add_pieces(parcel, id, &outlet);
         }
     }
 
