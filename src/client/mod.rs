@@ -79,11 +79,13 @@ impl Client {
             Key::Fixed(key) => KeyStore::fixed(Some(key.clone())),
             Key::Asked => KeyStore::asked(ask_for_key),
         };
+        let pool = SharedPool::of(&config.pool, tasks);
+        pool.prepare(&config.base.origin);
         Ok(Self {
             options: Arc::new(CallOptions::of(&config)),
             endpoints: Endpoints::of(&config)?,
             keys,
-            pool: SharedPool::of(&config.pool, tasks),
+            pool,
             tasks: tasks.clone(),
             counters: Arc::default(),
             closed: AtomicBool::new(false),

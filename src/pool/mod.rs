@@ -135,6 +135,13 @@ impl Pool {
         checkout::checkout(&self.handle.shared, origin, how).await
     }
 
+    /// Reads the system's roots in the background, if the origin needs them: it takes some milliseconds, which the first call
+    /// need not wait for.
+    pub fn prepare(&self, origin: &Origin) {
+        let (shared, origin) = (self.handle.shared.clone(), origin.clone());
+        self.handle.shared.tasks.spawn("prepare", async move { shared.connector.prepare(&origin).await });
+    }
+
     /// Opens connections ahead of the first request, until the origin has `connections` of them or, over HTTP/2,
     /// one with room for as many streams.
     pub async fn warm(
