@@ -19,7 +19,8 @@
 //! |---|---|
 //! | `origin` | where a socket goes to |
 //! | `config` | limits and times, already parsed |
-//! | `state` | the locked data: all origins under their limits, and who may open (no I/O) |
+//! | `state` | the locked data: all origins under their limits, and what happens to them (no I/O) |
+//! | `rights` | who may open a socket, and what gives way to it |
 //! | `line` | what one origin has, and who waits for it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
@@ -39,6 +40,7 @@ mod lease;
 mod line;
 mod origin;
 mod reaper;
+mod rights;
 mod state;
 mod stats;
 mod tasks;
