@@ -1,0 +1,48 @@
+// A client's process: one client under one workload, from the warm-up to the last round.
+
+import { isDeepStrictEqual } from 'node:util'
+import { serve } from './child.mjs'
+import { clients } from './clients.mjs'
+import { measure, peakMemory } from './measure.mjs'
+import { WORDS, body } from './workloads.mjs'
+
+let client
+let one
+let next = 0
+
+serve({
+  async open({ name, unit, ...how }) {
+    client = await clients[name](how)
+    one =
+      unit === 'stream'
+        ? async (number) => (await client.stream(body(number))).length === WORDS.length
+        : async (number) => (await client.chat(body(number))).choices[0].message.content.length > 0
+    return { version: client.version, note: client.note ?? null }
+  },
+
+  /** Whether the whole answers to the first bodies are right, character by character. */
+  async check(unit, completions) {
+    const right = await Promise.all(
+      completions.map(async (completion, number) =>
+        unit === 'stream'
+          ? (await client.stream(body(number))) === WORDS
+          : isDeepStrictEqual(plain(await client.chat(body(number))), completion),
+      ),
+    )
+    return right.every(Boolean)
+  },
+
+  async run(limits) {
+    const result = await measure(one, { ...limits, from: next })
+    next += result.calls
+    return result
+  },
+
+  peakMemory,
+})
+
+/** Without what a client's classes add. */
+function plain(completion) {
+  const { _request_id, ...rest } = JSON.parse(JSON.stringify(completion))
+  return rest
+}
