@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { inspect } from 'node:util'
 
 /**
  * Starts benchmark/<script>. `cores`: those it may run on, or none for all. Returns `ask(method, ...args)` and `stop()`.
@@ -56,7 +57,8 @@ export function serve(methods) {
     try {
       process.send({ question, answer: await methods[method](...args) })
     } catch (error) {
-      process.send({ question, error: error?.stack ?? String(error) })
+      // With its causes.
+      process.send({ question, error: inspect(error) })
     }
   })
   process.on('disconnect', () => process.exit())

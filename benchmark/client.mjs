@@ -21,15 +21,12 @@ serve({
   },
 
   /** Whether the whole answers to the first bodies are right, character by character. */
-  async check(unit, completions) {
-    const right = await Promise.all(
-      completions.map(async (completion, number) =>
-        unit === 'stream'
-          ? (await client.stream(body(number))) === WORDS
-          : isDeepStrictEqual(plain(await client.chat(body(number))), completion),
-      ),
-    )
-    return right.every(Boolean)
+  async check({ unit, atOnce }, completions) {
+    const whole =
+      unit === 'stream'
+        ? async (number) => (await client.stream(body(number))) === WORDS
+        : async (number) => isDeepStrictEqual(plain(await client.chat(body(number))), completions[number])
+    return (await measure(whole, { atOnce, calls: completions.length })).wrong === 0
   },
 
   async run(limits) {

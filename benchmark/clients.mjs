@@ -83,7 +83,11 @@ export const clients = {
 
 async function openLine({ url, http2, connections }) {
   const { Trunkline } = await import('trunkline')
-  const room = { maxConnections: Math.max(200, connections), maxConnectionsPerOrigin: Math.max(100, connections) }
+  const room = {
+    maxConnections: Math.max(200, connections),
+    maxConnectionsPerOrigin: Math.max(100, connections),
+    maxIdleConnections: Math.max(100, connections),
+  }
   return new Trunkline({
     baseURL: `${url}/v1`,
     apiKey: API_KEY,

@@ -6,7 +6,7 @@ const LIMIT = 0.9
 const HEADROOM = 1 / 1.5
 
 /** Of a core, by processes that are no part of the bench. */
-const NOISE = 0.1
+export const NOISE = 0.1
 
 export function table({ title, unit, clients }, { rounds }) {
   const base = clients.find(({ name }) => name === 'undici')
@@ -60,7 +60,9 @@ export function summary(report) {
     report.threadClock === 'processor'
       ? 'JS thread: processor time of the thread that runs JavaScript, for each call. Event loop: the time that it was active, which counts what others took from it.'
       : "JS thread: the time that the event loop was active, as this system does not tell the thread's processor time.",
-    report.rounds > 1 ? `Medians of ${report.rounds} rounds.` : 'One round.',
+    report.rounds > 1
+      ? `Medians of ${report.rounds} rounds; of more, where other processes disturbed some, of the quietest.`
+      : 'One round.',
     bound.length > 0
       ? `The upstream was the limit (!) of ${names(bound)}: the client could have gone faster.`
       : 'The upstream was never the limit.',
