@@ -12,7 +12,7 @@ const abort = require('./abort.js')
 
 const DEFAULT_CONCURRENCY = 32
 
-/** @typedef {{ start: (item: any, options: object) => import('./call.js').Call<any> }} Starter */
+/** @typedef {{ start: (item: any, options: object) => import('../index.js').Call<any> }} Starter */
 
 class Batch {
   #started = performance.now()
