@@ -32,6 +32,8 @@ class Batch {
   #stop = new AbortController()
   /** @type {() => void} */
   #changed = () => {}
+  /** Ends the wait for the source. @type {() => void} */
+  #stopTaking = () => {}
   #ended = false
   /** @type {unknown} */
   #error
@@ -70,6 +72,7 @@ class Batch {
   abort(reason) {
     this.#stop.abort(abort.reasonOf(reason))
     this.#changed()
+    this.#stopTaking()
   }
 
   /**
@@ -115,7 +118,7 @@ class Batch {
     if (outer?.aborted) this.abort(outer.reason)
     else if (outer) abort.watch(outer, cancellable)
     let index = 0
-    let exhausted = false
+    let [exhausted, silent] = [false, false]
     try {
       while (!this.#stop.signal.aborted && !(failFast && this.#progress.failed > 0)) {
         // A loop that does not take its results takes no further calls either.
@@ -123,14 +126,19 @@ class Batch {
           await Promise.race([...running, new Promise((resolve) => (this.#changed = () => resolve(undefined)))])
           continue
         }
-        const { value: item, done } = await iterator.next()
-        if (done) {
+        const step = await this.#next(iterator)
+        if (step === undefined) {
+          silent = true
+          break
+        }
+        if (step.done) {
           exhausted = true
           break
         }
         if (this.#stop.signal.aborted) break
-        const one = this.#one(start, item, index++, callOptions).then(() => {
+        const one = this.#one(start, step.value, index++, callOptions).then(() => {
           running.delete(one)
+          if (failFast && this.#progress.failed > 0) this.#stopTaking()
           tell(onProgress, this.progress)
         })
         running.add(one)
@@ -142,7 +150,11 @@ class Batch {
       this.#error = error
     }
     await Promise.all(running)
-    if (!exhausted) await close(iterator)
+    if (!exhausted) {
+      const closed = close(iterator)
+      // A generator that waits for something is left only when that comes.
+      if (!silent) await closed
+    }
     if (outer) abort.unwatch(outer, cancellable)
     if (this.#stop.signal.aborted) {
       this.#failed = true
@@ -151,6 +163,14 @@ class Batch {
     this.#ended = true
     this.#wake()
     if (this.#failed) throw this.#error
+  }
+
+  /** The next item of the source; undefined where the batch stops while it waits for one. @param {any} iterator */
+  #next(iterator) {
+    return new Promise((resolve, reject) => {
+      this.#stopTaking = () => resolve(undefined)
+      Promise.resolve(iterator.next()).then(resolve, reject)
+    })
   }
 
   /** @param {Starter['start']} start @param {any} item @param {number} index @param {object} callOptions */
