@@ -80,7 +80,11 @@ class Batch {
    */
   then(onfulfilled, onrejected) {
     if (this.#iterated) return Promise.reject(consumed()).then(onfulfilled, onrejected)
-    return this.#run.then(() => this.#results ?? []).then(onfulfilled, onrejected)
+    const all = () => {
+      if (this.#results === null) throw consumed()
+      return this.#results
+    }
+    return this.#run.then(all).then(onfulfilled, onrejected)
   }
 
   async *[Symbol.asyncIterator]() {
