@@ -43,6 +43,12 @@ class Batch {
 
   /** @param {Starter['start']} start @param {any} requests @param {any} options */
   constructor(start, requests, options) {
+    if (options !== undefined && (typeof options !== 'object' || options === null)) {
+      throw configError(`options: must be an object, got ${kindOf(options)}`)
+    }
+    if (options?.idempotencyKey !== undefined) {
+      throw configError('idempotencyKey: belongs to one call; a batch with one would get the first answer for all')
+    }
     const { concurrency = DEFAULT_CONCURRENCY, onProgress, failFast = false, signal, ...rest } = options ?? {}
     if (!Number.isInteger(concurrency) || concurrency < 1) {
       throw configError(`concurrency: must be a positive integer, got ${describe(concurrency)}`)
