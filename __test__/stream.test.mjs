@@ -231,6 +231,45 @@ test('a stream starts at once, and waits for its reader', async (t) => {
   assert.equal((await collect(stream.text())).join(''), text)
 })
 
+test('chunks that are handed over share nothing', async (t) => {
+  const { line } = await said(t)
+  let seen = ''
+  for await (const chunk of line.stream(REQUEST)) {
+    seen += chunk.choices[0].delta.content ?? ''
+    chunk.id = chunk.model = 'changed'
+    chunk.choices[0].delta.content = chunk.choices[0].delta.role = 'changed'
+    chunk.choices[0].changed = true
+    chunk.choices.push('changed')
+  }
+  assert.equal(seen, text)
+  const chunks = await collect(line.stream(REQUEST))
+  assert.ok(!JSON.stringify(chunks).includes('changed'))
+})
+
+test('chunks are the ones that were sent, whatever is in them', async (t) => {
+  const { upstream, line } = await start(t)
+  const delta = (content, more = {}, choice = {}) => ({
+    id: 'x"{[', created: 5, choices: [{ index: 0, delta: { content }, ...choice }], ...more,
+  })
+  const chunks = [
+    delta('a'),
+    delta('b\u0000"\\é☃'),
+    delta('c', { usage: { a: [1] } }),
+    delta('d', {}, { logprobs: { content: [{ token: 'd' }] } }),
+    delta('e', { id: 'other' }),
+    { id: 'x"{[', created: 5, choices: [{ index: 1, delta: { content: 'second' } }] },
+    { id: 'x"{[', created: 5, choices: [{ index: 0, delta: { content: null, reasoning_content: 'r' } }] },
+    { id: 'x"{[', created: 5, choices: [{ index: 0, delta: {} }, { index: 1, delta: { content: 'two' } }] },
+    delta('f', { further: [[{}], 1e21, -0.5, true, null, '\u2028'] }),
+    delta('g'),
+    delta('', {}, { finish_reason: 'stop' }),
+  ]
+  const body = chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`).join('') + 'data: [DONE]\n\n'
+  upstream.reply({ path: '/chat/completions' }, { raw: { body, contentType: 'text/event-stream' } })
+  assert.deepEqual(await collect(line.stream(REQUEST)), chunks)
+  assert.equal((await collect(line.stream(REQUEST).text())).join(''), 'ab\u0000"\\é☃cdefg')
+})
+
 test('an iterator gives nothing after its end', async (t) => {
   const { line } = await said(t)
   const items = line.stream(REQUEST)[Symbol.asyncIterator]()
