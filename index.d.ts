@@ -45,10 +45,7 @@ export declare class Trunkline implements AsyncDisposable {
    * endless: an item is taken when there is room for it.
    * @throws {ConfigError} for wrong options, or a source that is not iterable.
    */
-  batch<T = ChatCompletion>(
-    requests: Iterable<BatchItem> | AsyncIterable<BatchItem>,
-    options?: BatchOptions,
-  ): Batch<T>
+  batch<T = ChatCompletion>(requests: Iterable<BatchItem> | AsyncIterable<BatchItem>, options?: BatchOptions): Batch<T>
 
   /**
    * Any other JSON endpoint below `baseURL`. `path` begins with a slash; a full URL is refused, since credentials stay with
@@ -519,7 +516,7 @@ export interface Histogram {
 
 /** A provider's own fields. */
 export interface FurtherFields {
-  // biome-ignore lint/suspicious/noExplicitAny: unknown would refuse the openai package's interfaces
+  // `any`, since unknown would refuse the openai package's interfaces.
   [field: string]: any
 }
 

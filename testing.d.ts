@@ -73,10 +73,7 @@ export interface MockOptions {
   record?: boolean
 }
 
-export type MockMatch =
-  | { path: string }
-  | { [field: string]: unknown }
-  | ((request: RecordedRequest) => boolean)
+export type MockMatch = { path: string } | { [field: string]: unknown } | ((request: RecordedRequest) => boolean)
 
 /** The content, or all of an answer. */
 export type MockAnswer =

@@ -3,7 +3,7 @@ import { getEventListeners } from 'node:events'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ConfigError, InternalServerError } from 'trunkline'
-import { REQUEST, collect, rejection, start, until } from './support.mjs'
+import { collect, REQUEST, rejection, start, until } from './support.mjs'
 
 const numbered = (count) => Array.from({ length: count }, (_, n) => ({ ...REQUEST, model: `m${n}` }))
 
@@ -25,10 +25,17 @@ test('an empty batch has no results', async (t) => {
 test('one failure loses no other’s result', async (t) => {
   const { upstream, line } = await start(t, { retry: false })
   upstream.fault({ kind: 'status', status: 500 }, { model: 'm1' })
-  const results = await line.batch([...numbered(3), null, { model: '' }, { ...REQUEST, customId: 7 }, { ...REQUEST, n: 1n }])
-  assert.deepEqual(results.map(({ status }) => status), [
-    'fulfilled', 'rejected', 'fulfilled', 'rejected', 'rejected', 'rejected', 'rejected',
+  const results = await line.batch([
+    ...numbered(3),
+    null,
+    { model: '' },
+    { ...REQUEST, customId: 7 },
+    { ...REQUEST, n: 1n },
   ])
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled', 'rejected', 'rejected', 'rejected', 'rejected'],
+  )
   assert.ok(results[1].reason instanceof InternalServerError)
   assert.equal(results[1].meta, null)
   for (const { reason } of results.slice(3)) assert.ok(reason instanceof ConfigError)
@@ -38,7 +45,10 @@ test('one failure loses no other’s result', async (t) => {
 test('an item’s customId comes back, and is not sent', async (t) => {
   const { upstream, line } = await start(t)
   const results = await line.batch([{ ...REQUEST, customId: 'mine' }, REQUEST])
-  assert.deepEqual(results.map(({ customId }) => customId), ['mine', null])
+  assert.deepEqual(
+    results.map(({ customId }) => customId),
+    ['mine', null],
+  )
   assert.ok(upstream.requests.every(({ body }) => !('customId' in body)))
 })
 
@@ -61,7 +71,10 @@ test('iterated, results come as they complete', async (t) => {
 test('no more calls run at once than concurrency says', async (t) => {
   const { upstream, line } = await start(t, { upstream: { latency: 10 } })
   let most = 0
-  const batch = line.batch(numbered(30), { concurrency: 3, onProgress: ({ inFlight }) => (most = Math.max(most, inFlight)) })
+  const batch = line.batch(numbered(30), {
+    concurrency: 3,
+    onProgress: ({ inFlight }) => (most = Math.max(most, inFlight)),
+  })
   await batch
   assert.ok(upstream.connections.opened <= 3)
   assert.ok(most <= 3)
@@ -77,10 +90,7 @@ test('progress is told after each item and adds up', async (t) => {
   assert.equal(told.length, 10)
   for (const { started, succeeded, failed, inFlight } of told) assert.equal(started, succeeded + failed + inFlight)
   const { progress } = batch
-  assert.deepEqual(
-    [progress.started, progress.succeeded, progress.failed, progress.inFlight],
-    [10, 9, 1, 0],
-  )
+  assert.deepEqual([progress.started, progress.succeeded, progress.failed, progress.inFlight], [10, 9, 1, 0])
   const tokens = results.reduce((sum, { value }) => sum + (value?.usage.total_tokens ?? 0), 0)
   assert.equal(progress.usage.total_tokens, tokens)
   assert.ok(progress.elapsed > 0)
@@ -101,7 +111,10 @@ test('items come from async iterables and generators too', async (t) => {
   }
   for (const source of [slowly(), quickly(), new Set(numbered(5))]) {
     const results = await line.batch(source)
-    assert.deepEqual(results.map(({ value }) => value.model), ['m0', 'm1', 'm2', 'm3', 'm4'])
+    assert.deepEqual(
+      results.map(({ value }) => value.model),
+      ['m0', 'm1', 'm2', 'm3', 'm4'],
+    )
   }
 })
 
@@ -132,7 +145,10 @@ test('failFast takes no new items after the first failure', async (t) => {
   const { upstream, line } = await start(t, { retry: false })
   upstream.fault({ kind: 'status', status: 500 }, { model: 'm2' })
   const results = await line.batch(numbered(100), { concurrency: 1, failFast: true })
-  assert.deepEqual(results.map(({ status }) => status), ['fulfilled', 'fulfilled', 'rejected'])
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'fulfilled', 'rejected'],
+  )
   assert.equal(upstream.requests.length, 3)
 })
 
@@ -144,18 +160,27 @@ test('failFast ends a batch whose source is silent', async (t) => {
     await new Promise(() => {})
   }
   const results = await line.batch(silent(), { failFast: true })
-  assert.deepEqual(results.map(({ status }) => status), ['rejected'])
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['rejected'],
+  )
 })
 
 for (const [way, begin] of [
-  ['its signal', (line, source, reason) => {
-    const controller = new AbortController()
-    return { batch: line.batch(source, { signal: controller.signal }), stop: () => controller.abort(reason) }
-  }],
-  ['abort()', (line, source, reason) => {
-    const batch = line.batch(source)
-    return { batch, stop: () => batch.abort(reason) }
-  }],
+  [
+    'its signal',
+    (line, source, reason) => {
+      const controller = new AbortController()
+      return { batch: line.batch(source, { signal: controller.signal }), stop: () => controller.abort(reason) }
+    },
+  ],
+  [
+    'abort()',
+    (line, source, reason) => {
+      const batch = line.batch(source)
+      return { batch, stop: () => batch.abort(reason) }
+    },
+  ],
 ]) {
   test(`a batch aborted by ${way} rejects with the reason, and cancels what runs`, async (t) => {
     const { upstream, line } = await start(t, { upstream: { latency: 60_000 } })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { REQUEST, client, start } from './support.mjs'
+import { client, REQUEST, start } from './support.mjs'
 
 test('a chat gives the whole answer in OpenAI’s shape', async (t) => {
   const { upstream, line } = await start(t)
@@ -14,7 +14,7 @@ test('a chat gives the whole answer in OpenAI’s shape', async (t) => {
 
 test('a request arrives as it was given, with its key and types', async (t) => {
   const { upstream, line } = await start(t)
-  const request = { ...REQUEST, temperature: 0.25, top_k: 7, metadata: { 'ü': '☃ "quoted"\n' } }
+  const request = { ...REQUEST, temperature: 0.25, top_k: 7, metadata: { ü: '☃ "quoted"\n' } }
   await line.chat(request)
   const [seen] = upstream.requests
   assert.deepEqual(seen.body, request)
@@ -127,7 +127,10 @@ test('HTTP/1.1 is spoken over TLS where the server has nothing else', async (t) 
 })
 
 test('a second connection resumes the TLS session of the first', async (t) => {
-  const { upstream, line } = await start(t, { upstream: { tls: true, requestsPerConnection: 1 }, pool: { http2: 'never' } })
+  const { upstream, line } = await start(t, {
+    upstream: { tls: true, requestsPerConnection: 1 },
+    pool: { http2: 'never' },
+  })
   await line.chat(REQUEST)
   await line.chat(REQUEST)
   assert.equal(upstream.connections.opened, 2)
@@ -156,7 +159,10 @@ test('a thousand calls at once are all answered, each with its own answer', asyn
   const { upstream, line } = await start(t, { pool: { maxConnections: 10 } })
   const requests = Array.from({ length: 1000 }, (_, n) => ({ model: `m${n}`, messages: REQUEST.messages }))
   const models = await Promise.all(requests.map(async (request) => (await line.chat(request)).model))
-  assert.deepEqual(models, requests.map((request) => request.model))
+  assert.deepEqual(
+    models,
+    requests.map((request) => request.model),
+  )
   assert.ok(upstream.connections.opened <= 10)
 })
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { ClosedError } from 'trunkline'
-import { REQUEST, client, collect, rejection, start, until } from './support.mjs'
+import { client, collect, REQUEST, rejection, start, until } from './support.mjs'
 
 test('close() lets running calls finish', async (t) => {
   const { upstream, line } = await start(t, { upstream: { latency: 50 } })
@@ -37,8 +37,16 @@ for (const [how, latency, options] of [
   test(`what still runs after drainTimeout rejects with a ClosedError over ${how}`, async (t) => {
     const { upstream, line } = await start(t, { upstream: { latency }, ...options })
     const stream = line.stream(REQUEST)
-    const calls = [line.chat(REQUEST), line.chat(REQUEST).withMeta(), line.embed({ model: 'e', input: 'x' }), stream.final(), stream.meta,
-      collect(line.stream(REQUEST)), collect(line.events('/chat/completions', { ...REQUEST, stream: true })), line.batch([REQUEST])]
+    const calls = [
+      line.chat(REQUEST),
+      line.chat(REQUEST).withMeta(),
+      line.embed({ model: 'e', input: 'x' }),
+      stream.final(),
+      stream.meta,
+      collect(line.stream(REQUEST)),
+      collect(line.events('/chat/completions', { ...REQUEST, stream: true })),
+      line.batch([REQUEST]),
+    ]
     const ended = Promise.allSettled(calls)
     await until(() => upstream.requests.length === 7)
     await line.close({ drainTimeout: 30 })
@@ -64,11 +72,15 @@ test('drainTimeout 0 aborts at once', async (t) => {
 
 test('a call that was made right before close() is a running one', async (t) => {
   const { line } = await start(t)
-  const calls = [line.chat(REQUEST), line.stream(REQUEST).final(), line.get('/models')]
+  const calls = Array.from({ length: 200 }, () => [
+    line.chat(REQUEST),
+    line.stream(REQUEST).final(),
+    line.get('/models'),
+  ]).flat()
   const closing = line.close()
   const outcomes = await Promise.allSettled(calls)
-  assert.deepEqual(outcomes.map(({ reason }) => reason?.name), [undefined, undefined, undefined])
   await closing
+  assert.equal(outcomes.filter(({ status }) => status === 'rejected').length, 0)
 })
 
 test('close() twice is one end', async (t) => {
@@ -87,7 +99,10 @@ test('close() of a client that was never used resolves', async (t) => {
 })
 
 test('close() ends calls that wait in the queue, for a retry or for the key', async (t) => {
-  const { upstream, line } = await start(t, { pool: { maxConnections: 1 }, retry: { baseDelay: 60_000, maxDelay: 60_000 } })
+  const { upstream, line } = await start(t, {
+    pool: { maxConnections: 1 },
+    retry: { baseDelay: 60_000, maxDelay: 60_000 },
+  })
   upstream.fault({ kind: 'silence' })
   const queued = [line.chat(REQUEST), line.chat(REQUEST)]
   const keyless = client(t, upstream, { apiKey: () => new Promise(() => {}) })
@@ -98,7 +113,11 @@ test('close() ends calls that wait in the queue, for a retry or for the key', as
   upstream.fault({ kind: 'status', status: 500 })
   const again = rejection(retrying.chat(REQUEST))
   await until(() => retrying.metrics().requests.retried === 1)
-  await Promise.all([line.close({ drainTimeout: 1 }), keyless.close({ drainTimeout: 1 }), retrying.close({ drainTimeout: 1 })])
+  await Promise.all([
+    line.close({ drainTimeout: 1 }),
+    keyless.close({ drainTimeout: 1 }),
+    retrying.close({ drainTimeout: 1 }),
+  ])
   for (const { reason } of await calls) assert.ok(reason instanceof ClosedError)
   assert.ok((await again) instanceof ClosedError)
 })
@@ -144,7 +163,12 @@ test('warmup opens one connection by default, which is enough for HTTP/2', async
 test('warmup rejects as a call would, and can be aborted', async (t) => {
   const { upstream, line } = await start(t)
   await upstream.close()
-  await until(() => fetch(upstream.url).then(() => false, () => true))
+  await until(() =>
+    fetch(upstream.url).then(
+      () => false,
+      () => true,
+    ),
+  )
   const error = await rejection(line.warmup())
   assert.deepEqual([error.name, error.phase], ['ConnectionError', 'connect'])
   const reason = new Error('enough')

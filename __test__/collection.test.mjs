@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { Trunkline } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
-import { REQUEST, collect, own, start, until } from './support.mjs'
+import { collect, own, REQUEST, start, until } from './support.mjs'
 
 assert.ok(globalThis.gc, 'run with --expose-gc')
 
@@ -20,8 +20,13 @@ const leavings = {
   'a stream that was never read': (line) => void line.stream(REQUEST),
   'a stream whose reader was dropped': async (line) => void (await line.stream(REQUEST)[Symbol.asyncIterator]().next()),
   'a text whose reader was dropped': async (line) => void (await line.stream(REQUEST).text().next()),
-  'a readable stream that was dropped': async (line) => void (await line.stream(REQUEST).toReadableStream().getReader().read()),
-  events: async (line) => void (await line.events('/chat/completions', { ...REQUEST, stream: true })[Symbol.asyncIterator]().next()),
+  'a readable stream that was dropped': async (line) =>
+    void (await line.stream(REQUEST).toReadableStream().getReader().read()),
+  events: async (line) =>
+    void (await line
+      .events('/chat/completions', { ...REQUEST, stream: true })
+      [Symbol.asyncIterator]()
+      .next()),
 }
 for (const [name, leave] of Object.entries(leavings)) {
   test(`dropped and collected, the upstream sees it cancelled: ${name}`, async (t) => {
@@ -89,7 +94,11 @@ test('an upstream that is dropped closes', async (t) => {
   const line = new Trunkline(own({ baseURL: 'http://127.0.0.1:1/v1', retry: false }))
   t.after(() => line.close())
   const url = await (async () => (await MockUpstream.start()).url)()
-  const reachable = async () => fetch(url).then(() => true, () => false)
+  const reachable = async () =>
+    fetch(url).then(
+      () => true,
+      () => false,
+    )
   await collected(async () => !(await reachable()), 'nobody listens')
 })
 

@@ -9,7 +9,10 @@ test('embeddings come in the order of the inputs', async (t) => {
   const { upstream, line } = await start(t)
   const { data, meta } = await line.embed({ model: 'e', input: ['a', 'b', 'a'], dimensions: 4 }).withMeta()
   assert.equal(data.object, 'list')
-  assert.deepEqual(data.data.map(({ index }) => index), [0, 1, 2])
+  assert.deepEqual(
+    data.data.map(({ index }) => index),
+    [0, 1, 2],
+  )
   assert.ok(data.data.every(({ embedding }) => embedding.length === 4))
   assert.deepEqual(data.data[0].embedding, data.data[2].embedding)
   assert.equal(upstream.requests[0].path, '/v1/embeddings')
@@ -39,7 +42,10 @@ test('more than 2,048 inputs are split, and joined in order with their usage', a
   const answer = await line.embed({ model: 'e', input: all, dimensions: 2 })
   assert.equal(upstream.requests.length, 5)
   assert.ok(upstream.requests.every(({ body }) => body.input.length <= 2048 && body.dimensions === 2))
-  assert.deepEqual(answer.data.map(({ index }) => index), all.map((_, index) => index))
+  assert.deepEqual(
+    answer.data.map(({ index }) => index),
+    all.map((_, index) => index),
+  )
   assert.equal(answer.model, 'e')
   assert.ok(answer.usage.prompt_tokens > 10_000)
   assert.equal(answer.usage.total_tokens, answer.usage.prompt_tokens)
@@ -78,7 +84,10 @@ test('the parts of a split call share no idempotency key', async (t) => {
 
 test('a part that fails fails the call once, and cancels the others', async (t) => {
   const { upstream, line } = await start(t, { retry: false })
-  upstream.reply((request) => request.body.input.includes('input 5000'), { json: { error: { message: 'bad' } }, status: 400 })
+  upstream.reply((request) => request.body.input.includes('input 5000'), {
+    json: { error: { message: 'bad' } },
+    status: 400,
+  })
   upstream.fault({ kind: 'silence' })
   const error = await rejection(line.embed({ model: 'e', input: inputs(6000) }))
   assert.ok(error instanceof BadRequestError)

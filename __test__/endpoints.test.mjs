@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { ConfigError, InternalServerError, StreamInterruptedError, TrunklineError } from 'trunkline'
-import { REQUEST, client, collect, rawServer, rejection, start, until } from './support.mjs'
+import { client, collect, REQUEST, rawServer, rejection, start, until } from './support.mjs'
 
 test('post sends any JSON to a path and gives any JSON back', async (t) => {
   const { upstream, line } = await start(t)
@@ -53,7 +53,10 @@ test('a get is repeated, a post only with an idempotency key', async (t) => {
   upstream.reset()
   upstream.reply({ path: '/x' }, { json: 1 }).fault({ kind: 'status', status: 500 })
   assert.equal(await line.post('/x', {}, { idempotencyKey: 'once' }), 1)
-  assert.deepEqual(upstream.requests.map(({ headers }) => headers['idempotency-key']), ['once', 'once'])
+  assert.deepEqual(
+    upstream.requests.map(({ headers }) => headers['idempotency-key']),
+    ['once', 'once'],
+  )
 })
 
 test('a post that was not processed is sent again', async (t) => {
@@ -119,7 +122,10 @@ test('events are read once, and cancelled by abort() and disposal', async (t) =>
 
 test('events that break are an error, and not an end', async (t) => {
   const { upstream, line } = await start(t, { retry: false })
-  for (const fault of [{ kind: 'cut', afterTokens: 3 }, { kind: 'reset', after: 3 }]) {
+  for (const fault of [
+    { kind: 'cut', afterTokens: 3 },
+    { kind: 'reset', after: 3 },
+  ]) {
     upstream.fault(fault)
     const seen = []
     const error = await rejection(

@@ -6,8 +6,10 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { inspect } from 'node:util'
 import * as trunkline from 'trunkline'
-import { REQUEST, client, collect, rejection, root, start } from './support.mjs'
+import { client, collect, REQUEST, rejection, root, start } from './support.mjs'
 
+/** By name. */
+const classes = { ...trunkline }
 const { APIError, BadRequestError, ConnectionError, InternalServerError, InvalidResponseError } = trunkline
 const { RateLimitError, StreamInterruptedError, TimeoutError, TrunklineError } = trunkline
 
@@ -32,10 +34,14 @@ const statuses = [
 for (const [status, body, name, code] of statuses) {
   test(`a status ${status}${body ? ` (${JSON.stringify(body)})` : ''} is a ${name}, whole and streamed`, async (t) => {
     const { upstream, line } = await start(t, { retry: false })
-    for (const call of [() => line.chat(REQUEST), () => line.stream(REQUEST).final(), () => collect(line.stream(REQUEST))]) {
+    for (const call of [
+      () => line.chat(REQUEST),
+      () => line.stream(REQUEST).final(),
+      () => collect(line.stream(REQUEST)),
+    ]) {
       upstream.fault({ kind: 'status', status, body, headers: { 'x-own': 'yes' } })
       const error = await rejection(call())
-      assert.ok(error instanceof trunkline[name] && error instanceof APIError && error instanceof TrunklineError)
+      assert.ok(error instanceof classes[name] && error instanceof APIError && error instanceof TrunklineError)
       assert.ok(error instanceof Error)
       assert.deepEqual([error.name, error.code, error.status], [name, code, status])
       assert.equal(error.headers.get('x-own'), 'yes')
@@ -103,8 +109,16 @@ const streamed = [
   ['clean cut', { kind: 'cut', afterTokens: 3, clean: true }, StreamInterruptedError],
   ['malformed', { kind: 'malformed', atEvent: 4 }, StreamInterruptedError],
   ['malformed at once', { kind: 'malformed', atEvent: 1 }, ConnectionError, 'receive'],
-  ['error in the stream', { kind: 'error-in-stream', afterTokens: 3, body: { error: { code: 503 } } }, StreamInterruptedError],
-  ['error before content', { kind: 'error-in-stream', afterTokens: 0, body: { error: { code: 400 } } }, BadRequestError],
+  [
+    'error in the stream',
+    { kind: 'error-in-stream', afterTokens: 3, body: { error: { code: 503 } } },
+    StreamInterruptedError,
+  ],
+  [
+    'error before content',
+    { kind: 'error-in-stream', afterTokens: 0, body: { error: { code: 400 } } },
+    BadRequestError,
+  ],
   ['bad UTF-8', { kind: 'bad-utf8' }, ConnectionError, 'receive'],
   ['garbage', { kind: 'garbage' }, ConnectionError, 'receive'],
 ]
@@ -202,13 +216,16 @@ test('instanceof holds across two copies of the package, and only where it shoul
   t.after(() => rmSync(folder, { recursive: true }))
   copyFileSync(join(root, 'lib/errors.js'), join(folder, 'errors.cjs'))
   const copy = createRequire(import.meta.url)(join(folder, 'errors.cjs'))
-  const theirs = copy.errorOf(JSON.stringify({ name: 'ContextLengthError', code: 'ERR_CONTEXT_LENGTH', message: 'x', status: 400 }))
+  const theirs = copy.errorOf(
+    JSON.stringify({ name: 'ContextLengthError', code: 'ERR_CONTEXT_LENGTH', message: 'x', status: 400 }),
+  )
   assert.notEqual(copy.classes.ContextLengthError, trunkline.ContextLengthError)
   for (const name of ['ContextLengthError', 'BadRequestError', 'APIError', 'TrunklineError']) {
-    assert.ok(theirs instanceof trunkline[name], name)
+    assert.ok(theirs instanceof classes[name], name)
   }
   assert.ok(theirs instanceof Error)
-  for (const Class of [TimeoutError, RateLimitError, trunkline.ContentFilterError]) assert.ok(!(theirs instanceof Class))
+  for (const Class of [TimeoutError, RateLimitError, trunkline.ContentFilterError])
+    assert.ok(!(theirs instanceof Class))
   for (const other of [new Error('x'), null, undefined, 'x', {}]) assert.ok(!(other instanceof TrunklineError))
   class Mine extends RateLimitError {}
   assert.ok(!(theirs instanceof Mine))

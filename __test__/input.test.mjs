@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { ClosedError, ConfigError, Trunkline } from 'trunkline'
-import { REQUEST, collect, rejection, start } from './support.mjs'
+import { collect, REQUEST, rejection, start } from './support.mjs'
 
 const circular = { ...REQUEST }
 circular.self = circular
@@ -62,7 +62,10 @@ for (const [options, message] of clients) {
       () => new Trunkline(options),
       (error) => {
         assert.ok(error instanceof ConfigError)
-        assert.deepEqual([error.name, error.code, error.retryable, error.billed], ['ConfigError', 'ERR_CONFIG', false, 'no'])
+        assert.deepEqual(
+          [error.name, error.code, error.retryable, error.billed],
+          ['ConfigError', 'ERR_CONFIG', false, 'no'],
+        )
         assert.match(error.message, message)
         assert.match(error.stack, /input\.test\.mjs/)
         return true
@@ -74,7 +77,10 @@ for (const [options, message] of clients) {
 test('options that are wrong in themselves are refused', () => {
   const circular = {}
   circular.pool = circular
-  assert.throws(() => new Trunkline(circular), { name: 'ConfigError', message: /^options: cannot be written as JSON: it is circular$/ })
+  assert.throws(() => new Trunkline(circular), {
+    name: 'ConfigError',
+    message: /^options: cannot be written as JSON: it is circular$/,
+  })
 })
 
 test('options that are absent or undefined are their defaults', async () => {
@@ -136,7 +142,11 @@ test('a call is refused, and nothing is sent', async (t) => {
     table.push([() => collect(line.events('/x', {}, wrong)), message])
   }
   for (const [path, message] of paths) {
-    table.push([() => line.get(path), message], [() => line.post(path, {}), message], [() => collect(line.events(path, {})), message])
+    table.push(
+      [() => line.get(path), message],
+      [() => line.post(path, {}), message],
+      [() => collect(line.events(path, {})), message],
+    )
   }
   for (const body of [undefined, () => {}, Symbol('x'), 5n, circular]) {
     table.push([() => line.post('/x', body), /^body: cannot be written as JSON/])

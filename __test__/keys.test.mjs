@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { inspect } from 'node:util'
 import { AuthenticationError, ConfigError, Trunkline } from 'trunkline'
-import { REQUEST, client, collect, rawServer, rejection, start, until } from './support.mjs'
+import { client, collect, REQUEST, rawServer, rejection, start, until } from './support.mjs'
 
 const keys = (upstream) => upstream.requests.map(({ headers }) => headers.authorization)
 
@@ -43,7 +43,10 @@ test('a key function may answer at once', async (t) => {
 test('a refused key is asked for again, once, and the call goes on with the new one', async (t) => {
   let asked = 0
   const { upstream, line } = await start(t, { apiKey: () => `sk-${++asked}`, retry: false })
-  upstream.reply((request) => request.headers.authorization === 'Bearer sk-1', { json: { error: { message: 'expired' } }, status: 401 })
+  upstream.reply((request) => request.headers.authorization === 'Bearer sk-1', {
+    json: { error: { message: 'expired' } },
+    status: 401,
+  })
   const all = await Promise.all(Array.from({ length: 20 }, () => line.chat(REQUEST).withMeta()))
   assert.ok(all.every(({ meta }) => meta.attempts.length === 2))
   assert.equal(asked, 2)
@@ -80,7 +83,15 @@ test('a key function that fails fails those who wait with its reason, and is ask
   ]
   let asked = 0
   const { upstream, line } = await start(t, { apiKey: () => answers[asked++]() })
-  const causes = [/sealed/, /on fire/, /it gave a number/, /it gave undefined/, /must not be empty/, /without line breaks/, /threw no error/]
+  const causes = [
+    /sealed/,
+    /on fire/,
+    /it gave a number/,
+    /it gave undefined/,
+    /must not be empty/,
+    /without line breaks/,
+    /threw no error/,
+  ]
   for (const cause of causes) {
     const both = await Promise.all([rejection(line.chat(REQUEST)), rejection(line.stream(REQUEST).final())])
     for (const error of both) {
@@ -122,7 +133,10 @@ test('headers of the client and of the call are sent, the call’s in place of t
   await line.chat(REQUEST, { headers: new Headers({ 'x-call': 'k', 'X-Both': 'k', 'x-latin': 'é' }) })
   await line.chat(REQUEST)
   const [first, second] = upstream.requests.map(({ headers }) => headers)
-  assert.deepEqual([first['x-client'], first['x-both'], first['x-call'], first['user-agent']], ['c', 'k', 'k', 'mine/1'])
+  assert.deepEqual(
+    [first['x-client'], first['x-both'], first['x-call'], first['user-agent']],
+    ['c', 'k', 'k', 'mine/1'],
+  )
   assert.deepEqual([second['x-both'], second['x-call']], ['c', undefined])
 })
 
@@ -136,7 +150,9 @@ test('an authorization of the caller’s takes the place of the key', async (t) 
 test('a redirect is not followed, and so the key goes nowhere else', async (t) => {
   const { upstream: other } = await start(t)
   const { url } = await rawServer(t, (socket) =>
-    socket.write(`HTTP/1.1 307 Temporary Redirect\r\nlocation: ${other.url}/v1/chat/completions\r\ncontent-length: 0\r\n\r\n`),
+    socket.write(
+      `HTTP/1.1 307 Temporary Redirect\r\nlocation: ${other.url}/v1/chat/completions\r\ncontent-length: 0\r\n\r\n`,
+    ),
   )
   const error = await rejection(client(t, url).chat(REQUEST))
   assert.deepEqual([error.name, error.status], ['APIError', 307])
@@ -149,7 +165,13 @@ test('no key and no secret header shows in errors, metrics, meta or the client',
   const { upstream, line } = await start(t, options)
   const asking = client(t, upstream, { ...options, apiKey: () => SECRET })
   const shown = []
-  const show = (value) => shown.push(inspect(value, { depth: 12, showHidden: true }), JSON.stringify(value), String(value?.stack), String(value))
+  const show = (value) =>
+    shown.push(
+      inspect(value, { depth: 12, showHidden: true }),
+      JSON.stringify(value),
+      String(value?.stack),
+      String(value),
+    )
   for (const fault of [
     { kind: 'status', status: 401 },
     { kind: 'status', status: 429 },
@@ -167,7 +189,12 @@ test('no key and no secret header shows in errors, metrics, meta or the client',
   }
   show(await rejection(line.chat(REQUEST, { headers: { authorization: `${SECRET}\n` } })))
   show(await rejection(line.chat(REQUEST, { apiKey: SECRET })))
-  for (const wrong of [{ apiKey: `${SECRET}\u0007` }, { apiKey: { key: SECRET } }, { baseURL: `https://u:${SECRET}@a.example` }, { headers: { authorization: `${SECRET}\r\n` } }]) {
+  for (const wrong of [
+    { apiKey: `${SECRET}\u0007` },
+    { apiKey: { key: SECRET } },
+    { baseURL: `https://u:${SECRET}@a.example` },
+    { headers: { authorization: `${SECRET}\r\n` } },
+  ]) {
     try {
       new Trunkline(wrong)
     } catch (error) {
@@ -183,7 +210,12 @@ test('no key and no secret header shows in errors, metrics, meta or the client',
     await stream.final()
   }
   await upstream.close()
-  await until(() => fetch(upstream.url).then(() => false, () => true))
+  await until(() =>
+    fetch(upstream.url).then(
+      () => false,
+      () => true,
+    ),
+  )
   show(await rejection(line.chat(REQUEST)))
   for (const text of shown) assert.ok(!text?.includes(SECRET), text)
   assert.ok(shown.length > 100)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { REQUEST, collect, rejection, start, until } from './support.mjs'
+import { collect, REQUEST, rejection, start, until } from './support.mjs'
 
 test('a client that did nothing has zeros', async (t) => {
   const { line } = await start(t)
@@ -8,7 +8,10 @@ test('a client that did nothing has zeros', async (t) => {
   assert.deepEqual(metrics.requests, { started: 0, succeeded: 0, failed: 0, aborted: 0, retried: 0, inFlight: 0 })
   assert.deepEqual(metrics.latency, { count: 0, mean: 0, min: 0, max: 0, p50: 0, p90: 0, p99: 0 })
   assert.deepEqual(metrics.tokens, { input: 0, output: 0 })
-  assert.deepEqual([metrics.pool.opened, metrics.pool.reused, metrics.pool.reuseRate, metrics.pool.utilization], [0, 0, 0, 0])
+  assert.deepEqual(
+    [metrics.pool.opened, metrics.pool.reused, metrics.pool.reuseRate, metrics.pool.utilization],
+    [0, 0, 0, 0],
+  )
   assert.equal(metrics.pool.connections.max, 200)
   assert.ok(metrics.uptime >= 0)
 })
@@ -20,7 +23,11 @@ test('metrics has the shape that is declared', async (t) => {
     Array.isArray(value)
       ? value.map(kinds)
       : value && typeof value === 'object'
-        ? Object.fromEntries(Object.entries(value).sort().map(([name, inner]) => [name, kinds(inner)]))
+        ? Object.fromEntries(
+            Object.entries(value)
+              .sort()
+              .map(([name, inner]) => [name, kinds(inner)]),
+          )
         : typeof value
   const numbers = (...names) => Object.fromEntries(names.sort().map((name) => [name, 'number']))
   const histogram = numbers('count', 'mean', 'min', 'max', 'p50', 'p90', 'p99')
@@ -35,7 +42,13 @@ test('metrics has the shape that is declared', async (t) => {
       handshake: histogram,
       handshakeTimeSaved: 'number',
       opened: 'number',
-      origins: [{ ...numbers('active', 'idle', 'connecting', 'waiting', 'streams', 'opened', 'reused', 'closed'), origin: 'string', protocol: 'string' }],
+      origins: [
+        {
+          ...numbers('active', 'idle', 'connecting', 'waiting', 'streams', 'opened', 'reused', 'closed'),
+          origin: 'string',
+          protocol: 'string',
+        },
+      ],
       reuseRate: 'number',
       reused: 'number',
       streams: numbers('active', 'capacity', 'perConnection'),
@@ -82,7 +95,10 @@ test('requests agree with what the upstream counted', async (t) => {
 test('connections agree with what the upstream counted', async (t) => {
   const { upstream, line } = await start(t, { upstream: { requestsPerConnection: 10 } })
   for (let n = 0; n < 50; n++) await line.chat(REQUEST)
-  await until(() => line.metrics().pool.closed.server + line.metrics().pool.connections.idle >= 5 || line.metrics().pool.opened === 5)
+  await until(
+    () =>
+      line.metrics().pool.closed.server + line.metrics().pool.connections.idle >= 5 || line.metrics().pool.opened === 5,
+  )
   const { pool } = line.metrics()
   assert.equal(pool.opened, upstream.connections.opened)
   assert.equal(pool.opened, 5)
@@ -117,14 +133,22 @@ test('sockets that close say why', async (t) => {
   const table = [
     ['idle', { pool: { idleTimeout: 10 } }, (line) => line.chat(REQUEST)],
     ['server', { upstream: { keepAliveTimeout: 10 } }, (line) => line.chat(REQUEST)],
-    ['cancelled', { upstream: { tokensPerSecond: 20 } }, async (line) => {
-      for await (const _ of line.stream(REQUEST)) break
-    }],
+    [
+      'cancelled',
+      { upstream: { tokensPerSecond: 20 } },
+      async (line) => {
+        for await (const _ of line.stream(REQUEST)) break
+      },
+    ],
     ['evicted', { pool: { maxIdleConnections: 0 } }, (line) => line.chat(REQUEST)],
-    ['shutdown', {}, async (line) => {
-      await line.chat(REQUEST)
-      await line.close()
-    }],
+    [
+      'shutdown',
+      {},
+      async (line) => {
+        await line.chat(REQUEST)
+        await line.close()
+      },
+    ],
     ['goaway', { pool: { http2: 'prior-knowledge' }, fault: { kind: 'goaway' } }, (line) => line.chat(REQUEST)],
   ]
   for (const [reason, { fault, ...options }, act] of table) {

@@ -44,11 +44,20 @@ test('a JSON answer may be null', async (t) => {
 
 test('a fault is met as often, as long and by whom it says', async (t) => {
   const { upstream, line } = await start(t, { retry: false })
-  const outcome = (request = REQUEST) => line.chat(request).then(() => 200, (error) => error.status)
+  const outcome = (request = REQUEST) =>
+    line.chat(request).then(
+      () => 200,
+      (error) => error.status,
+    )
   assert.equal(upstream.fault({ kind: 'status', status: 500 }), upstream)
-  upstream.fault({ kind: 'status', status: 503 }, { times: 2 }).fault({ kind: 'status', status: 400 }, { model: 'other' })
+  upstream
+    .fault({ kind: 'status', status: 503 }, { times: 2 })
+    .fault({ kind: 'status', status: 400 }, { model: 'other' })
   assert.deepEqual([await outcome(), await outcome(), await outcome(), await outcome()], [500, 503, 503, 200])
-  assert.deepEqual([await outcome({ ...REQUEST, model: 'other' }), await outcome({ ...REQUEST, model: 'other' })], [400, 200])
+  assert.deepEqual(
+    [await outcome({ ...REQUEST, model: 'other' }), await outcome({ ...REQUEST, model: 'other' })],
+    [400, 200],
+  )
   upstream.fault({ kind: 'status', status: 500 }, { for: 50 })
   assert.equal(await outcome(), 500)
   await until(async () => (await outcome()) === 200)
@@ -63,7 +72,10 @@ test('equal seeds give equal answers, and others others', async (t) => {
 
 test('reset() forgets replies, faults and requests', async (t) => {
   const { upstream, line } = await start(t, { retry: false })
-  upstream.reply({}, 'mine').reply(() => true, 'mine too').fault({ kind: 'status', status: 500 })
+  upstream
+    .reply({}, 'mine')
+    .reply(() => true, 'mine too')
+    .fault({ kind: 'status', status: 500 })
   upstream.reset()
   assert.notEqual(await contentOf(line), 'mine too')
   assert.equal(upstream.requests.length, 1)
@@ -76,7 +88,10 @@ test('a request is recorded with all there is to know', async (t) => {
   await line.post('/x?y=1', { a: 1 }).catch(() => {})
   const [seen] = upstream.requests
   assert.deepEqual(Object.keys(seen).sort(), ['at', 'body', 'connection', 'headers', 'method', 'path', 'stream'])
-  assert.deepEqual([seen.method, seen.path, seen.body, seen.connection, seen.stream], ['POST', '/v1/x?y=1', { a: 1 }, 1, null])
+  assert.deepEqual(
+    [seen.method, seen.path, seen.body, seen.connection, seen.stream],
+    ['POST', '/v1/x?y=1', { a: 1 }, 1, null],
+  )
   assert.ok(seen.at >= before - 1 && seen.at <= Date.now() + 1)
 })
 

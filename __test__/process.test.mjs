@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { MockUpstream } from 'trunkline/testing'
-import { SCRIPT, root, run } from './support.mjs'
+import { root, run, SCRIPT } from './support.mjs'
 
 async function upstream(t, options) {
   const made = await MockUpstream.start(options)
@@ -36,11 +36,19 @@ test('a script that made calls exits by itself, without close()', async (t) => {
 
 test('a client alone, and a warm pool, keep no process alive', async (t) => {
   const { url } = await upstream(t)
-  ended(await run(`${SCRIPT}; await line.warmup({ connections: 3 }); console.log(line.metrics().pool.connections.idle)`, { url }), '3')
+  ended(
+    await run(`${SCRIPT}; await line.warmup({ connections: 3 }); console.log(line.metrics().pool.connections.idle)`, {
+      url,
+    }),
+    '3',
+  )
 })
 
 test('an upstream of the tests keeps no process alive', async () => {
-  ended(await run(`import { MockUpstream } from 'trunkline/testing'; await MockUpstream.start(); console.log('done')`), 'done')
+  ended(
+    await run(`import { MockUpstream } from 'trunkline/testing'; await MockUpstream.start(); console.log('done')`),
+    'done',
+  )
 })
 
 test('a call that runs keeps the process alive until it ends', async (t) => {
@@ -71,7 +79,10 @@ test('process.exit in mid-stream is clean', async (t) => {
 
 test('an exception that nobody catches in mid-stream ends the process as it should', async (t) => {
   const { url } = await upstream(t, { tokensPerSecond: 100 })
-  const { code, signal, stderr } = await run(`${SCRIPT}; for await (const _ of line.stream(REQUEST)) throw new Error('mine')`, { url })
+  const { code, signal, stderr } = await run(
+    `${SCRIPT}; for await (const _ of line.stream(REQUEST)) throw new Error('mine')`,
+    { url },
+  )
   assert.deepEqual([code, signal], [1, null])
   assert.match(stderr, /Error: mine/)
 })
@@ -148,7 +159,9 @@ test('code of the caller’s that throws as answers come disturbs no other call'
 
 test('import and require give the same names', async () => {
   const declared = (file) =>
-    [...readFileSync(join(root, file), 'utf8').matchAll(/^export declare (?:class|function|const) (\w+)/gm)].map(([, name]) => name).sort()
+    [...readFileSync(join(root, file), 'utf8').matchAll(/^export declare (?:class|function|const) (\w+)/gm)]
+      .map(([, name]) => name)
+      .sort()
   const source = `
     import { createRequire } from 'node:module'
     const require = createRequire(process.cwd() + '/x.js')

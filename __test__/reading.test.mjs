@@ -6,7 +6,7 @@ import { createServer } from 'node:http'
 import { createServer as createH2Server } from 'node:http2'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { REQUEST, client, collect, start, until } from './support.mjs'
+import { client, collect, REQUEST, start, until } from './support.mjs'
 
 const PIECE = 'x'.repeat(8000)
 const PIECES = 4_000
@@ -114,16 +114,22 @@ test('events that ended before their reader came have lost nothing', async (t) =
   upstream.reply({ path: '/events' }, { raw: { body: 'data: 1\n\ndata: 2\n\n', contentType: 'text/event-stream' } })
   const stream = line.events('/events', {})
   await stream.meta
-  assert.deepEqual((await collect(stream)).map((event) => event.data), [1, 2])
+  assert.deepEqual(
+    (await collect(stream)).map((event) => event.data),
+    [1, 2],
+  )
 })
 
 test('what was read before a break is not lost with it', async (t) => {
-  const { upstream, line } = await start(t, { retry: false })
+  const { upstream, line } = await start(t, { retry: false, upstream: { tokensPerSecond: 100 } })
   upstream.fault({ kind: 'cut', afterTokens: 5 })
   const seen = []
-  await assert.rejects(async () => {
-    for await (const text of line.stream(REQUEST).text()) seen.push(text)
-  }, { name: 'StreamInterruptedError' })
+  await assert.rejects(
+    async () => {
+      for await (const text of line.stream(REQUEST).text()) seen.push(text)
+    },
+    { name: 'StreamInterruptedError' },
+  )
   assert.equal(seen.join('').trim().split(' ').length, 5)
 })
 
@@ -138,11 +144,17 @@ test('small pieces are gathered for as long as flushInterval says, and none is l
 
 test('a slow reader gets every piece in order', async (t) => {
   const { upstream, line } = await start(t)
-  upstream.reply({ model: 'gpt-test' }, { content: Array.from({ length: 300 }, (_, n) => `${n} `).join(''), chunks: 300 })
+  upstream.reply(
+    { model: 'gpt-test' },
+    { content: Array.from({ length: 300 }, (_, n) => `${n} `).join(''), chunks: 300 },
+  )
   let seen = ''
   for await (const text of line.stream(REQUEST).text()) {
     await sleep(1)
     seen += text
   }
-  assert.deepEqual(seen.trim().split(' ').map(Number), Array.from({ length: 300 }, (_, n) => n))
+  assert.deepEqual(
+    seen.trim().split(' ').map(Number),
+    Array.from({ length: 300 }, (_, n) => n),
+  )
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { ConnectionError, InternalServerError, RateLimitError } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
-import { REQUEST, client, collect, rawServer, rejection, http, COMPLETION, start, until } from './support.mjs'
+import { COMPLETION, client, collect, http, REQUEST, rawServer, rejection, start, until } from './support.mjs'
 
 const quickly = { strategy: 'immediate' }
 
@@ -25,7 +25,10 @@ for (const [name, fault, errors] of good) {
       upstream.fault(fault)
       const { data, meta } = await line.chat(REQUEST).withMeta()
       assert.equal(data.object, 'chat.completion')
-      assert.deepEqual(meta.attempts.map(({ error }) => error), errors)
+      assert.deepEqual(
+        meta.attempts.map(({ error }) => error),
+        errors,
+      )
       assert.equal(line.metrics().requests.retried, 1)
 
       upstream.fault(fault)
@@ -35,7 +38,7 @@ for (const [name, fault, errors] of good) {
 }
 
 test('an answer that came in part is not repeated once a piece was handed over', async (t) => {
-  const { upstream, line } = await start(t, { retry: quickly })
+  const { upstream, line } = await start(t, { retry: quickly, upstream: { tokensPerSecond: 50 } })
   upstream.fault({ kind: 'cut', afterTokens: 3 })
   assert.equal((await rejection(collect(line.stream(REQUEST)))).name, 'StreamInterruptedError')
   assert.equal(upstream.requests.length, 1)
@@ -117,7 +120,11 @@ test('a call’s retries take the place of its client’s, one by one', async (t
 
 test('only the statuses that are named are asked again', async (t) => {
   const { upstream, line } = await start(t, { retry: { ...quickly, statuses: [418] } })
-  for (const [status, requests] of [[418, 2], [500, 1], [429, 1]]) {
+  for (const [status, requests] of [
+    [418, 2],
+    [500, 1],
+    [429, 1],
+  ]) {
     upstream.reset()
     upstream.fault({ kind: 'status', status })
     await line.chat(REQUEST).catch(() => {})
@@ -146,7 +153,9 @@ test('x-should-retry wins', async (t) => {
 })
 
 test('a connection that is refused is tried again, until the server is there', async (t) => {
-  const { upstream, line } = await start(t, { retry: { maxRetries: 1000, strategy: 'linear', baseDelay: 2, maxDelay: 2 } })
+  const { upstream, line } = await start(t, {
+    retry: { maxRetries: 1000, strategy: 'linear', baseDelay: 2, maxDelay: 2 },
+  })
   const port = Number(new URL(upstream.url).port)
   await upstream.close()
   const call = line.chat(REQUEST).withMeta()
@@ -196,7 +205,11 @@ test('a socket that the server closes behind an answer is never seen by the next
 })
 
 test('a server that closes after every few requests disturbs none of many calls', async (t) => {
-  for (const upstream of [{ requestsPerConnection: 3 }, { requestsPerConnection: 3, tls: true }, { keepAliveTimeout: 1 }]) {
+  for (const upstream of [
+    { requestsPerConnection: 3 },
+    { requestsPerConnection: 3, tls: true },
+    { keepAliveTimeout: 1 },
+  ]) {
     const { line } = await start(t, { upstream, pool: { maxConnections: 8 } })
     const all = await Promise.all(Array.from({ length: 500 }, () => line.chat(REQUEST)))
     assert.ok(all.every(({ object }) => object === 'chat.completion'))
@@ -223,7 +236,13 @@ test('a reused socket that dies without an answer is replaced at once, however s
   await line.chat(REQUEST)
   const { meta } = await line.chat(REQUEST).withMeta()
   assert.ok(dead)
-  assert.deepEqual(meta.attempts.map(({ error, billed }) => [error, billed]), [['ERR_CONNECTION', 'maybe'], [null, 'yes']])
+  assert.deepEqual(
+    meta.attempts.map(({ error, billed }) => [error, billed]),
+    [
+      ['ERR_CONNECTION', 'maybe'],
+      [null, 'yes'],
+    ],
+  )
 })
 
 test('without retries, a reset is the caller’s to know', async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { REQUEST, collect, rejection, start, until } from './support.mjs'
 import { ConfigError } from 'trunkline'
+import { collect, REQUEST, rejection, start, until } from './support.mjs'
 
 const words = ['One', ' two', ' thr', 'ee', ' – é☃']
 const text = words.join('')
@@ -37,13 +37,20 @@ test('final() gives the whole answer, the same as chat', async (t) => {
 
 test('final() gathers tool calls and all choices', async (t) => {
   const { upstream, line } = await start(t)
-  const calls = ['a', 'b'].map((id) => ({ id, type: 'function', function: { name: `f${id}`, arguments: '{"long":"argument"}' } }))
+  const calls = ['a', 'b'].map((id) => ({
+    id,
+    type: 'function',
+    function: { name: `f${id}`, arguments: '{"long":"argument"}' },
+  }))
   upstream.reply({ model: 'gpt-test' }, { toolCalls: calls, finishReason: 'tool_calls' })
   const tools = await line.stream(REQUEST).final()
   assert.deepEqual(tools.choices[0].message.tool_calls, calls)
   assert.equal(tools.choices[0].finish_reason, 'tool_calls')
   const three = await line.stream({ ...REQUEST, model: 'other', n: 3 }).final()
-  assert.deepEqual(three.choices.map((choice) => choice.index), [0, 1, 2])
+  assert.deepEqual(
+    three.choices.map((choice) => choice.index),
+    [0, 1, 2],
+  )
   assert.ok(three.choices.every((choice) => choice.message.content.length > 0))
 })
 
@@ -249,7 +256,10 @@ test('chunks that are handed over share nothing', async (t) => {
 test('chunks are the ones that were sent, whatever is in them', async (t) => {
   const { upstream, line } = await start(t)
   const delta = (content, more = {}, choice = {}) => ({
-    id: 'x"{[', created: 5, choices: [{ index: 0, delta: { content }, ...choice }], ...more,
+    id: 'x"{[',
+    created: 5,
+    choices: [{ index: 0, delta: { content }, ...choice }],
+    ...more,
   })
   const chunks = [
     delta('a'),
@@ -259,12 +269,19 @@ test('chunks are the ones that were sent, whatever is in them', async (t) => {
     delta('e', { id: 'other' }),
     { id: 'x"{[', created: 5, choices: [{ index: 1, delta: { content: 'second' } }] },
     { id: 'x"{[', created: 5, choices: [{ index: 0, delta: { content: null, reasoning_content: 'r' } }] },
-    { id: 'x"{[', created: 5, choices: [{ index: 0, delta: {} }, { index: 1, delta: { content: 'two' } }] },
+    {
+      id: 'x"{[',
+      created: 5,
+      choices: [
+        { index: 0, delta: {} },
+        { index: 1, delta: { content: 'two' } },
+      ],
+    },
     delta('f', { further: [[{}], 1e21, -0.5, true, null, '\u2028'] }),
     delta('g'),
     delta('', {}, { finish_reason: 'stop' }),
   ]
-  const body = chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`).join('') + 'data: [DONE]\n\n'
+  const body = [...chunks.map((chunk) => JSON.stringify(chunk)), '[DONE]'].map((data) => `data: ${data}\n\n`).join('')
   upstream.reply({ path: '/chat/completions' }, { raw: { body, contentType: 'text/event-stream' } })
   assert.deepEqual(await collect(line.stream(REQUEST)), chunks)
   assert.equal((await collect(line.stream(REQUEST).text())).join(''), 'ab\u0000"\\é☃cdefg')

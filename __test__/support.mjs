@@ -97,7 +97,10 @@ export async function rawServer(t, each) {
 }
 
 /** An HTTP/1.1 answer as text. */
-export function http(body, { status = '200 OK', type = 'application/json', length = Buffer.byteLength(body), more = '' } = {}) {
+export function http(
+  body,
+  { status = '200 OK', type = 'application/json', length = Buffer.byteLength(body), more = '' } = {},
+) {
   return `HTTP/1.1 ${status}\r\ncontent-type: ${type}\r\ncontent-length: ${length}\r\n${more}\r\n${body}`
 }
 

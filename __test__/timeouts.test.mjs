@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { QueueFullError, StreamInterruptedError, TimeoutError } from 'trunkline'
-import { REQUEST, client, collect, rejection, start, until } from './support.mjs'
+import { client, collect, REQUEST, rejection, start, until } from './support.mjs'
 
 /** A TimeoutError of this phase and limit; never sooner than the limit. */
 async function timesOut(phase, limit, call) {
@@ -58,13 +58,21 @@ test('queue: no stream came free', async (t) => {
 test('one call more than may wait is refused at once', async (t) => {
   const { upstream, line } = await start(t, { pool: { maxConnections: 1 }, concurrency: { maxQueue: 2 } })
   upstream.fault({ kind: 'silence', for: 100 })
-  const all = await Promise.allSettled(Array.from({ length: 5 }, () => line.chat(REQUEST)))
+  const first = line.chat(REQUEST)
+  await until(() => upstream.requests.length === 1)
+  const all = await Promise.allSettled([first, ...Array.from({ length: 4 }, () => line.chat(REQUEST))])
   const refused = all.filter(({ status }) => status === 'rejected')
   assert.equal(refused.length, 2)
   for (const { reason } of refused) {
     assert.ok(reason instanceof QueueFullError)
     assert.deepEqual([reason.code, reason.billed, reason.attempts.length], ['ERR_QUEUE_FULL', 'no', 1])
   }
+})
+
+test('a queue of no places still takes what needs none', async (t) => {
+  const { line } = await start(t, { concurrency: { maxQueue: 0 } })
+  await line.chat(REQUEST)
+  await line.chat(REQUEST)
 })
 
 test('firstByte: a stream whose head does not come', async (t) => {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import test from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { MockUpstream } from 'trunkline/testing'
-import { REQUEST, client, own, root, run, start, until } from './support.mjs'
+import { client, own, REQUEST, root, run, start, until } from './support.mjs'
 
 /**
  * A worker with a client of these options as `line`; the source says something by `say`. It is ready when its module has run to
@@ -30,10 +30,14 @@ test('eight workers share one HTTP/2 connection, with the main thread', async (t
   const here = client(t, upstream, { pool: options.pool })
   await here.warmup()
   const workers = Array.from({ length: 8 }, () =>
-    worker(t, options, `
+    worker(
+      t,
+      options,
+      `
       const all = await Promise.all(Array.from({ length: 10 }, () => line.chat(REQUEST)))
       const text = await line.stream(REQUEST).finalText()
-      say(all.filter(({ object }) => object === 'chat.completion').length + (text.length > 0 ? 1 : 0))`),
+      say(all.filter(({ object }) => object === 'chat.completion').length + (text.length > 0 ? 1 : 0))`,
+    ),
   )
   assert.deepEqual(await Promise.all(workers.map(heard)), Array(8).fill(11))
   await here.chat(REQUEST)
@@ -59,7 +63,10 @@ test('a worker that is terminated in mid-stream leaves the others well', async (
   const options = own({ baseURL: `${upstream.url}/v1`, pool: { tls: { ca: upstream.ca } } })
   const here = client(t, upstream, { pool: options.pool })
   const loop = `for (;;) for await (const _ of line.stream(REQUEST)) say('piece')`
-  const [stays, goes] = [worker(t, options, `const text = await line.stream(REQUEST).finalText(); say(text)`), worker(t, options, loop)]
+  const [stays, goes] = [
+    worker(t, options, `const text = await line.stream(REQUEST).finalText(); say(text)`),
+    worker(t, options, loop),
+  ]
   const mine = here.stream(REQUEST).finalText()
   await heard(goes)
   await goes.terminate()
@@ -81,7 +88,11 @@ test('a worker whose upstream asks it goes away without harm', async (t) => {
   const { upstream } = await start(t)
   let asked = 0
   upstream.reply(() => ++asked > 0, 'Hello')
-  const made = worker(t, own({ baseURL: `${upstream.url}/v1` }), `say((await line.chat(REQUEST)).choices[0].message.content)`)
+  const made = worker(
+    t,
+    own({ baseURL: `${upstream.url}/v1` }),
+    `say((await line.chat(REQUEST)).choices[0].message.content)`,
+  )
   assert.equal(await heard(made), 'Hello')
   assert.equal(asked, 1)
 })

@@ -218,7 +218,8 @@ class Trunkline {
 /** Options of these names alone. @param {any} options @param {string[]} names */
 function only(options, names) {
   if (options === undefined) return {}
-  if (typeof options !== 'object' || options === null) throw configError(`options: must be an object, got ${kindOf(options)}`)
+  if (typeof options !== 'object' || options === null)
+    throw configError(`options: must be an object, got ${kindOf(options)}`)
   const unknown = Object.keys(options).find((name) => !names.includes(name))
   if (unknown !== undefined) throw configError(`${unknown}: is not an option; there are ${names.join(', ')}`)
   return options
@@ -240,7 +241,8 @@ function checkPath(path) {
 
 /** What a native constructor threw: our description of an error, or something of napi's. @param {any} error */
 function thrown(error) {
-  if (error instanceof classes.TrunklineError || typeof error?.message !== 'string' || error.message[0] !== '{') return error
+  if (error instanceof classes.TrunklineError || typeof error?.message !== 'string' || error.message[0] !== '{')
+    return error
   return errorOf(error.message, Trunkline)
 }
 

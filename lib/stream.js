@@ -168,7 +168,8 @@ class Flow {
     this.early = ''
     if (this.mode === OBJECTS) this.queue = objects
     else if (this.mode === TEXT) this.queue = [objects.map(textOf).join('')].filter((text) => text !== '')
-    else if (this.mode === LINES) this.queue = [objects.map((/** @type {any} */ chunk) => `${JSON.stringify(chunk)}\n`).join('')]
+    else if (this.mode === LINES)
+      this.queue = [objects.map((/** @type {any} */ chunk) => `${JSON.stringify(chunk)}\n`).join('')]
   }
 
   /** The next item. @returns {Promise<IteratorResult<any, undefined>>} */

@@ -50,4 +50,5 @@ const theirNext: OpenAI.Chat.Completions.ChatCompletionMessageParam[] = [
   ours.choices[0].message,
   ...ours.choices.map((choice) => choice.message),
 ]
+
 export { next, theirNext }

@@ -74,7 +74,10 @@ export async function calls() {
 
   const models = await line.get<{ data: { id: string }[] }>('/models')
   is<string>()(models.data[0].id, true)
-  is<unknown>()(await line.post('/responses', { model: 'gpt-5' }, { idempotencyKey: 'k', headers: new Headers() }), true)
+  is<unknown>()(
+    await line.post('/responses', { model: 'gpt-5' }, { idempotencyKey: 'k', headers: new Headers() }),
+    true,
+  )
   is<Metrics>()(line.metrics(), true)
   await line.close({ drainTimeout: 0 })
 }

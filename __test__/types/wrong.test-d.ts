@@ -84,4 +84,5 @@ new MockUpstream()
 const theirs: OpenAI.Chat.Completions.ChatCompletion = { id: 5 }
 // @ts-expect-error: no request of ours
 const ours: ChatRequest = theirs
+
 export { ours }
