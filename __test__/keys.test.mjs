@@ -81,8 +81,6 @@ test('a key function that fails fails those who wait with its reason, and is ask
     () => Promise.reject('no error'),
     () => 'sk-good',
   ]
-  let asked = 0
-  const { upstream, line } = await start(t, { apiKey: () => answers[asked++]() })
   const causes = [
     /sealed/,
     /on fire/,
@@ -92,17 +90,33 @@ test('a key function that fails fails those who wait with its reason, and is ask
     /without line breaks/,
     /threw no error/,
   ]
+  let asked = 0
+  const { upstream, line } = await start(t, { apiKey: () => answers[asked++]() })
   for (const cause of causes) {
-    const both = await Promise.all([rejection(line.chat(REQUEST)), rejection(line.stream(REQUEST).final())])
-    for (const error of both) {
-      assert.ok(error instanceof ConfigError)
-      assert.equal(error.message, 'apiKey: the function gave no key')
-      assert.match(error.cause.message, cause)
-    }
+    const error = await rejection(line.chat(REQUEST))
+    assert.ok(error instanceof ConfigError)
+    assert.equal(error.message, 'apiKey: the function gave no key')
+    assert.match(error.cause.message, cause)
   }
   assert.equal(upstream.requests.length, 0)
   await line.chat(REQUEST)
   assert.equal(asked, 8)
+})
+
+test('a key function that fails is asked once by those who wait together', async (t) => {
+  let [asked, fail] = [0, () => {}]
+  const { upstream, line } = await start(t, {
+    apiKey: () => {
+      asked++
+      return new Promise((_, reject) => (fail = reject))
+    },
+  })
+  const calls = [rejection(line.chat(REQUEST)), rejection(line.stream(REQUEST).final()), rejection(line.get('/models'))]
+  await until(() => asked === 1 && line.metrics().requests.inFlight === 3)
+  await new Promise((resolve) => setTimeout(resolve, 10))
+  fail(new Error('sealed'))
+  for (const error of await Promise.all(calls)) assert.match(error.cause.message, /sealed/)
+  assert.deepEqual([asked, upstream.requests.length], [1, 0])
 })
 
 test('a call is aborted while it waits for the key', async (t) => {
