@@ -142,6 +142,14 @@ test('small pieces are gathered for as long as flushInterval says, and none is l
   assert.ok(rarely.length < often.length, `${rarely.length} < ${often.length}`)
 })
 
+test('a reader is woken when there is no room for more, however long flushInterval is', async (t) => {
+  const { upstream, line } = await start(t, { timeouts: { total: 5_000 } })
+  upstream.reply({ model: 'gpt-test' }, { content: 'x'.repeat(1_000_000), chunks: 1000 })
+  // Sixteen times the room there is: with a second for each, longer than the call may last.
+  const pieces = await collect(line.stream(REQUEST, { flushInterval: 1000 }).text())
+  assert.equal(pieces.join('').length, 1_000_000)
+})
+
 test('a slow reader gets every piece in order', async (t) => {
   const { upstream, line } = await start(t)
   upstream.reply(
