@@ -145,8 +145,11 @@ async fn attempts<C: Consume>(
                 if new_key {
                     key = client.keys.get(Some(&key)).await?;
                 }
-                // What rested beside a dead socket may be dead as well.
-                fresh = matches!(failure, Failure::Unprocessed | Failure::NoResponseReused);
+                // What rested beside a dead socket may be dead as well, and 421 means this connection.
+                fresh = matches!(
+                    failure,
+                    Failure::Unprocessed | Failure::NoResponseReused | Failure::Status { status: 421, .. }
+                );
             }
         }
     }
