@@ -103,9 +103,9 @@ pub fn row(failure: Failure, statuses: &[u16]) -> Again {
         Failure::NoResponseReused => Again::AtOnce,
         // A silent provider stays silent.
         Failure::Silence => Again::Never,
-        Failure::Status { quota: true, .. } => Again::Never,
         // The server's own word wins.
         Failure::Status { should_retry: Some(false), .. } => Again::Never,
+        Failure::Status { quota: true, should_retry: None, .. } => Again::Never,
         Failure::Status { status: 401, .. } => Again::WithNewKey,
         Failure::Status { status: 421, .. } => Again::Elsewhere,
         Failure::Status { status, retry_after, should_retry, .. } => {
@@ -237,6 +237,10 @@ mod tests {
             (
                 Status { status: 500, retry_after: None, should_retry: Some(false), quota: false },
                 Again::Never,
+            ),
+            (
+                Status { status: 429, retry_after: None, should_retry: Some(true), quota: true },
+                Again::AfterDelay,
             ),
             (InvalidResponse, Again::Never),
             (CutUnseen, Again::AfterDelay),
