@@ -61,7 +61,10 @@ pub(super) fn accept(call: &Call) -> Result<Accepted, Error> {
             Ok(members) => Some(Asked::of(&members)),
             Err(_) if !needs_model => None,
             Err(error) => {
-                return Err(Error::config("request: must be an object").caused_by(Some(error.0.to_string())));
+                // Where, and not serde's own words: they repeat a string that stands in the place of an object.
+                let (line, column) = (error.0.line(), error.0.column());
+                let cause = format!("no JSON object, seen at line {line}, column {column}");
+                return Err(Error::config("request: must be an object").caused_by(Some(cause)));
             }
         },
     };
