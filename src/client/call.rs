@@ -86,13 +86,14 @@ pub(super) async fn run<C: Consume>(
     accepted: &Accepted,
     consumer: &mut C,
 ) -> Result<Answer, Error> {
+    let Call { endpoint, body, options } = call;
+    // What cannot be sent is refused before it counts.
+    let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
     let guard = client.counters.begin();
     let model = accepted.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default();
     let mut record = Record::new(guard.started(), model);
-    let deadline = guard.started() + call.options.timeouts.total;
+    let deadline = guard.started() + options.timeouts.total;
 
-    let Call { endpoint, body, options } = call;
-    let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
     let life = attempts(client, &outgoing, &options, accepted.repeatable, deadline, &mut record, consumer);
     let ended = match timeout_at(deadline, life).await {
         Ok(ended) => ended,
