@@ -68,7 +68,7 @@ impl Consume for Chunks {
     ) -> Result<Bytes, Failed> {
         (self.completion, self.spoke, self.done) = Default::default();
         self.held.clear();
-        let mut reader = Reader::of(response, record).await?;
+        let mut reader = Reader::of(client, response, record).await?;
         let mut decoder = Decoder::new();
         while !self.done {
             // Only what the caller has room for is read.

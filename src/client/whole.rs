@@ -42,8 +42,7 @@ impl Consume for Whole {
         record: &mut Record,
     ) -> Result<Bytes, Failed> {
         check_encoding(record.headers())?;
-        let body = collect(response, MAX_BODY).await?;
-        client.counters.received(body.len());
+        let body = collect(client, response, MAX_BODY).await?;
         if let Some(first_byte) = record.first_byte {
             client.counters.first_byte(first_byte);
         }
