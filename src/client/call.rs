@@ -11,7 +11,7 @@ use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{self, Failed, FailedAttempt, Response};
 use super::record::Record;
 use crate::config::CallOptions;
-use crate::error::{Error, Kind, TimeoutPhase};
+use crate::error::{Billed, Error, Kind, TimeoutPhase};
 use crate::policy::judge::{Failure, Tries, Verdict};
 use crate::protocol::json::Members;
 use crate::protocol::openai::Asked;
@@ -98,7 +98,8 @@ pub(super) async fn run<C: Consume>(
     let ended = match timeout_at(deadline, life).await {
         Ok(ended) => ended,
         Err(_) => {
-            let error = total_timeout(options.timeouts.total);
+            let billed = if record.is_sent() { Billed::Maybe } else { Billed::No };
+            let error = total_timeout(options.timeouts.total, billed);
             record.end_attempt(Some(&error));
             Err(error)
         }
@@ -159,13 +160,13 @@ async fn attempts<C: Consume>(
     }
 }
 
-fn total_timeout(limit: Duration) -> Error {
+fn total_timeout(limit: Duration, billed: Billed) -> Error {
     let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let mut error = Error::new(
         Kind::Timeout { phase: TimeoutPhase::Total, limit_ms },
         format!("the call took longer than timeouts.total ({limit_ms} ms)"),
     );
     error.retryable = true;
-    error.billed = crate::error::Billed::Maybe;
+    error.billed = billed;
     error
 }

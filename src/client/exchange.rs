@@ -65,6 +65,7 @@ pub(super) async fn exchange<C: Consume>(
 
     let request = outgoing.request(lease.protocol(), key);
     let sent = Instant::now();
+    record.sent();
     client.counters.sent(outgoing.body.len());
     let head = if C::STREAMED {
         let in_time = timeout_at(sent + timeouts.first_byte, lease.send(request)).await;
