@@ -105,6 +105,9 @@ impl Chunks {
         if self.done || event.data.is_empty() {
             return Ok(());
         }
+        if event.name == b"error" {
+            return Err(Stop::Error(String::from_utf8_lossy(event.data).into_owned()));
+        }
         if event.data == b"[DONE]" {
             if !self.spoke {
                 return Err(Stop::Malformed("an end before any content"));
