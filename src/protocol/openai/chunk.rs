@@ -32,7 +32,7 @@ pub struct Choice<'a> {
     #[serde(borrow)]
     pub delta: Option<Delta<'a>>,
     #[serde(borrow)]
-    pub finish_reason: Option<Text<'a>>,
+    finish_reason: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,7 +110,7 @@ impl<'a> Chunk<'a> {
         }
         let says = |text: &Option<Text<'_>>| text.as_ref().is_some_and(|text| !text.0.is_empty());
         let something = self.choices().iter().any(|choice| {
-            choice.finish_reason.is_some()
+            choice.finish_reason().is_some()
                 || choice.delta.as_ref().is_some_and(|delta| {
                     delta.content.as_ref().is_some_and(|content| !content.text.0.is_empty())
                         || says(&delta.refusal)
@@ -137,6 +137,11 @@ impl<'a> Chunk<'a> {
 }
 
 impl<'a> Choice<'a> {
+    /// Why the choice ended. Some servers send an empty reason with every chunk, which is none.
+    pub fn finish_reason(&self) -> Option<&str> {
+        self.finish_reason.as_ref().map(|reason| &*reason.0).filter(|reason| !reason.is_empty())
+    }
+
     fn content(&self) -> Option<&Content<'a>> {
         self.delta.as_ref()?.content.as_ref()
     }

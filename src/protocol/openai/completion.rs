@@ -102,8 +102,8 @@ impl Completion {
             }
         };
         let gathered = &mut self.choices[at];
-        if let Some(Text(reason)) = &choice.finish_reason {
-            gathered.finish_reason = Some(reason.clone().into_owned());
+        if let Some(reason) = choice.finish_reason() {
+            gathered.finish_reason = Some(reason.to_owned());
         }
         let Some(delta) = &choice.delta else { return Ok(()) };
         if let Some(content) = &delta.content {
@@ -233,6 +233,13 @@ mod tests {
         completion.add(&Chunk::of(&rest).unwrap()).unwrap();
         assert!(completion.is_finished(2));
         assert_eq!(json_of(completion)["choices"][0]["message"]["content"], "a");
+    }
+
+    #[test]
+    fn an_empty_finish_reason_is_none() {
+        let completion =
+            gather(&[json!({"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":""}]})]);
+        assert!(!completion.is_finished(1));
     }
 
     #[test]
