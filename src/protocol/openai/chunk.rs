@@ -97,6 +97,10 @@ pub enum Said {
 
 impl<'a> Chunk<'a> {
     pub fn of(text: &'a str) -> Result<Self, serde_json::Error> {
+        // serde takes an array of the fields for the object, and an array means something else at the border.
+        if !text.trim_start().starts_with('{') {
+            return Err(serde::de::Error::custom("no object"));
+        }
         serde_json::from_str(text)
     }
 
