@@ -122,7 +122,7 @@ impl Chunks {
             return Err(Stop::Error(json.to_owned()));
         }
         self.completion.add(&chunk).map_err(|_| Stop::Malformed("a chunk with an absurd index"))?;
-        match chunk.said() {
+        match chunk.said(json) {
             Said::UsageOnly if !self.shows_usage => {}
             Said::Nothing if !self.spoke => self.held.push(one_line(json).into_owned()),
             _ => {

@@ -1,8 +1,11 @@
 //! One chunk of a chat stream.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::protocol::json::Text;
@@ -33,6 +36,17 @@ pub struct Choice<'a> {
     pub delta: Option<Delta<'a>>,
     #[serde(borrow)]
     finish_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub logprobs: Option<Logprobs<'a>>,
+}
+
+/// What came of the probabilities of tokens.
+#[derive(Debug, Deserialize)]
+pub struct Logprobs<'a> {
+    #[serde(borrow)]
+    pub content: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    pub refusal: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,8 +59,14 @@ pub struct Delta<'a> {
     pub refusal: Option<Text<'a>>,
     #[serde(borrow)]
     pub reasoning_content: Option<Text<'a>>,
+    /// The same by the name that OpenRouter and vLLM have for it.
+    #[serde(borrow)]
+    pub reasoning: Option<Text<'a>>,
     #[serde(borrow)]
     pub tool_calls: Option<Vec<ToolCall<'a>>>,
+    /// What tool calls were before there were several.
+    #[serde(borrow)]
+    pub function_call: Option<Function<'a>>,
 }
 
 /// The text of a delta, and how it stands in the chunk.
@@ -108,7 +128,8 @@ impl<'a> Chunk<'a> {
         self.choices.as_deref().unwrap_or_default()
     }
 
-    pub fn said(&self) -> Said {
+    /// How much the chunk says, which was read from `json`.
+    pub fn said(&self, json: &str) -> Said {
         if self.choices().is_empty() && self.usage.is_some() {
             return Said::UsageOnly;
         }
@@ -119,10 +140,35 @@ impl<'a> Chunk<'a> {
                     delta.content.as_ref().is_some_and(|content| !content.text.0.is_empty())
                         || says(&delta.refusal)
                         || says(&delta.reasoning_content)
+                        || says(&delta.reasoning)
                         || delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
                 })
         });
-        if something { Said::Something } else { Said::Nothing }
+        if something || self.says_by_another_name(json) { Said::Something } else { Said::Nothing }
+    }
+
+    /// Whether a delta has anything but a role. Rarely asked, of chunks that say nothing by the names we know.
+    fn says_by_another_name(&self, json: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Loose<'a> {
+            #[serde(borrow)]
+            choices: Vec<LooseChoice<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct LooseChoice<'a> {
+            #[serde(borrow, default)]
+            delta: Option<HashMap<Cow<'a, str>, Value>>,
+        }
+        let Ok(chunk) = serde_json::from_str::<Loose<'_>>(json) else { return false };
+        let mut members = chunk.choices.into_iter().flat_map(|choice| choice.delta.unwrap_or_default());
+        members.any(|(name, value)| match value {
+            _ if name == "role" => false,
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(members) => !members.is_empty(),
+            Value::Bool(_) | Value::Number(_) => true,
+        })
     }
 
     /// The text of the first choice.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use super::chunk::{Choice, Chunk, ToolCall};
+use super::chunk::{Choice, Chunk, Function, Logprobs, ToolCall};
 use crate::protocol::json::Text;
 
 /// More choices or tool calls than this in one answer are not believed: an index from the network is no capacity.
@@ -35,7 +35,7 @@ enum Object {
 struct Gathered {
     index: usize,
     message: Message,
-    logprobs: Option<()>,
+    logprobs: Option<GatheredLogprobs>,
     finish_reason: Option<String>,
 }
 
@@ -46,8 +46,18 @@ struct Message {
     refusal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<GatheredCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<GatheredFunction>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct GatheredLogprobs {
+    content: Option<Vec<Box<RawValue>>>,
+    refusal: Option<Vec<Box<RawValue>>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -105,12 +115,19 @@ impl Completion {
         if let Some(reason) = choice.finish_reason() {
             gathered.finish_reason = Some(reason.to_owned());
         }
+        if let Some(logprobs) = &choice.logprobs {
+            gathered.logprobs.get_or_insert_default().add(logprobs);
+        }
         let Some(delta) = &choice.delta else { return Ok(()) };
         if let Some(content) = &delta.content {
             gathered.message.content.get_or_insert_default().push_str(&content.text.0);
         }
         append(&mut gathered.message.refusal, &delta.refusal);
         append(&mut gathered.message.reasoning_content, &delta.reasoning_content);
+        append(&mut gathered.message.reasoning, &delta.reasoning);
+        if let Some(function) = &delta.function_call {
+            gathered.message.function_call.get_or_insert_default().add(function);
+        }
         delta.tool_calls.iter().flatten().try_for_each(|call| gathered.message.add_call(call))
     }
 
@@ -150,12 +167,30 @@ impl Message {
             gathered.kind.push_str("function");
         }
         if let Some(function) = &call.function {
-            set(&mut gathered.function.name, &function.name);
-            if let Some(Text(arguments)) = &function.arguments {
-                gathered.function.arguments.push_str(arguments);
-            }
+            gathered.function.add(function);
         }
         Ok(())
+    }
+}
+
+impl GatheredFunction {
+    fn add(&mut self, function: &Function<'_>) {
+        set(&mut self.name, &function.name);
+        if let Some(Text(arguments)) = &function.arguments {
+            self.arguments.push_str(arguments);
+        }
+    }
+}
+
+impl GatheredLogprobs {
+    fn add(&mut self, logprobs: &Logprobs<'_>) {
+        let add = |to: &mut Option<Vec<Box<RawValue>>>, from: &Option<Vec<&RawValue>>| {
+            if let Some(from) = from {
+                to.get_or_insert_default().extend(from.iter().map(|&token| token.to_owned()));
+            }
+        };
+        add(&mut self.content, &logprobs.content);
+        add(&mut self.refusal, &logprobs.refusal);
     }
 }
 
@@ -233,6 +268,24 @@ mod tests {
         completion.add(&Chunk::of(&rest).unwrap()).unwrap();
         assert!(completion.is_finished(2));
         assert_eq!(json_of(completion)["choices"][0]["message"]["content"], "a");
+    }
+
+    #[test]
+    fn logprobs_reasoning_and_a_function_call_are_gathered() {
+        let chunk = |delta: Value, logprobs: Value| json!({"choices":[{"index":0,"delta":delta,"logprobs":logprobs}]});
+        let completion = json_of(gather(&[
+            chunk(json!({"reasoning":"hm"}), Value::Null),
+            chunk(json!({"reasoning":"m"}), json!({"content":[{"token":"a","logprob":-0.1}],"refusal":null})),
+            chunk(json!({"function_call":{"name":"f","arguments":"{"}}), json!({"content":[{"token":"b"}]})),
+            chunk(json!({"function_call":{"arguments":"}"}}), Value::Null),
+        ]));
+        let choice = &completion["choices"][0];
+        assert_eq!(
+            choice["logprobs"],
+            json!({"content":[{"token":"a","logprob":-0.1},{"token":"b"}],"refusal":null})
+        );
+        assert_eq!(choice["message"]["reasoning"], "hmm");
+        assert_eq!(choice["message"]["function_call"], json!({"name":"f","arguments":"{}"}));
     }
 
     #[test]
