@@ -192,6 +192,22 @@ impl<'a> Choice<'a> {
         self.finish_reason.as_ref().map(|reason| &*reason.0).filter(|reason| !reason.is_empty())
     }
 
+    /// Bytes of its texts.
+    pub fn size(&self) -> usize {
+        let long = |text: &Option<Text<'_>>| text.as_ref().map_or(0, |text| text.0.len());
+        let tokens =
+            |list: &Option<Vec<&RawValue>>| list.iter().flatten().map(|raw| raw.get().len()).sum::<usize>();
+        let logprobs =
+            self.logprobs.as_ref().map_or(0, |given| tokens(&given.content) + tokens(&given.refusal));
+        let Some(delta) = &self.delta else { return logprobs };
+        let calls = delta.tool_calls.iter().flatten().map(|call| call.function.as_ref());
+        let functions = calls.chain([delta.function_call.as_ref()]).flatten();
+        logprobs
+            + delta.content.as_ref().map_or(0, |content| content.text.0.len())
+            + [&delta.refusal, &delta.reasoning_content, &delta.reasoning].into_iter().map(long).sum::<usize>()
+            + functions.map(|function| long(&function.arguments)).sum::<usize>()
+    }
+
     fn content(&self) -> Option<&Content<'a>> {
         self.delta.as_ref()?.content.as_ref()
     }

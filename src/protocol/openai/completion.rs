@@ -10,6 +10,9 @@ use crate::protocol::json::Text;
 /// More choices or tool calls than this in one answer are not believed: an index from the network is no capacity.
 const MAX_INDEX: usize = 1024;
 
+/// An answer has at most this much text: 64 MiB, as one that comes whole.
+const MAX_TEXT: usize = 64 * 1024 * 1024;
+
 /// What has come of an answer. Serializes to OpenAI's `chat.completion`.
 #[derive(Debug, Default, Serialize)]
 pub struct Completion {
@@ -22,6 +25,9 @@ pub struct Completion {
     usage: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_fingerprint: Option<String>,
+    /// Bytes of all texts.
+    #[serde(skip)]
+    size: usize,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -81,13 +87,18 @@ struct GatheredFunction {
     arguments: String,
 }
 
-/// An index that no answer has.
+/// Why a chunk is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadIndex;
+pub enum Refused {
+    /// An index that no answer has.
+    BadIndex,
+    /// More text than an answer may have.
+    TooLong,
+}
 
 impl Completion {
     /// Adds a chunk.
-    pub fn add(&mut self, chunk: &Chunk<'_>) -> Result<(), BadIndex> {
+    pub fn add(&mut self, chunk: &Chunk<'_>) -> Result<(), Refused> {
         set(&mut self.id, &chunk.id);
         set(&mut self.model, &chunk.model);
         if self.created.is_none() {
@@ -99,13 +110,17 @@ impl Completion {
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage.to_owned());
         }
+        self.size += chunk.choices().iter().map(Choice::size).sum::<usize>();
+        if self.size > MAX_TEXT {
+            return Err(Refused::TooLong);
+        }
         chunk.choices().iter().try_for_each(|choice| self.add_choice(choice))
     }
 
-    fn add_choice(&mut self, choice: &Choice<'_>) -> Result<(), BadIndex> {
+    fn add_choice(&mut self, choice: &Choice<'_>) -> Result<(), Refused> {
         let at = match self.choices.iter().position(|have| have.index == choice.index) {
             Some(at) => at,
-            None if self.choices.len() >= MAX_INDEX => return Err(BadIndex),
+            None if self.choices.len() >= MAX_INDEX => return Err(Refused::BadIndex),
             None => {
                 self.choices.push(Gathered { index: choice.index, ..Gathered::default() });
                 self.choices.len() - 1
@@ -153,9 +168,9 @@ impl Completion {
 }
 
 impl Message {
-    fn add_call(&mut self, call: &ToolCall<'_>) -> Result<(), BadIndex> {
+    fn add_call(&mut self, call: &ToolCall<'_>) -> Result<(), Refused> {
         if call.index >= MAX_INDEX {
-            return Err(BadIndex);
+            return Err(Refused::BadIndex);
         }
         if self.tool_calls.len() <= call.index {
             self.tool_calls.resize_with(call.index + 1, GatheredCall::default);
@@ -299,6 +314,6 @@ mod tests {
     fn an_absurd_index_is_refused_rather_than_allocated() {
         let text =
             json!({"choices":[{"index":0,"delta":{"tool_calls":[{"index":4_000_000_000_u64}]}}]}).to_string();
-        assert_eq!(Completion::default().add(&Chunk::of(&text).unwrap()), Err(BadIndex));
+        assert_eq!(Completion::default().add(&Chunk::of(&text).unwrap()), Err(Refused::BadIndex));
     }
 }
