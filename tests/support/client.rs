@@ -236,8 +236,10 @@ pub async fn stream(client: &Client, call: Call, mode: Mode) -> Streamed {
     Streamed { result, raw, chunks, text }
 }
 
+/// The text of a chunk of the first choice.
 pub fn content_of(chunk: &Value) -> Option<&str> {
-    chunk.pointer("/choices/0/delta/content")?.as_str()
+    let choice = chunk.pointer("/choices/0").filter(|choice| choice["index"] == 0)?;
+    choice.pointer("/delta/content")?.as_str()
 }
 
 /// Undoes the pattern encoding of an outlet's objects, as its documentation has it.
