@@ -49,7 +49,14 @@ pub(super) trait Consume: Send {
 pub(super) struct Accepted {
     pub(super) asked: Option<Asked>,
     /// Whether repeating it is safe even where it may have been processed.
-    repeatable: bool,
+    pub(super) repeatable: bool,
+}
+
+impl Accepted {
+    /// The model that was asked for; empty where none was.
+    pub(super) fn model(&self) -> &str {
+        self.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default()
+    }
 }
 
 /// Reads what policy needs, and refuses what cannot be sent.
@@ -90,12 +97,30 @@ pub(super) async fn run<C: Consume>(
     // What cannot be sent is refused before it counts.
     let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
     let guard = client.counters.begin();
-    let model = accepted.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default();
-    let mut record = Record::new(guard.started(), model);
+    let mut record = Record::new(guard.started(), accepted.model());
     let deadline = guard.started() + options.timeouts.total;
+    let life = live(client, &outgoing, &options, accepted.repeatable, deadline, &mut record, consumer);
+    let ended = life.await;
 
-    let life = attempts(client, &outgoing, &options, accepted.repeatable, deadline, &mut record, consumer);
-    let ended = match timeout_at(deadline, life).await {
+    guard.settle(ended.is_ok());
+    match ended {
+        Ok(body) => Ok(Answer { body, meta: record.to_json() }),
+        Err(error) => Err(record.complete(error)),
+    }
+}
+
+/// Attempts, and the deadline that ends them.
+pub(super) async fn live<C: Consume>(
+    client: &Client,
+    outgoing: &Outgoing,
+    options: &CallOptions,
+    repeatable: bool,
+    deadline: Instant,
+    record: &mut Record,
+    consumer: &mut C,
+) -> Result<bytes::Bytes, Error> {
+    let life = attempts(client, outgoing, options, repeatable, deadline, record, consumer);
+    match timeout_at(deadline, life).await {
         Ok(ended) => ended,
         Err(_) => {
             let billed = if record.is_sent() { Billed::Maybe } else { Billed::No };
@@ -103,12 +128,6 @@ pub(super) async fn run<C: Consume>(
             record.end_attempt(Some(&error));
             Err(error)
         }
-    };
-
-    guard.settle(ended.is_ok());
-    match ended {
-        Ok(body) => Ok(Answer { body, meta: record.to_json() }),
-        Err(error) => Err(record.complete(error)),
     }
 }
 

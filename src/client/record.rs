@@ -147,14 +147,40 @@ impl Record {
         });
     }
 
+    /// Ends an attempt that nobody waits for any more.
+    fn abandon(&mut self) {
+        let billed = if self.sent { Billed::Maybe } else { Billed::No };
+        let Some(begun) = self.attempt.take() else { return };
+        self.attempts.push(Attempt {
+            provider: PROVIDER,
+            model: self.model.clone(),
+            status: (self.status > 0).then_some(self.status),
+            error: Some("ERR_ABORTED"),
+            duration: ms(begun.elapsed()),
+            billed,
+        });
+    }
+
+    /// Takes in the record of a part of this call.
+    pub(super) fn absorb(&mut self, mut part: Self) {
+        part.abandon();
+        let mut attempts = std::mem::take(&mut self.attempts);
+        attempts.append(&mut part.attempts);
+        let queued = self.queued.max(part.queued);
+        *self = Self { started: self.started, attempts, queued, ..part };
+    }
+
     /// Completes an error by what is known of the call.
     pub(super) fn complete(&self, mut error: Error) -> Error {
         error.provider = Some(PROVIDER);
         error.model = (!self.model.is_empty()).then(|| self.model.clone());
         error.request_id = self.request_id().map(str::to_owned);
         error.attempts.clone_from(&self.attempts);
-        // An earlier attempt may have been billed though the last one was not.
-        if error.billed == Billed::No && self.attempts.iter().any(|attempt| attempt.billed != Billed::No) {
+        // Another attempt may have been billed though the last one was not; one that went well was.
+        let any = |billed| self.attempts.iter().any(|attempt| attempt.billed == billed);
+        if any(Billed::Yes) {
+            error.billed = Billed::Yes;
+        } else if any(Billed::Maybe) {
             error.billed = Billed::Maybe;
         }
         error
