@@ -112,6 +112,8 @@ pub fn class_of(status: u16, fields: &ErrorFields) -> ErrorClass {
             ErrorClass::ContextLength
         }
         400 if fields.mentions(&["content_filter", "content_policy"]) => ErrorClass::ContentFilter,
+        // Anthropic says it in words alone.
+        400 if fields.says(&["credit balance is too low"]) => ErrorClass::RateLimit { quota: true },
         400 | 402 if fields.mentions(&["insufficient_quota", "insufficient_balance"]) => {
             ErrorClass::RateLimit { quota: true }
         }
