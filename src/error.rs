@@ -34,8 +34,8 @@ pub struct Details {
     pub cause: Option<String>,
 }
 
-/// What happened.
-#[derive(Debug, Clone)]
+/// What happened. Its `Debug` holds no text of a provider, as a log is where it would end.
+#[derive(Clone)]
 pub enum Kind {
     /// The caller's input.
     Config,
@@ -59,7 +59,7 @@ pub enum Kind {
 }
 
 /// What an error answer said.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Api {
     pub class: ErrorClass,
     pub status: u16,
@@ -254,6 +254,34 @@ fn header_text(value: &HeaderValue) -> Cow<'_, str> {
     match value.to_str() {
         Ok(ascii) => Cow::Borrowed(ascii),
         Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config => f.write_str("Config"),
+            Self::Api(api) => api.fmt(f),
+            Self::Connection(phase) => f.debug_tuple("Connection").field(phase).finish(),
+            Self::Timeout { phase, limit_ms } => {
+                f.debug_struct("Timeout").field("phase", phase).field("limit_ms", limit_ms).finish()
+            }
+            Self::StreamInterrupted { .. } => f.debug_struct("StreamInterrupted").finish_non_exhaustive(),
+            Self::InvalidResponse => f.write_str("InvalidResponse"),
+            Self::QueueFull => f.write_str("QueueFull"),
+            Self::Closed => f.write_str("Closed"),
+            Self::Internal => f.write_str("Internal"),
+        }
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("class", &self.class)
+            .field("status", &self.status)
+            .field("retry_after_ms", &self.retry_after_ms)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{self, Failed, FailedAttempt, Response};
 use super::record::Record;
 use crate::config::CallOptions;
-use crate::error::{Error, Kind, TimeoutPhase};
+use crate::error::{Billed, Error, Kind, TimeoutPhase};
 use crate::policy::judge::{Failure, Tries, Verdict};
 use crate::protocol::json::Members;
 use crate::protocol::openai::Asked;
@@ -49,7 +49,14 @@ pub(super) trait Consume: Send {
 pub(super) struct Accepted {
     pub(super) asked: Option<Asked>,
     /// Whether repeating it is safe even where it may have been processed.
-    repeatable: bool,
+    pub(super) repeatable: bool,
+}
+
+impl Accepted {
+    /// The model that was asked for; empty where none was.
+    pub(super) fn model(&self) -> &str {
+        self.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default()
+    }
 }
 
 /// Reads what policy needs, and refuses what cannot be sent.
@@ -61,7 +68,10 @@ pub(super) fn accept(call: &Call) -> Result<Accepted, Error> {
             Ok(members) => Some(Asked::of(&members)),
             Err(_) if !needs_model => None,
             Err(error) => {
-                return Err(Error::config("request: must be an object").caused_by(Some(error.0.to_string())));
+                // Where, and not serde's own words: they repeat a string that stands in the place of an object.
+                let (line, column) = (error.0.line(), error.0.column());
+                let cause = format!("no JSON object, seen at line {line}, column {column}");
+                return Err(Error::config("request: must be an object").caused_by(Some(cause)));
             }
         },
     };
@@ -83,27 +93,41 @@ pub(super) async fn run<C: Consume>(
     accepted: &Accepted,
     consumer: &mut C,
 ) -> Result<Answer, Error> {
-    let guard = client.counters.begin();
-    let model = accepted.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default();
-    let mut record = Record::new(guard.started(), model);
-    let deadline = guard.started() + call.options.timeouts.total;
-
     let Call { endpoint, body, options } = call;
+    // What cannot be sent is refused before it counts.
     let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
-    let life = attempts(client, &outgoing, &options, accepted.repeatable, deadline, &mut record, consumer);
-    let ended = match timeout_at(deadline, life).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            let error = total_timeout(options.timeouts.total);
-            record.end_attempt(Some(&error));
-            Err(error)
-        }
-    };
+    let guard = client.counters.begin();
+    let mut record = Record::new(guard.started(), accepted.model());
+    let deadline = guard.started() + options.timeouts.total;
+    let life = live(client, &outgoing, &options, accepted.repeatable, deadline, &mut record, consumer);
+    let ended = life.await;
 
     guard.settle(ended.is_ok());
     match ended {
         Ok(body) => Ok(Answer { body, meta: record.to_json() }),
         Err(error) => Err(record.complete(error)),
+    }
+}
+
+/// Attempts, and the deadline that ends them.
+pub(super) async fn live<C: Consume>(
+    client: &Client,
+    outgoing: &Outgoing,
+    options: &CallOptions,
+    repeatable: bool,
+    deadline: Instant,
+    record: &mut Record,
+    consumer: &mut C,
+) -> Result<bytes::Bytes, Error> {
+    let life = attempts(client, outgoing, options, repeatable, deadline, record, consumer);
+    match timeout_at(deadline, life).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            let billed = if record.is_sent() { Billed::Maybe } else { Billed::No };
+            let error = total_timeout(options.timeouts.total, billed);
+            record.end_attempt(Some(&error));
+            Err(error)
+        }
     }
 }
 
@@ -145,20 +169,23 @@ async fn attempts<C: Consume>(
                 if new_key {
                     key = client.keys.get(Some(&key)).await?;
                 }
-                // What rested beside a dead socket may be dead as well.
-                fresh = matches!(failure, Failure::Unprocessed | Failure::NoResponseReused);
+                // What rested beside a dead socket may be dead as well, and 421 means this connection.
+                fresh = matches!(
+                    failure,
+                    Failure::Unprocessed | Failure::NoResponseReused | Failure::Status { status: 421, .. }
+                );
             }
         }
     }
 }
 
-fn total_timeout(limit: Duration) -> Error {
+fn total_timeout(limit: Duration, billed: Billed) -> Error {
     let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let mut error = Error::new(
         Kind::Timeout { phase: TimeoutPhase::Total, limit_ms },
         format!("the call took longer than timeouts.total ({limit_ms} ms)"),
     );
     error.retryable = true;
-    error.billed = crate::error::Billed::Maybe;
+    error.billed = billed;
     error
 }

@@ -1,12 +1,16 @@
 //! Embeddings: inputs beyond what one request takes are split, and the vectors joined in order.
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Client;
 use super::call::{self, Answer, Call};
+use super::endpoint::Outgoing;
+use super::record::Record;
 use super::whole::Whole;
+use crate::config::CallOptions;
 use crate::error::{Error, Kind};
 use crate::protocol::json::Members;
 use crate::protocol::openai::Usage;
@@ -14,32 +18,81 @@ use crate::protocol::openai::Usage;
 /// The most inputs that OpenAI takes in one request (its API reference, `input` of "Create embeddings").
 pub(super) const MAX_INPUTS: usize = 2048;
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// Parts of one call that are under way together.
 const SIDE_BY_SIDE: usize = 4;
 
-/// Makes an embedding call, in parts if it has to be.
+/// Makes an embedding call, in parts if it has to be. However many parts, it is one call: it counts once, has one deadline, and
+/// tells of all their attempts.
 pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
     let accepted = call::accept(&call)?;
     let parts = split(&call.body);
     if parts.is_empty() {
         return call::run(client, call, &accepted, &mut Whole { is_model_answer: true }).await;
     }
-    let mut answers = Vec::with_capacity(parts.len());
-    // In slices, so that one call of a million inputs does not take the pool for itself.
-    for slice in parts.chunks(SIDE_BY_SIDE) {
-        let running = slice.iter().map(|body| {
-            let part =
-                Call { endpoint: call.endpoint.clone(), body: body.clone(), options: call.options.clone() };
-            let accepted = &accepted;
-            async move { call::run(client, part, accepted, &mut Whole { is_model_answer: true }).await }
-        });
-        answers.extend(join_all(running).await?);
+    let inputs: Vec<_> = parts.iter().map(|part| part.inputs).collect();
+    let outgoing = outgoing(client, &call, parts)?;
+
+    let guard = client.counters.begin();
+    let deadline = guard.started() + call.options.timeouts.total;
+    let mut record = Record::new(guard.started(), accepted.model());
+    let ended = async {
+        let mut bodies = Vec::with_capacity(outgoing.len());
+        // In slices, so that one call of a million inputs does not take the pool for itself.
+        for slice in outgoing.chunks(SIDE_BY_SIDE) {
+            let mut records: Vec<_> =
+                slice.iter().map(|_| Record::new(guard.started(), accepted.model())).collect();
+            let running = slice.iter().zip(&mut records).map(|(part, record)| {
+                let (options, repeatable) = (&call.options, accepted.repeatable);
+                async move {
+                    let mut whole = Whole { is_model_answer: true };
+                    call::live(client, part, options, repeatable, deadline, record, &mut whole).await
+                }
+            });
+            let ended = join_all(running).await;
+            records.into_iter().for_each(|part| record.absorb(part));
+            bodies.extend(ended?);
+        }
+        let (body, usage) = join(&bodies, &inputs)?;
+        record.usage = Some(usage);
+        Ok(body)
+    };
+    let ended = ended.await;
+
+    guard.settle(ended.is_ok());
+    match ended {
+        Ok(body) => Ok(Answer { body, meta: record.to_json() }),
+        Err(error) => Err(record.complete(error)),
     }
-    join(answers)
 }
 
-/// The bodies of the parts; none where one request is enough.
-fn split(body: &str) -> Vec<String> {
+/// A part of a call.
+struct Part {
+    body: String,
+    inputs: usize,
+}
+
+/// The requests of the parts. Each has an idempotency key of its own, or a server would take them for repetitions of the first.
+fn outgoing(client: &Client, call: &Call, parts: Vec<Part>) -> Result<Vec<Outgoing>, Error> {
+    let key = call.options.headers.get(IDEMPOTENCY_KEY);
+    let one = |(number, part): (usize, Part)| {
+        let mut options = CallOptions::clone(&call.options);
+        if let Some(key) = key {
+            let mut own = key.as_bytes().to_vec();
+            own.extend_from_slice(format!("-{}", number + 1).as_bytes());
+            // A number more leaves it a good value.
+            if let Ok(own) = HeaderValue::from_bytes(&own) {
+                options.headers.insert(IDEMPOTENCY_KEY, own);
+            }
+        }
+        client.endpoints.outgoing(&call.endpoint, part.body, false, &options)
+    };
+    parts.into_iter().enumerate().map(one).collect()
+}
+
+/// The parts; none where one request is enough.
+fn split(body: &str) -> Vec<Part> {
     let Ok(members) = Members::of(body) else {
         return Vec::new();
     };
@@ -55,7 +108,7 @@ fn split(body: &str) -> Vec<String> {
         .chunks(MAX_INPUTS)
         .map(|part| {
             let texts: Vec<_> = part.iter().map(|input| input.get()).collect();
-            members.with("input", &format!("[{}]", texts.join(",")))
+            Part { body: members.with("input", &format!("[{}]", texts.join(","))), inputs: part.len() }
         })
         .collect()
 }
@@ -82,8 +135,8 @@ async fn join_all<T, F: Future<Output = Result<T, Error>>>(
     Ok(running.into_iter().filter_map(|(_, done)| done).collect())
 }
 
-/// One answer of several, the vectors numbered through.
-fn join(answers: Vec<Answer>) -> Result<Answer, Error> {
+/// One answer of several, the vectors numbered through, and its usage.
+fn join(bodies: &[Bytes], inputs: &[usize]) -> Result<(Bytes, Box<RawValue>), Error> {
     #[derive(Deserialize)]
     struct Part<'a> {
         #[serde(borrow)]
@@ -91,24 +144,30 @@ fn join(answers: Vec<Answer>) -> Result<Answer, Error> {
         #[serde(default)]
         usage: Option<Usage>,
     }
-    let invalid = || Error::new(Kind::InvalidResponse, "a part of the answer has no list of vectors");
-    let mut vectors: Vec<String> = Vec::new();
-    let mut tokens = 0;
-    for answer in &answers {
-        let text = std::str::from_utf8(&answer.body).map_err(|_| invalid())?;
-        let part: Part<'_> = serde_json::from_str(text).map_err(|_| invalid())?;
+    let invalid = || Error::new(Kind::InvalidResponse, "a part of the answer has not one vector for each input");
+    let mut vectors: Vec<String> = vec![String::new(); inputs.iter().sum()];
+    let (mut tokens, mut from) = (0, 0);
+    let mut last = "";
+    for (body, inputs) in bodies.iter().zip(inputs) {
+        last = std::str::from_utf8(body).map_err(|_| invalid())?;
+        let part: Part<'_> = serde_json::from_str(last).map_err(|_| invalid())?;
         tokens += part.usage.unwrap_or_default().prompt_tokens;
-        for vector in part.data {
-            let index = vectors.len().to_string();
-            vectors.push(Members::of(vector.get()).map_err(|_| invalid())?.with("index", &index));
+        if part.data.len() != *inputs {
+            return Err(invalid());
         }
+        for (at, vector) in part.data.iter().enumerate() {
+            let members = Members::of(vector.get()).map_err(|_| invalid())?;
+            // By the number that the server gave it, whatever the order they came in.
+            let at = members.value::<usize>("index").unwrap_or(at);
+            let slot = vectors.get_mut(from + at).filter(|slot| at < *inputs && slot.is_empty());
+            *slot.ok_or_else(invalid)? = members.with("index", &(from + at).to_string());
+        }
+        from += inputs;
     }
-    let last = answers.into_iter().next_back().ok_or_else(invalid)?;
-    let text = std::str::from_utf8(&last.body).map_err(|_| invalid())?;
-    let whole = Members::of(text).map_err(|_| invalid())?.with("data", &format!("[{}]", vectors.join(",")));
+    let whole = Members::of(last).map_err(|_| invalid())?.with("data", &format!("[{}]", vectors.join(",")));
     let usage = format!(r#"{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}"#);
     let whole = Members::of(&whole).map_err(|_| invalid())?.with("usage", &usage);
-    Ok(Answer { body: Bytes::from(whole), meta: last.meta })
+    Ok((whole.into(), RawValue::from_string(usage).map_err(|_| invalid())?))
 }
 
 #[cfg(test)]
@@ -126,26 +185,29 @@ mod tests {
         );
         let inputs: Vec<_> = (0..MAX_INPUTS + 1).map(|n| n.to_string()).collect();
         let parts = split(&json!({"model": "m", "input": inputs}).to_string());
-        let last: Value = serde_json::from_str(&parts[1]).unwrap();
+        let last: Value = serde_json::from_str(&parts[1].body).unwrap();
         assert_eq!((parts.len(), last), (2, json!({"model": "m", "input": ["2048"]})));
     }
 
     #[test]
     fn vectors_are_numbered_through_and_tokens_added_up() {
-        let part = |values: &[u32], tokens: u32| {
-            let data: Vec<_> = values
+        let part = |vectors: &[(usize, u32)], tokens: u32| {
+            let data: Vec<_> = vectors
                 .iter()
-                .enumerate()
-                .map(|(at, value)| json!({"index": at, "embedding": [value]}))
+                .map(|(index, value)| json!({"index": index, "embedding": [value]}))
                 .collect();
-            let body = json!({"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": tokens, "total_tokens": tokens}});
-            Answer { body: body.to_string().into(), meta: Vec::new() }
+            Bytes::from(json!({"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}).to_string())
         };
-        let joined: Value =
-            serde_json::from_slice(&join(vec![part(&[1, 2], 5), part(&[3], 6)]).unwrap().body).unwrap();
+        let bodies = [part(&[(1, 2), (0, 1)], 5), part(&[(0, 3)], 6)];
+        let (joined, usage) = join(&bodies, &[2, 1]).unwrap();
+        let joined: Value = serde_json::from_slice(&joined).unwrap();
         assert_eq!(
             joined,
             json!({"object": "list", "model": "m", "data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [2]}, {"index": 2, "embedding": [3]}], "usage": {"prompt_tokens": 11, "total_tokens": 11}})
         );
+        assert_eq!(usage.get(), joined["usage"].to_string());
+        for wrong in [&[(0, 1)][..], &[(0, 1), (0, 2)], &[(0, 1), (2, 2)], &[(0, 1), (1, 2), (2, 3)]] {
+            assert!(join(&[part(wrong, 5), part(&[(0, 3)], 6)], &[2, 1]).is_err(), "{wrong:?}");
+        }
     }
 }

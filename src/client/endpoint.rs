@@ -95,7 +95,10 @@ impl Endpoints {
             Endpoint::Embeddings => self.embeddings.clone(),
             Endpoint::Post(path) | Endpoint::Get(path) => Target::of(&self.base, path)?,
         };
-        let method = if matches!(endpoint, Endpoint::Get(_)) { Method::GET } else { Method::POST };
+        let (method, body) = match endpoint {
+            Endpoint::Get(_) => (Method::GET, String::new()),
+            _ => (Method::POST, body),
+        };
         let mut headers = match (streamed, &method) {
             (true, _) => self.streamed.clone(),
             (false, &Method::GET) => self.fetched.clone(),

@@ -54,7 +54,7 @@ impl Consume for Events {
         response: Response,
         record: &mut Record,
     ) -> Result<Bytes, Failed> {
-        let mut reader = Reader::of(response, record).await?;
+        let mut reader = Reader::of(client, response, record).await?;
         let mut decoder = Decoder::new();
         let mut any = false;
         loop {

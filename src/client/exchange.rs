@@ -65,6 +65,7 @@ pub(super) async fn exchange<C: Consume>(
 
     let request = outgoing.request(lease.protocol(), key);
     let sent = Instant::now();
+    record.sent();
     client.counters.sent(outgoing.body.len());
     let head = if C::STREAMED {
         let in_time = timeout_at(sent + timeouts.first_byte, lease.send(request)).await;
@@ -77,13 +78,13 @@ pub(super) async fn exchange<C: Consume>(
     let (head, body) = response.into_parts();
     record.answered(head.status.as_u16(), head.headers, sent.elapsed());
     let response = Response { body, sent, first_byte_limit: timeouts.first_byte, idle_limit: timeouts.idle };
-    if head.status.is_success() { Ok(response) } else { Err(error_answer(response, record).await) }
+    if head.status.is_success() { Ok(response) } else { Err(error_answer(client, response, record).await) }
 }
 
 /// Reads an answer that is an error, as far as it can be read.
-async fn error_answer(response: Response, record: &Record) -> Failed {
+async fn error_answer(client: &Client, response: Response, record: &Record) -> Failed {
     // An error counts by its status, even if its body breaks off.
-    let body = collect(response, MAX_ERROR_BODY).await.unwrap_or_default();
+    let body = collect(client, response, MAX_ERROR_BODY).await.unwrap_or_default();
     let body = String::from_utf8_lossy(&body).into_owned();
     let status = record.status();
     api_failed(status, record.headers(), body)
@@ -123,7 +124,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// The body as a whole, under the idle timeout and a limit of size.
-pub(super) async fn collect(response: Response, limit: usize) -> Result<Bytes, Failed> {
+pub(super) async fn collect(client: &Client, response: Response, limit: usize) -> Result<Bytes, Failed> {
     let Response { mut body, idle_limit, .. } = response;
     let too_large = || invalid(format!("the answer has more than {limit} bytes"));
     let promised = body.size_hint();
@@ -137,6 +138,7 @@ pub(super) async fn collect(response: Response, limit: usize) -> Result<Bytes, F
     {
         let frame = frame.map_err(|error| pool_failed(&error))?;
         let Ok(data) = frame.into_data() else { continue };
+        client.counters.received(data.len());
         if first.len() + whole.len() + data.len() > limit {
             return Err(too_large());
         }

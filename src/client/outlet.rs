@@ -125,7 +125,7 @@ impl State {
         let added = self.pending.len() - before;
         self.pending_bytes += added;
         self.unread += added;
-        self.handed_over = true;
+        self.handed_over |= added > 0;
     }
 
     fn add_object(&mut self, Piece { json, span, .. }: Piece<'_>) {
@@ -338,6 +338,18 @@ mod tests {
         assert!(outlet.rewind());
         outlet.push(piece("1", "x"));
         assert!(!outlet.rewind());
+    }
+
+    #[test]
+    fn a_piece_without_text_is_nothing_to_a_reader_of_texts() {
+        let (outlet, told) = outlet();
+        outlet.choose(Mode::Text);
+        outlet.push(piece("{}", ""));
+        assert!(outlet.rewind(), "nobody has seen anything");
+        outlet.push(piece("{}", ""));
+        outlet.push(piece("{}", "x"));
+        outlet.push(piece("{}", "y"));
+        assert_eq!(*told.lock(), [true], "the first text is the first piece");
     }
 
     #[tokio::test]

@@ -35,10 +35,10 @@ pub(super) struct Reader {
 
 impl Reader {
     /// A reader of an answer that is a stream of events; an error for one that is not.
-    pub(super) async fn of(response: Response, record: &Record) -> Result<Self, Failed> {
+    pub(super) async fn of(client: &Client, response: Response, record: &Record) -> Result<Self, Failed> {
         check_encoding(record.headers())?;
         if let Some(other) = other_media_type(record.headers()) {
-            return Err(not_a_stream(response, record, &other).await);
+            return Err(not_a_stream(client, response, record, &other).await);
         }
         let Response { body, sent, first_byte_limit, idle_limit } = response;
         Ok(Self { body, first_byte_limit, idle_limit, sent, spoke: false })
@@ -106,12 +106,12 @@ fn other_media_type(headers: &HeaderMap) -> Option<String> {
 }
 
 /// A JSON body may be an error inside a 200; anything else is no answer.
-async fn not_a_stream(response: Response, record: &Record, media_type: &str) -> Failed {
+async fn not_a_stream(client: &Client, response: Response, record: &Record, media_type: &str) -> Failed {
     let refused = invalid("the answer is not a stream of events");
     if !media_type.contains("json") {
         return refused;
     }
-    let Ok(body) = collect(response, MAX_BODY).await else {
+    let Ok(body) = collect(client, response, MAX_BODY).await else {
         return refused;
     };
     let text = String::from_utf8_lossy(&body).into_owned();

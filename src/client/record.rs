@@ -17,7 +17,10 @@ use crate::pool::{Lease, Phases, Protocol};
 #[derive(Debug)]
 pub(super) struct Record {
     started: Instant,
-    attempt_started: Instant,
+    /// When the attempt under way began, if one is.
+    attempt: Option<Instant>,
+    /// Whether its request went out.
+    sent: bool,
     pub(super) model: Arc<str>,
     pub(super) attempts: Vec<Attempt>,
     queued: Duration,
@@ -71,7 +74,8 @@ impl Record {
     pub(super) fn new(started: Instant, model: &str) -> Self {
         Self {
             started,
-            attempt_started: started,
+            attempt: None,
+            sent: false,
             model: model.into(),
             attempts: Vec::with_capacity(1),
             queued: Duration::ZERO,
@@ -85,8 +89,19 @@ impl Record {
     }
 
     pub(super) fn begin_attempt(&mut self) {
-        self.attempt_started = Instant::now();
+        self.attempt = Some(Instant::now());
+        self.sent = false;
         self.status = 0;
+    }
+
+    /// The request goes out: from now on it may be billed.
+    pub(super) fn sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// Whether the attempt under way may be billed.
+    pub(super) fn is_sent(&self) -> bool {
+        self.attempt.is_some() && self.sent
     }
 
     pub(super) fn leased(&mut self, lease: &Lease) {
@@ -119,15 +134,40 @@ impl Record {
             .and_then(|value| value.to_str().ok())
     }
 
+    /// Ends the attempt under way, if one is.
     pub(super) fn end_attempt(&mut self, error: Option<&Error>) {
+        let Some(begun) = self.attempt.take() else { return };
         self.attempts.push(Attempt {
             provider: PROVIDER,
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
             error: error.map(|error| error.name_and_code().1),
-            duration: ms(self.attempt_started.elapsed()),
+            duration: ms(begun.elapsed()),
             billed: error.map_or(Billed::Yes, |error| error.billed),
         });
+    }
+
+    /// Ends an attempt that nobody waits for any more.
+    fn abandon(&mut self) {
+        let billed = if self.sent { Billed::Maybe } else { Billed::No };
+        let Some(begun) = self.attempt.take() else { return };
+        self.attempts.push(Attempt {
+            provider: PROVIDER,
+            model: self.model.clone(),
+            status: (self.status > 0).then_some(self.status),
+            error: Some("ERR_ABORTED"),
+            duration: ms(begun.elapsed()),
+            billed,
+        });
+    }
+
+    /// Takes in the record of a part of this call.
+    pub(super) fn absorb(&mut self, mut part: Self) {
+        part.abandon();
+        let mut attempts = std::mem::take(&mut self.attempts);
+        attempts.append(&mut part.attempts);
+        let queued = self.queued.max(part.queued);
+        *self = Self { started: self.started, attempts, queued, ..part };
     }
 
     /// Completes an error by what is known of the call.
@@ -136,8 +176,11 @@ impl Record {
         error.model = (!self.model.is_empty()).then(|| self.model.clone());
         error.request_id = self.request_id().map(str::to_owned);
         error.attempts.clone_from(&self.attempts);
-        // An earlier attempt may have been billed though the last one was not.
-        if error.billed == Billed::No && self.attempts.iter().any(|attempt| attempt.billed != Billed::No) {
+        // Another attempt may have been billed though the last one was not; one that went well was.
+        let any = |billed| self.attempts.iter().any(|attempt| attempt.billed == billed);
+        if any(Billed::Yes) {
+            error.billed = Billed::Yes;
+        } else if any(Billed::Maybe) {
             error.billed = Billed::Maybe;
         }
         error

@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::Client;
 use super::call::{self, Answer, Call, Consume};
-use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed};
+use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed, invalid};
 use super::outlet::{Outlet, Piece};
 use super::reader::Reader;
 use super::record::Record;
 use crate::error::{Billed, ConnectionPhase, Error, Kind};
 use crate::policy::judge::Failure;
-use crate::protocol::openai::{self, Chunk, Completion, ErrorFields, Said, Usage};
+use crate::protocol::openai::{self, Chunk, Completion, ErrorFields, Refused, Said, Usage};
 use crate::protocol::sse::{Decoder, Event, TooLong};
 
 /// Makes a chat whose answer comes as chunks, into `outlet`. The answer's text is the whole completion.
@@ -40,8 +40,12 @@ struct Chunks {
     spoke: bool,
     /// Chunks that said nothing, held back until one does, so that an attempt which ends before is never seen.
     held: Vec<String>,
+    held_bytes: usize,
     done: bool,
 }
+
+/// What may be held back: 1 MiB.
+const MAX_HELD: usize = 1024 * 1024;
 
 /// Why reading stops before the end.
 enum Stop {
@@ -49,11 +53,13 @@ enum Stop {
     Malformed(&'static str),
     /// The provider's own error.
     Error(String),
+    /// More than an answer may have.
+    TooLong(&'static str),
 }
 
 impl From<TooLong> for Stop {
     fn from(_: TooLong) -> Self {
-        Self::Malformed("an event of more than 16 MiB")
+        Self::TooLong("an event has more than 16 MiB")
     }
 }
 
@@ -68,7 +74,8 @@ impl Consume for Chunks {
     ) -> Result<Bytes, Failed> {
         (self.completion, self.spoke, self.done) = Default::default();
         self.held.clear();
-        let mut reader = Reader::of(response, record).await?;
+        self.held_bytes = 0;
+        let mut reader = Reader::of(client, response, record).await?;
         let mut decoder = Decoder::new();
         while !self.done {
             // Only what the caller has room for is read.
@@ -84,6 +91,7 @@ impl Consume for Chunks {
             match decoder.feed(&bytes, |event| self.event(&event)) {
                 Ok(()) => {}
                 Err(Stop::Malformed(what)) => return Err(self.broken(cut(what))),
+                Err(Stop::TooLong(what)) => return Err(self.broken(invalid(what))),
                 Err(Stop::Error(body)) => {
                     let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body));
                     let status = fields.unwrap_or_default().implied_status();
@@ -105,6 +113,9 @@ impl Chunks {
         if self.done || event.data.is_empty() {
             return Ok(());
         }
+        if event.name == b"error" {
+            return Err(Stop::Error(String::from_utf8_lossy(event.data).into_owned()));
+        }
         if event.data == b"[DONE]" {
             if !self.spoke {
                 return Err(Stop::Malformed("an end before any content"));
@@ -118,10 +129,19 @@ impl Chunks {
         if chunk.error.is_some_and(|error| error.get() != "null") {
             return Err(Stop::Error(json.to_owned()));
         }
-        self.completion.add(&chunk).map_err(|_| Stop::Malformed("a chunk with an absurd index"))?;
-        match chunk.said() {
+        self.completion.add(&chunk).map_err(|refused| match refused {
+            Refused::BadIndex => Stop::Malformed("a chunk with an absurd index"),
+            Refused::TooLong => Stop::TooLong("the answer has more than 64 MiB"),
+        })?;
+        match chunk.said(json) {
             Said::UsageOnly if !self.shows_usage => {}
-            Said::Nothing if !self.spoke => self.held.push(one_line(json).into_owned()),
+            Said::Nothing if !self.spoke => {
+                self.held_bytes += json.len();
+                if self.held_bytes > MAX_HELD {
+                    return Err(Stop::TooLong("more than 1 MiB of chunks say nothing"));
+                }
+                self.held.push(one_line(json).into_owned());
+            }
             _ => {
                 self.spoke = true;
                 for json in self.held.drain(..) {
@@ -149,6 +169,8 @@ impl Chunks {
             (false, _) => Failure::CutSeen,
             // A provider that stalls is as silent as one that never spoke.
             (true, Failure::Silence) => Failure::Silence,
+            // Nothing broke: there is too much of it.
+            (true, Failure::InvalidResponse) => return failed(failure, cause),
             (true, _) => Failure::CutUnseen,
         };
         let mut error = Error::new(

@@ -42,12 +42,11 @@ impl Consume for Whole {
         record: &mut Record,
     ) -> Result<Bytes, Failed> {
         check_encoding(record.headers())?;
-        let body = collect(response, MAX_BODY).await?;
-        client.counters.received(body.len());
+        let body = collect(client, response, MAX_BODY).await?;
         if let Some(first_byte) = record.first_byte {
             client.counters.first_byte(first_byte);
         }
-        if body.is_empty() && matches!(record.status(), 204 | 205) {
+        if body.is_empty() && !self.is_model_answer && matches!(record.status(), 204 | 205) {
             return Ok(Bytes::from_static(b"null"));
         }
         let text = std::str::from_utf8(&body).map_err(|_| invalid("the answer is not UTF-8"))?;

@@ -112,15 +112,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn moments_are_awaited_in_their_order_and_never_come_early() {
+    async fn moments_come_and_never_early() {
         let start = Instant::now();
-        let order = Mutex::new(Vec::new());
         let wait = async |ms: u64| {
             until(start + Duration::from_millis(ms)).await;
             assert!(start.elapsed() >= Duration::from_millis(ms));
-            order.lock().push(ms);
         };
         tokio::join!(wait(7), wait(1), wait(4), wait(1));
-        assert_eq!(*order.lock(), [1, 1, 4, 7]);
     }
 }

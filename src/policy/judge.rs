@@ -56,6 +56,8 @@ pub enum Again {
     After(Duration),
     /// Once, after asking for the key again.
     WithNewKey,
+    /// Once, at once, on another connection.
+    Elsewhere,
 }
 
 /// Replays of what was certainly not processed that cost no retry.
@@ -101,10 +103,11 @@ pub fn row(failure: Failure, statuses: &[u16]) -> Again {
         Failure::NoResponseReused => Again::AtOnce,
         // A silent provider stays silent.
         Failure::Silence => Again::Never,
-        Failure::Status { quota: true, .. } => Again::Never,
         // The server's own word wins.
         Failure::Status { should_retry: Some(false), .. } => Again::Never,
+        Failure::Status { quota: true, should_retry: None, .. } => Again::Never,
         Failure::Status { status: 401, .. } => Again::WithNewKey,
+        Failure::Status { status: 421, .. } => Again::Elsewhere,
         Failure::Status { status, retry_after, should_retry, .. } => {
             match (should_retry == Some(true) || statuses.contains(&status), retry_after) {
                 (false, _) => Again::Never,
@@ -123,6 +126,7 @@ pub struct Tries {
     pub free: u32,
     pub counted: u32,
     pub new_keys: u32,
+    pub elsewhere: u32,
 }
 
 /// What to do now.
@@ -137,8 +141,9 @@ impl RetryPolicy {
     /// have been processed. `left`: until the total deadline; a wait beyond it is not begun.
     pub fn judge(&self, failure: Failure, tries: &mut Tries, repeatable: bool, left: Duration) -> Verdict {
         let again = row(failure, &self.statuses);
-        let unprocessed = matches!(failure, Failure::Unprocessed | Failure::Connect);
-        if !repeatable && !unprocessed && again != Again::WithNewKey {
+        let unprocessed = matches!(failure, Failure::Unprocessed | Failure::Connect)
+            || matches!(again, Again::WithNewKey | Again::Elsewhere);
+        if !repeatable && !unprocessed {
             return Verdict::Fail;
         }
         let delay = match again {
@@ -149,6 +154,13 @@ impl RetryPolicy {
                 }
                 tries.new_keys += 1;
                 return Verdict::Again { delay: Duration::ZERO, new_key: true };
+            }
+            Again::Elsewhere => {
+                if tries.elsewhere > 0 {
+                    return Verdict::Fail;
+                }
+                tries.elsewhere += 1;
+                return Verdict::Again { delay: Duration::ZERO, new_key: false };
             }
             Again::Free if tries.free < FREE_REPLAYS => {
                 tries.free += 1;
@@ -211,6 +223,7 @@ mod tests {
             ),
             (Status { status: 429, retry_after: seconds, should_retry: None, quota: true }, Again::Never),
             (status(401), Again::WithNewKey),
+            (status(421), Again::Elsewhere),
             (status(400), Again::Never),
             (status(403), Again::Never),
             (status(404), Again::Never),
@@ -224,6 +237,10 @@ mod tests {
             (
                 Status { status: 500, retry_after: None, should_retry: Some(false), quota: false },
                 Again::Never,
+            ),
+            (
+                Status { status: 429, retry_after: None, should_retry: Some(true), quota: true },
+                Again::AfterDelay,
             ),
             (InvalidResponse, Again::Never),
             (CutUnseen, Again::AfterDelay),
@@ -299,6 +316,14 @@ mod tests {
         let verdict = Verdict::Again { delay: Duration::ZERO, new_key: true };
         assert_eq!(policy.judge(status(401), &mut tries, false, LEFT), verdict);
         assert_eq!(policy.judge(status(401), &mut tries, false, LEFT), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_misdirected_request_is_sent_once_more() {
+        let mut tries = Tries::default();
+        let verdict = Verdict::Again { delay: Duration::ZERO, new_key: false };
+        assert_eq!(RetryPolicy::none().judge(status(421), &mut tries, false, LEFT), verdict);
+        assert_eq!(RetryPolicy::default().judge(status(421), &mut tries, true, LEFT), Verdict::Fail);
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct Config {
     pub ping_interval: Duration,
     /// An unanswered PING ends the connection after this. Default 10 s.
     pub ping_timeout: Duration,
-    /// Checkouts that may wait for one origin; one more is refused at once. Default 10 000.
+    /// Checkouts that may wait for one origin, beside those that wait for a connection of their own to be made; one more is
+    /// refused at once. Default 10 000.
     pub max_waiting: usize,
     pub tls: TlsConfig,
 }

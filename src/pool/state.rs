@@ -88,7 +88,10 @@ impl State {
         if !fresh && let Some(lease) = line.lease_idle(shared, now) {
             return Ok(Found::Lease(lease));
         }
-        if line.waiting() >= shared.config.max_waiting {
+        // Whoever waits for a connection that is being made, or can be, does not wait for others.
+        let room = shared.config.max_connections_per_origin.get().saturating_sub(line.sockets);
+        let coming = line.connecting + room.min(shared.config.max_connections.get().saturating_sub(self.sockets));
+        if line.waiting() >= shared.config.max_waiting.saturating_add(coming) {
             return Err(Error::new(super::Kind::QueueFull(shared.config.max_waiting)));
         }
         if fresh && is_full && !line.idle.is_empty() {

@@ -5,7 +5,7 @@ mod completion;
 mod error;
 
 pub use self::chunk::{Chunk, Said};
-pub use self::completion::Completion;
+pub use self::completion::{Completion, Refused};
 pub use self::error::{ErrorClass, ErrorFields, class_of};
 
 use serde::Deserialize;

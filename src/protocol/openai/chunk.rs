@@ -1,8 +1,11 @@
 //! One chunk of a chat stream.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::protocol::json::Text;
@@ -32,7 +35,18 @@ pub struct Choice<'a> {
     #[serde(borrow)]
     pub delta: Option<Delta<'a>>,
     #[serde(borrow)]
-    pub finish_reason: Option<Text<'a>>,
+    finish_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub logprobs: Option<Logprobs<'a>>,
+}
+
+/// What came of the probabilities of tokens.
+#[derive(Debug, Deserialize)]
+pub struct Logprobs<'a> {
+    #[serde(borrow)]
+    pub content: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    pub refusal: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,8 +59,14 @@ pub struct Delta<'a> {
     pub refusal: Option<Text<'a>>,
     #[serde(borrow)]
     pub reasoning_content: Option<Text<'a>>,
+    /// The same by the name that OpenRouter and vLLM have for it.
+    #[serde(borrow)]
+    pub reasoning: Option<Text<'a>>,
     #[serde(borrow)]
     pub tool_calls: Option<Vec<ToolCall<'a>>>,
+    /// What tool calls were before there were several.
+    #[serde(borrow)]
+    pub function_call: Option<Function<'a>>,
 }
 
 /// The text of a delta, and how it stands in the chunk.
@@ -97,6 +117,10 @@ pub enum Said {
 
 impl<'a> Chunk<'a> {
     pub fn of(text: &'a str) -> Result<Self, serde_json::Error> {
+        // serde takes an array of the fields for the object, and an array means something else at the border.
+        if !text.trim_start().starts_with('{') {
+            return Err(serde::de::Error::custom("no object"));
+        }
         serde_json::from_str(text)
     }
 
@@ -104,21 +128,47 @@ impl<'a> Chunk<'a> {
         self.choices.as_deref().unwrap_or_default()
     }
 
-    pub fn said(&self) -> Said {
+    /// How much the chunk says, which was read from `json`.
+    pub fn said(&self, json: &str) -> Said {
         if self.choices().is_empty() && self.usage.is_some() {
             return Said::UsageOnly;
         }
         let says = |text: &Option<Text<'_>>| text.as_ref().is_some_and(|text| !text.0.is_empty());
         let something = self.choices().iter().any(|choice| {
-            choice.finish_reason.is_some()
+            choice.finish_reason().is_some()
                 || choice.delta.as_ref().is_some_and(|delta| {
                     delta.content.as_ref().is_some_and(|content| !content.text.0.is_empty())
                         || says(&delta.refusal)
                         || says(&delta.reasoning_content)
+                        || says(&delta.reasoning)
                         || delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
                 })
         });
-        if something { Said::Something } else { Said::Nothing }
+        if something || self.says_by_another_name(json) { Said::Something } else { Said::Nothing }
+    }
+
+    /// Whether a delta has anything but a role. Rarely asked, of chunks that say nothing by the names we know.
+    fn says_by_another_name(&self, json: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Loose<'a> {
+            #[serde(borrow)]
+            choices: Vec<LooseChoice<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct LooseChoice<'a> {
+            #[serde(borrow, default)]
+            delta: Option<HashMap<Cow<'a, str>, Value>>,
+        }
+        let Ok(chunk) = serde_json::from_str::<Loose<'_>>(json) else { return false };
+        let mut members = chunk.choices.into_iter().flat_map(|choice| choice.delta.unwrap_or_default());
+        members.any(|(name, value)| match value {
+            _ if name == "role" => false,
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(members) => !members.is_empty(),
+            Value::Bool(_) | Value::Number(_) => true,
+        })
     }
 
     /// The text of the first choice.
@@ -137,6 +187,27 @@ impl<'a> Chunk<'a> {
 }
 
 impl<'a> Choice<'a> {
+    /// Why the choice ended. Some servers send an empty reason with every chunk, which is none.
+    pub fn finish_reason(&self) -> Option<&str> {
+        self.finish_reason.as_ref().map(|reason| &*reason.0).filter(|reason| !reason.is_empty())
+    }
+
+    /// Bytes of its texts.
+    pub fn size(&self) -> usize {
+        let long = |text: &Option<Text<'_>>| text.as_ref().map_or(0, |text| text.0.len());
+        let tokens =
+            |list: &Option<Vec<&RawValue>>| list.iter().flatten().map(|raw| raw.get().len()).sum::<usize>();
+        let logprobs =
+            self.logprobs.as_ref().map_or(0, |given| tokens(&given.content) + tokens(&given.refusal));
+        let Some(delta) = &self.delta else { return logprobs };
+        let calls = delta.tool_calls.iter().flatten().map(|call| call.function.as_ref());
+        let functions = calls.chain([delta.function_call.as_ref()]).flatten();
+        logprobs
+            + delta.content.as_ref().map_or(0, |content| content.text.0.len())
+            + [&delta.refusal, &delta.reasoning_content, &delta.reasoning].into_iter().map(long).sum::<usize>()
+            + functions.map(|function| long(&function.arguments)).sum::<usize>()
+    }
+
     fn content(&self) -> Option<&Content<'a>> {
         self.delta.as_ref()?.content.as_ref()
     }

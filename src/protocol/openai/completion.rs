@@ -4,11 +4,14 @@ use serde::Serialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use super::chunk::{Choice, Chunk, ToolCall};
+use super::chunk::{Choice, Chunk, Function, Logprobs, ToolCall};
 use crate::protocol::json::Text;
 
 /// More choices or tool calls than this in one answer are not believed: an index from the network is no capacity.
 const MAX_INDEX: usize = 1024;
+
+/// An answer has at most this much text: 64 MiB, as one that comes whole.
+const MAX_TEXT: usize = 64 * 1024 * 1024;
 
 /// What has come of an answer. Serializes to OpenAI's `chat.completion`.
 #[derive(Debug, Default, Serialize)]
@@ -22,6 +25,9 @@ pub struct Completion {
     usage: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_fingerprint: Option<String>,
+    /// Bytes of all texts.
+    #[serde(skip)]
+    size: usize,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -35,7 +41,7 @@ enum Object {
 struct Gathered {
     index: usize,
     message: Message,
-    logprobs: Option<()>,
+    logprobs: Option<GatheredLogprobs>,
     finish_reason: Option<String>,
 }
 
@@ -46,8 +52,18 @@ struct Message {
     refusal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<GatheredCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<GatheredFunction>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct GatheredLogprobs {
+    content: Option<Vec<Box<RawValue>>>,
+    refusal: Option<Vec<Box<RawValue>>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -71,13 +87,18 @@ struct GatheredFunction {
     arguments: String,
 }
 
-/// An index that no answer has.
+/// Why a chunk is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadIndex;
+pub enum Refused {
+    /// An index that no answer has.
+    BadIndex,
+    /// More text than an answer may have.
+    TooLong,
+}
 
 impl Completion {
     /// Adds a chunk.
-    pub fn add(&mut self, chunk: &Chunk<'_>) -> Result<(), BadIndex> {
+    pub fn add(&mut self, chunk: &Chunk<'_>) -> Result<(), Refused> {
         set(&mut self.id, &chunk.id);
         set(&mut self.model, &chunk.model);
         if self.created.is_none() {
@@ -89,21 +110,28 @@ impl Completion {
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage.to_owned());
         }
+        self.size += chunk.choices().iter().map(Choice::size).sum::<usize>();
+        if self.size > MAX_TEXT {
+            return Err(Refused::TooLong);
+        }
         chunk.choices().iter().try_for_each(|choice| self.add_choice(choice))
     }
 
-    fn add_choice(&mut self, choice: &Choice<'_>) -> Result<(), BadIndex> {
+    fn add_choice(&mut self, choice: &Choice<'_>) -> Result<(), Refused> {
         let at = match self.choices.iter().position(|have| have.index == choice.index) {
             Some(at) => at,
-            None if self.choices.len() >= MAX_INDEX => return Err(BadIndex),
+            None if self.choices.len() >= MAX_INDEX => return Err(Refused::BadIndex),
             None => {
                 self.choices.push(Gathered { index: choice.index, ..Gathered::default() });
                 self.choices.len() - 1
             }
         };
         let gathered = &mut self.choices[at];
-        if let Some(Text(reason)) = &choice.finish_reason {
-            gathered.finish_reason = Some(reason.clone().into_owned());
+        if let Some(reason) = choice.finish_reason() {
+            gathered.finish_reason = Some(reason.to_owned());
+        }
+        if let Some(logprobs) = &choice.logprobs {
+            gathered.logprobs.get_or_insert_default().add(logprobs);
         }
         let Some(delta) = &choice.delta else { return Ok(()) };
         if let Some(content) = &delta.content {
@@ -111,6 +139,10 @@ impl Completion {
         }
         append(&mut gathered.message.refusal, &delta.refusal);
         append(&mut gathered.message.reasoning_content, &delta.reasoning_content);
+        append(&mut gathered.message.reasoning, &delta.reasoning);
+        if let Some(function) = &delta.function_call {
+            gathered.message.function_call.get_or_insert_default().add(function);
+        }
         delta.tool_calls.iter().flatten().try_for_each(|call| gathered.message.add_call(call))
     }
 
@@ -136,9 +168,9 @@ impl Completion {
 }
 
 impl Message {
-    fn add_call(&mut self, call: &ToolCall<'_>) -> Result<(), BadIndex> {
+    fn add_call(&mut self, call: &ToolCall<'_>) -> Result<(), Refused> {
         if call.index >= MAX_INDEX {
-            return Err(BadIndex);
+            return Err(Refused::BadIndex);
         }
         if self.tool_calls.len() <= call.index {
             self.tool_calls.resize_with(call.index + 1, GatheredCall::default);
@@ -150,12 +182,30 @@ impl Message {
             gathered.kind.push_str("function");
         }
         if let Some(function) = &call.function {
-            set(&mut gathered.function.name, &function.name);
-            if let Some(Text(arguments)) = &function.arguments {
-                gathered.function.arguments.push_str(arguments);
-            }
+            gathered.function.add(function);
         }
         Ok(())
+    }
+}
+
+impl GatheredFunction {
+    fn add(&mut self, function: &Function<'_>) {
+        set(&mut self.name, &function.name);
+        if let Some(Text(arguments)) = &function.arguments {
+            self.arguments.push_str(arguments);
+        }
+    }
+}
+
+impl GatheredLogprobs {
+    fn add(&mut self, logprobs: &Logprobs<'_>) {
+        let add = |to: &mut Option<Vec<Box<RawValue>>>, from: &Option<Vec<&RawValue>>| {
+            if let Some(from) = from {
+                to.get_or_insert_default().extend(from.iter().map(|&token| token.to_owned()));
+            }
+        };
+        add(&mut self.content, &logprobs.content);
+        add(&mut self.refusal, &logprobs.refusal);
     }
 }
 
@@ -236,9 +286,34 @@ mod tests {
     }
 
     #[test]
+    fn logprobs_reasoning_and_a_function_call_are_gathered() {
+        let chunk = |delta: Value, logprobs: Value| json!({"choices":[{"index":0,"delta":delta,"logprobs":logprobs}]});
+        let completion = json_of(gather(&[
+            chunk(json!({"reasoning":"hm"}), Value::Null),
+            chunk(json!({"reasoning":"m"}), json!({"content":[{"token":"a","logprob":-0.1}],"refusal":null})),
+            chunk(json!({"function_call":{"name":"f","arguments":"{"}}), json!({"content":[{"token":"b"}]})),
+            chunk(json!({"function_call":{"arguments":"}"}}), Value::Null),
+        ]));
+        let choice = &completion["choices"][0];
+        assert_eq!(
+            choice["logprobs"],
+            json!({"content":[{"token":"a","logprob":-0.1},{"token":"b"}],"refusal":null})
+        );
+        assert_eq!(choice["message"]["reasoning"], "hmm");
+        assert_eq!(choice["message"]["function_call"], json!({"name":"f","arguments":"{}"}));
+    }
+
+    #[test]
+    fn an_empty_finish_reason_is_none() {
+        let completion =
+            gather(&[json!({"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":""}]})]);
+        assert!(!completion.is_finished(1));
+    }
+
+    #[test]
     fn an_absurd_index_is_refused_rather_than_allocated() {
         let text =
             json!({"choices":[{"index":0,"delta":{"tool_calls":[{"index":4_000_000_000_u64}]}}]}).to_string();
-        assert_eq!(Completion::default().add(&Chunk::of(&text).unwrap()), Err(BadIndex));
+        assert_eq!(Completion::default().add(&Chunk::of(&text).unwrap()), Err(Refused::BadIndex));
     }
 }

@@ -35,6 +35,24 @@ pub struct ErrorFields {
     pub status: Option<u16>,
 }
 
+/// What the names of errors stand for where no status says it. What tells more comes first: OpenAI counts a wrong key and an
+/// unknown model among the invalid requests.
+const IMPLIED: [(&str, u16); 13] = [
+    ("rate_limit", 429),
+    ("insufficient_quota", 429),
+    ("billing", 402),
+    ("authentication", 401),
+    ("invalid_api_key", 401),
+    ("permission", 403),
+    ("not_found", 404),
+    ("request_too_large", 413),
+    ("context_length", 400),
+    ("content_filter", 400),
+    ("content_policy", 400),
+    ("overloaded", 529),
+    ("invalid_request", 400),
+];
+
 impl ErrorFields {
     /// Reads `{"error": {…}}`, `{"error": "text"}` or the bare fields.
     pub fn of(body: &Value) -> Self {
@@ -69,15 +87,8 @@ impl ErrorFields {
         if let Some(status) = self.status {
             return status;
         }
-        let named = |name: &str| self.mentions(&[name]);
-        match () {
-            () if named("rate_limit") || named("insufficient_quota") => 429,
-            () if named("invalid_request") || named("context_length") => 400,
-            () if named("authentication") || named("invalid_api_key") => 401,
-            () if named("permission") => 403,
-            () if named("overloaded") => 529,
-            () => 500,
-        }
+        let named = IMPLIED.iter().find(|(name, _)| self.mentions(&[name]));
+        named.map_or(500, |(_, status)| *status)
     }
 
     fn mentions(&self, words: &[&str]) -> bool {
@@ -101,6 +112,8 @@ pub fn class_of(status: u16, fields: &ErrorFields) -> ErrorClass {
             ErrorClass::ContextLength
         }
         400 if fields.mentions(&["content_filter", "content_policy"]) => ErrorClass::ContentFilter,
+        // Anthropic says it in words alone.
+        400 if fields.says(&["credit balance is too low"]) => ErrorClass::RateLimit { quota: true },
         400 | 402 if fields.mentions(&["insufficient_quota", "insufficient_balance"]) => {
             ErrorClass::RateLimit { quota: true }
         }
@@ -154,5 +167,10 @@ mod tests {
         assert_eq!(implied(json!({"error":{"type":"rate_limit_error"}})), 429);
         assert_eq!(implied(json!({"error":{"type":"overloaded_error"}})), 529);
         assert_eq!(implied(json!({"error":"boom"})), 500);
+        let invalid = |code: &str| json!({"error":{"type":"invalid_request_error","code":code}});
+        assert_eq!(implied(invalid("invalid_api_key")), 401);
+        assert_eq!(implied(invalid("model_not_found")), 404);
+        assert_eq!(implied(invalid("content_filter")), 400);
+        assert_eq!(implied(json!({"error":{"code":"content_filter"}})), 400);
     }
 }
