@@ -112,7 +112,9 @@ async fn idle_ends_a_stalled_answer_and_is_not_tried_again() {
 #[tokio::test]
 async fn total_covers_every_attempt_and_the_body() {
     for way in WAYS {
-        for fault in [json!({ "kind": "silence" }), json!({ "kind": "stall", "afterTokens": 2, "for": 60_000 })] {
+        for fault in
+            [json!({ "kind": "silence" }), json!({ "kind": "stall", "afterTokens": 2, "for": 60_000 })]
+        {
             let site = Site::new(way);
             site.works().await;
             let before = site.seen();
