@@ -140,7 +140,7 @@ const streamed = [
       more()
     },
     '',
-    ConnectionError,
+    InvalidResponseError,
   ],
 ]
 
