@@ -163,7 +163,8 @@ test('a thousand calls at once are all answered, each with its own answer', asyn
     models,
     requests.map((request) => request.model),
   )
-  assert.ok(upstream.connections.opened <= 10)
+  assert.equal(line.metrics().pool.connections.peak, 10)
+  assert.ok(upstream.connections.open <= 10)
 })
 
 test('clients of equal settings share connections', async (t) => {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { inspect } from 'node:util'
 import * as trunkline from 'trunkline'
-import { client, collect, REQUEST, rejection, root, start } from './support.mjs'
+import { client, collect, REQUEST, rejection, root, start, until } from './support.mjs'
 
 /** By name. */
 const classes = { ...trunkline }
@@ -153,6 +153,12 @@ test('a stream that ends without [DONE] after its finish reason has ended well',
 test('a refused connection is a ConnectionError of phase connect, with its cause', async (t) => {
   const { upstream, line } = await start(t, { retry: false })
   await upstream.close()
+  await until(() =>
+    fetch(upstream.url).then(
+      () => false,
+      () => true,
+    ),
+  )
   const error = await rejection(line.chat(REQUEST))
   assert.ok(error instanceof ConnectionError)
   assert.deepEqual([error.code, error.phase, error.billed, error.retryable], ['ERR_CONNECTION', 'connect', 'no', true])

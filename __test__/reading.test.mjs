@@ -144,10 +144,10 @@ test('small pieces are gathered for as long as flushInterval says, and none is l
 
 test('a reader is woken when there is no room for more, however long flushInterval is', async (t) => {
   const { upstream, line } = await start(t, { timeouts: { total: 5_000 } })
-  upstream.reply({ model: 'gpt-test' }, { content: 'x'.repeat(1_000_000), chunks: 1000 })
-  // Sixteen times the room there is: with a second for each, longer than the call may last.
+  upstream.reply({ model: 'gpt-test' }, { content: 'x'.repeat(4_000_000), chunks: 4000 })
+  // Sixty times the room there is: with a second for each, longer than the call may last.
   const pieces = await collect(line.stream(REQUEST, { flushInterval: 1000 }).text())
-  assert.equal(pieces.join('').length, 1_000_000)
+  assert.equal(pieces.join('').length, 4_000_000)
 })
 
 test('a slow reader gets every piece in order', async (t) => {
