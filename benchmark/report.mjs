@@ -8,7 +8,7 @@ const HEADROOM = 1 / 1.5
 /** Of a core, by processes that are no part of the bench. */
 export const NOISE = 0.1
 
-export function table({ title, unit, clients }, { rounds }) {
+export function table({ title, unit, rounds, clients }) {
   const base = clients.find(({ name }) => name === 'undici')
   const head = [
     'client',
@@ -24,6 +24,7 @@ export function table({ title, unit, clients }, { rounds }) {
     'peak MB',
     'sockets',
     'upstream',
+    'others',
   ]
   const rows = clients.map((client) => [
     client.name,
@@ -39,9 +40,15 @@ export function table({ title, unit, clients }, { rounds }) {
     number(client.memory),
     String(client.sockets),
     `${Math.round(client.upstream.median * 100)} %${client.upstream.median > LIMIT ? ' !' : ''}`,
+    `${Math.round(client.others.median * 100)} %`,
   ])
   const notes = clients.filter(({ note }) => note).map(({ name, note }) => `  ${name}: ${note}`)
-  return ['', title, ...aligned([head, ...rows]), ...notes].join('\n')
+  return [
+    '',
+    `${title} (${rounds === 1 ? 'one round' : `${rounds} rounds`})`,
+    ...aligned([head, ...rows]),
+    ...notes,
+  ].join('\n')
 }
 
 /** What is said once, under all tables. */
@@ -60,9 +67,8 @@ export function summary(report) {
     report.threadClock === 'processor'
       ? 'JS thread: processor time of the thread that runs JavaScript, for each call. Event loop: the time that it was active, which counts what others took from it.'
       : "JS thread: the time that the event loop was active, as this system does not tell the thread's processor time.",
-    report.rounds > 1
-      ? `Medians of ${report.rounds} rounds; of more, where other processes disturbed some, of the quietest.`
-      : 'One round.',
+    'Medians of the rounds; where other processes disturbed some, of the quietest of more.',
+    'Upstream, others: the share of a core that the upstream took, and processes that are no part of this.',
     bound.length > 0
       ? `The upstream was the limit (!) of ${names(bound)}: the client could have gone faster.`
       : 'The upstream was never the limit.',

@@ -20,7 +20,7 @@ export const body = (number) => ({
 const chats = ['undici', 'fetch', 'openai', 'trunkline']
 const streams = [...chats, 'trunkline text']
 
-/** `upstream`: which of those in `upstreams`. `unit`: what is counted. */
+/** `upstream`: which of those in `upstreams`. `unit`: what is counted. `calls`, `rounds`: no more than these. */
 export const workloads = [
   { id: 'chat', title: 'chat, 64 at once, HTTP/1.1', upstream: 'plain', unit: 'call', atOnce: 64, clients: chats },
   {
@@ -56,6 +56,7 @@ export const workloads = [
     unit: 'stream',
     atOnce: 500,
     calls: 500,
+    rounds: 3,
     clients: streams,
   },
 ]
