@@ -119,6 +119,8 @@ class Flow {
   /** @param {'ended' | 'failed' | 'aborted'} state */
   #end(state) {
     this.state = state
+    // Or the registry would hold the flow, and all that it read, until the handle is collected.
+    dropped.unregister(this)
     if (this.signal !== undefined) abort.unwatch(this.signal, this)
     for (const { resolve, reject } of this.waiting.splice(0)) this.#tellEnd(resolve, reject)
     for (const tell of this.atEnd.splice(0)) tell()
@@ -248,7 +250,7 @@ class Stream {
   /** @param {Flow} flow */
   constructor(flow) {
     this.#flow = flow
-    dropped.register(this, flow, flow)
+    if (flow.state === 'running') dropped.register(this, flow, flow)
   }
 
   /**
