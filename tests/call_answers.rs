@@ -1,4 +1,6 @@
 //! Answers that are none, each with the right class, after which the next call works.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -29,7 +31,7 @@ async fn what_is_no_json_is_no_answer_and_is_not_asked_for_again() {
                 assert_eq!(tell(&result), INVALID, "{way:?} {answer}");
                 let error = result.unwrap_err();
                 assert!(error.message.contains(words), "{}", error.message);
-                assert_eq!(error.request_id.is_some(), true);
+                assert!(error.request_id.is_some());
             }
             assert_eq!(site.seen(), 2);
             site.upstream.reset();
@@ -163,16 +165,31 @@ async fn noise_on_the_wire_is_a_broken_connection_and_others_are_made() {
 async fn an_error_inside_a_good_answer_is_the_error_it_names() {
     for way in WAYS {
         for (error, end) in [
-            (json!({ "type": "server_error" }), "InternalServer 500 retryable, billed maybe, after maybe,maybe,maybe"),
-            (json!({ "type": "overloaded_error" }), "InternalServer 529 retryable, billed maybe, after maybe,maybe,maybe"),
+            (
+                json!({ "type": "server_error" }),
+                "InternalServer 500 retryable, billed maybe, after maybe,maybe,maybe",
+            ),
+            (
+                json!({ "type": "overloaded_error" }),
+                "InternalServer 529 retryable, billed maybe, after maybe,maybe,maybe",
+            ),
             (json!({ "code": "rate_limit_exceeded" }), "RateLimit 429 retryable, billed no, after no,no,no"),
             (json!({ "type": "insufficient_quota" }), "RateLimit 429, billed no, after no"),
             // As OpenAI says it: the code tells more than the type.
-            (json!({ "type": "invalid_request_error", "code": "invalid_api_key" }), "Authentication 401, billed no, after no"),
-            (json!({ "type": "invalid_request_error", "code": "model_not_found" }), "NotFound 404, billed no, after no"),
+            (
+                json!({ "type": "invalid_request_error", "code": "invalid_api_key" }),
+                "Authentication 401, billed no, after no",
+            ),
+            (
+                json!({ "type": "invalid_request_error", "code": "model_not_found" }),
+                "NotFound 404, billed no, after no",
+            ),
             (json!({ "type": "not_found_error" }), "NotFound 404, billed no, after no"),
             (json!({ "type": "permission_error" }), "PermissionDenied 403, billed no, after no"),
-            (json!({ "type": "invalid_request_error", "code": "context_length_exceeded" }), "ContextLength 400, billed no, after no"),
+            (
+                json!({ "type": "invalid_request_error", "code": "context_length_exceeded" }),
+                "ContextLength 400, billed no, after no",
+            ),
             (json!({ "code": "content_filter" }), "ContentFilter 400, billed no, after no"),
             (json!({ "type": "invalid_request_error" }), "BadRequest 400, billed no, after no"),
             (json!({ "code": 503 }), "InternalServer 503 retryable, billed maybe, after maybe,maybe,maybe"),

@@ -1,4 +1,6 @@
 //! Calls that are dropped at any moment leave nothing behind.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -15,6 +17,7 @@ const CALLS: u64 = 3000;
 /// Calls under way together: far more than there are places.
 const SIDE_BY_SIDE: usize = 60;
 
+#[expect(clippy::print_stdout, reason = "shown where the test fails")]
 fn seed() -> u64 {
     let given = std::env::var("TRUNKLINE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| fastrand::u64(..));
@@ -78,7 +81,15 @@ async fn calls_dropped_at_random_moments_leave_nothing_and_each_counts_once() {
                         1 => site.post(json!({})).await,
                         2 => site.stream(Mode::Whole).await.result,
                         3 => site.stream(Mode::Objects).await.result,
-                        _ => stream(&site.client, call(Endpoint::Post("/chat/completions".into())), Mode::Lines).await.result,
+                        _ => {
+                            stream(
+                                &site.client,
+                                call(Endpoint::Post("/chat/completions".into())),
+                                Mode::Lines,
+                            )
+                            .await
+                            .result
+                        }
                     };
                 };
                 if tokio::time::timeout(patience, running).await.is_err() {
@@ -95,7 +106,11 @@ async fn calls_dropped_at_random_moments_leave_nothing_and_each_counts_once() {
         let count = |name: &str| requests[name].as_u64().unwrap();
         let (ended, aborted) = (count("succeeded") + count("failed"), count("aborted"));
         assert_eq!(count("started"), CALLS, "{way:?} {requests}");
-        assert_eq!((ended + aborted, aborted), (CALLS, dropped.load(Ordering::Relaxed)), "{way:?} {requests}");
+        assert_eq!(
+            (ended + aborted, aborted),
+            (CALLS, dropped.load(Ordering::Relaxed)),
+            "{way:?} {requests}"
+        );
         assert!(count("succeeded") > 100 && aborted > 100, "{way:?} {requests}");
         site.works().await;
         // The reaper, and a few tasks of each open connection.

@@ -1,4 +1,6 @@
 //! The end of a client, and pools that two of them share.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -65,9 +67,7 @@ async fn what_waits_at_a_close_is_refused() {
 fn two(url: &str, tasks: &Tasks, first: Value, second: Value) -> (Arc<Client>, Arc<Client>) {
     let made = |options| {
         let base = json!({ "baseURL": format!("{url}/v1"), "apiKey": KEY });
-        Arc::new(
-            Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {})).unwrap(),
-        )
+        Arc::new(Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {})).unwrap())
     };
     (made(first), made(second))
 }
@@ -137,10 +137,12 @@ async fn a_client_of_the_same_settings_after_a_close_has_a_pool_of_its_own() {
     let upstream = start(json!({}));
     let tasks = Tasks::new(tokio::runtime::Handle::current());
     let options = json!({ "pool": { "idleTimeout": alone() } });
-    let (first, _unused) = two(&upstream.url(), &tasks, options.clone(), json!({ "pool": { "idleTimeout": alone() } }));
+    let (first, _unused) =
+        two(&upstream.url(), &tasks, options.clone(), json!({ "pool": { "idleTimeout": alone() } }));
     chat(&first).await;
     first.finish_close().await;
-    let (again, _unused) = two(&upstream.url(), &tasks, options, json!({ "pool": { "idleTimeout": alone() } }));
+    let (again, _unused) =
+        two(&upstream.url(), &tasks, options, json!({ "pool": { "idleTimeout": alone() } }));
     assert_eq!(chat(&again).await["connection"], json!({ "id": 1, "protocol": "h1", "reused": false }));
     again.finish_close().await;
 }

@@ -1,4 +1,6 @@
 //! What is counted, and that it agrees with what the upstream saw.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -53,7 +55,8 @@ async fn figures_agree_with_what_the_upstream_saw() {
         let metrics = site.metrics();
         assert_eq!(metrics["tokens"], json!({ "input": 49, "output": 21 }));
         let requests = site.upstream.requests();
-        let sent: usize = requests.iter().map(|r| r.headers["content-length"].parse::<usize>().unwrap()).sum();
+        let sent: usize =
+            requests.iter().map(|r| r.headers["content-length"].parse::<usize>().unwrap()).sum();
         assert_eq!(metrics["bytes"]["sent"], sent);
         assert_eq!((metrics["latency"]["count"].as_u64(), requests.len()), (Some(8), 12));
         assert_eq!(metrics["pool"]["opened"], site.upstream.connections().opened);

@@ -1,4 +1,6 @@
 //! Embeddings: however many requests it takes, it is one call.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -55,8 +57,12 @@ async fn a_part_that_fails_is_tried_again_alone_and_told_of() {
     let answer = site.embed(inputs(3 * MOST)).await.unwrap();
     assert_eq!(body_of(&answer)["data"].as_array().unwrap().len(), 3 * MOST);
     let meta = meta_of(&answer);
-    let mut billed: Vec<_> =
-        meta["attempts"].as_array().unwrap().iter().map(|attempt| attempt["billed"].as_str().unwrap()).collect();
+    let mut billed: Vec<_> = meta["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| attempt["billed"].as_str().unwrap())
+        .collect();
     billed.sort_unstable();
     assert_eq!((billed, site.seen()), (vec!["maybe", "yes", "yes", "yes"], 4));
 }

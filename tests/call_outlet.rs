@@ -1,4 +1,6 @@
 //! What crosses to a stream's reader, and how much may lie unread.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -50,7 +52,12 @@ async fn most_chunks_of_a_chat_cross_as_texts() {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof![Just(String::new()), "[a-c{}\\[\\]\"\\\\:,]{0,6}", "\\PC{0,4}", Just("\u{0}\n\u{2028}".to_owned())]
+    prop_oneof![
+        Just(String::new()),
+        "[a-c{}\\[\\]\"\\\\:,]{0,6}",
+        "\\PC{0,4}",
+        Just("\u{0}\n\u{2028}".to_owned())
+    ]
 }
 
 fn other() -> impl Strategy<Value = Value> {
@@ -92,7 +99,8 @@ fn chunk() -> impl Strategy<Value = String> {
                 chunk.insert("model".into(), json!("m"));
             }
             chunk.insert("choices".into(), choices.into());
-            let text = if pretty { serde_json::to_string_pretty(&chunk) } else { serde_json::to_string(&chunk) };
+            let text =
+                if pretty { serde_json::to_string_pretty(&chunk) } else { serde_json::to_string(&chunk) };
             text.unwrap()
         },
     )
@@ -100,7 +108,9 @@ fn chunk() -> impl Strategy<Value = String> {
 
 /// Chunks of a few shapes each, repeated in any order, as patterns are.
 fn chunks() -> impl Strategy<Value = Vec<String>> {
-    let simple = |text: String| format!(r#"{{"id":"i","choices":[{{"index":0,"delta":{{"content":{}}}}}]}}"#, json!(text));
+    let simple = |text: String| {
+        format!(r#"{{"id":"i","choices":[{{"index":0,"delta":{{"content":{}}}}}]}}"#, json!(text))
+    };
     let few = proptest::collection::vec(prop_oneof![chunk(), text().prop_map(simple)], 1..5);
     few.prop_flat_map(|few| proptest::collection::vec(proptest::sample::select(few), 1..12))
 }

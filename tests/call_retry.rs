@@ -1,4 +1,6 @@
 //! When a call is tried again at the server's word, and with which key.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -137,8 +139,10 @@ async fn a_key_is_asked_for_once_however_many_calls_wait_for_it() {
         let (site, answering) = asking(way, json!({}));
         let calls: tokio::task::JoinSet<_> = (0..50)
             .map(|_| {
-                let (client, call) =
-                    (site.client.clone(), site.make(trunkline::client::Endpoint::Chat, &request(), json!({})));
+                let (client, call) = (
+                    site.client.clone(),
+                    site.make(trunkline::client::Endpoint::Chat, &request(), json!({})),
+                );
                 async move { client.call(call).await.unwrap() }
             })
             .collect();
@@ -186,7 +190,9 @@ async fn many_calls_with_a_refused_key_ask_for_one_new_one() {
 #[tokio::test]
 async fn a_function_that_gives_no_key_fails_the_call_before_anything_is_sent() {
     let site = Site::with(Way::H1, json!({}), json!({ "apiKey": { "\u{0}kind": "a function" } }));
-    for (answer, cause) in [(Err("the vault is sealed"), "the vault is sealed"), (Ok(" "), "must not be empty")] {
+    for (answer, cause) in
+        [(Err("the vault is sealed"), "the vault is sealed"), (Ok(" "), "must not be empty")]
+    {
         let (client, call) =
             (site.client.clone(), site.make(trunkline::client::Endpoint::Chat, &request(), json!({})));
         let before = site.asked.load(Ordering::SeqCst);
@@ -213,7 +219,11 @@ async fn a_key_among_the_callers_headers_is_the_callers_will() {
 
 #[tokio::test]
 async fn back_offs_are_spread_below_their_bound() {
-    let site = Site::with(Way::H1, json!({}), json!({ "retry": { "baseDelay": 40, "maxDelay": 40, "maxRetries": 8 } }));
+    let site = Site::with(
+        Way::H1,
+        json!({}),
+        json!({ "retry": { "baseDelay": 40, "maxDelay": 40, "maxRetries": 8 } }),
+    );
     site.fault(json!({ "kind": "status", "status": 500 }), json!({ "times": 8 }));
     let started = Instant::now();
     site.chat().await.unwrap();

@@ -1,4 +1,6 @@
 //! How a stream ends, and what its reader has by then.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -61,7 +63,9 @@ async fn done_after_content_is_an_end_without_finish_reason_and_done_alone_is_a_
         site.streams(&format!("{}data: [DONE]\n\n", events(&[role(), chunk(0, "a")])));
         let streamed = site.stream(Mode::Objects).await;
         assert_eq!((streamed.text.as_str(), tell(&streamed.result)), ("a", "ok after yes".into()), "{way:?}");
-        for alone in ["data: [DONE]\n\n".to_owned(), format!("{}data: [DONE]\n\n", events(&[role()])), String::new()] {
+        for alone in
+            ["data: [DONE]\n\n".to_owned(), format!("{}data: [DONE]\n\n", events(&[role()])), String::new()]
+        {
             site.streams(&alone);
             let streamed = site.stream(Mode::Objects).await;
             assert_eq!(tell(&streamed.result), CUT, "{way:?} {alone}");
@@ -199,7 +203,14 @@ async fn every_choice_needs_its_finish_reason() {
         // One that never came is missing too.
         site.streams(&events(&[chunk(0, "a"), finish(0)]));
         assert_eq!(tell(&site.stream_with(Mode::Text, &asked, json!({})).await.result), INTERRUPTED);
-        site.streams(&events(&[chunk(0, "a"), chunk(1, "b"), chunk(2, "c"), finish(1), finish(2), finish(0)]));
+        site.streams(&events(&[
+            chunk(0, "a"),
+            chunk(1, "b"),
+            chunk(2, "c"),
+            finish(1),
+            finish(2),
+            finish(0),
+        ]));
         assert_eq!(tell(&site.stream_with(Mode::Text, &asked, json!({})).await.result), "ok after yes");
     }
 }

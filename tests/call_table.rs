@@ -1,5 +1,7 @@
 //! The table of outcomes, row by row, over real sockets: what the caller gets in the end, how often the upstream was asked, and
 //! what each attempt may have cost.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -24,8 +26,7 @@ enum Form {
     Events,
 }
 
-const FORMS: [Form; 6] =
-    [Form::Chat, Form::Stream, Form::Embed, Form::Post, Form::PostWithKey, Form::Events];
+const FORMS: [Form; 6] = [Form::Chat, Form::Stream, Form::Embed, Form::Post, Form::PostWithKey, Form::Events];
 
 impl Form {
     fn is_safe(self) -> bool {
@@ -108,7 +109,11 @@ async fn what_the_caller_got_wrong_is_never_tried_again() {
         (400, error("context_length_exceeded"), "ContextLength"),
         (413, error("context_length_exceeded"), "ContextLength"),
         (400, error("content_filter"), "ContentFilter"),
-        (400, json!({ "error": { "message": "Your credit balance is too low to access the API." } }), "RateLimit"),
+        (
+            400,
+            json!({ "error": { "message": "Your credit balance is too low to access the API." } }),
+            "RateLimit",
+        ),
         (401, Value::Null, "Authentication"),
         (402, Value::Null, "RateLimit"),
         (403, Value::Null, "PermissionDenied"),
@@ -173,7 +178,10 @@ async fn a_connection_that_breaks_before_the_request_is_tried_again_whatever_the
             let end = form.end(&site).await;
             // Whether the reset is seen before the request is written is the kernel's to say.
             let unsure = "Connection receive retryable, billed maybe, after maybe; 0 seen";
-            let ends = ["ok after no,yes; 1 seen", if form.is_safe() { "ok after maybe,yes; 1 seen" } else { unsure }];
+            let ends = [
+                "ok after no,yes; 1 seen",
+                if form.is_safe() { "ok after maybe,yes; 1 seen" } else { unsure },
+            ];
             assert!(ends.contains(&end.as_str()), "{way:?} {form:?} {end}");
         }
     }
@@ -198,7 +206,8 @@ async fn what_was_refused_unprocessed_is_sent_again_for_free_and_then_as_a_retry
 async fn a_goaway_or_a_close_after_the_answer_is_never_seen() {
     for way in WAYS {
         let site = Site::new(way);
-        for fault in [json!({ "kind": "goaway", "lastStream": "processed" }), json!({ "kind": "close-idle" })] {
+        for fault in [json!({ "kind": "goaway", "lastStream": "processed" }), json!({ "kind": "close-idle" })]
+        {
             site.fault(fault.clone(), json!({ "times": 100 }));
             for form in FORMS {
                 for _ in 0..5 {

@@ -1,4 +1,6 @@
 //! The five limits of time, each by its name, and what they leave alone.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -112,7 +114,9 @@ async fn idle_ends_a_stalled_answer_and_is_not_tried_again() {
 #[tokio::test]
 async fn total_covers_every_attempt_and_the_body() {
     for way in WAYS {
-        for fault in [json!({ "kind": "silence" }), json!({ "kind": "stall", "afterTokens": 2, "for": 60_000 })] {
+        for fault in
+            [json!({ "kind": "silence" }), json!({ "kind": "stall", "afterTokens": 2, "for": 60_000 })]
+        {
             let site = Site::new(way);
             site.works().await;
             let before = site.seen();

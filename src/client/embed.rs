@@ -144,7 +144,8 @@ fn join(bodies: &[Bytes], inputs: &[usize]) -> Result<(Bytes, Box<RawValue>), Er
         #[serde(default)]
         usage: Option<Usage>,
     }
-    let invalid = || Error::new(Kind::InvalidResponse, "a part of the answer has not one vector for each input");
+    let invalid =
+        || Error::new(Kind::InvalidResponse, "a part of the answer has not one vector for each input");
     let mut vectors: Vec<String> = vec![String::new(); inputs.iter().sum()];
     let (mut tokens, mut from) = (0, 0);
     let mut last = "";
@@ -192,10 +193,8 @@ mod tests {
     #[test]
     fn vectors_are_numbered_through_and_tokens_added_up() {
         let part = |vectors: &[(usize, u32)], tokens: u32| {
-            let data: Vec<_> = vectors
-                .iter()
-                .map(|(index, value)| json!({"index": index, "embedding": [value]}))
-                .collect();
+            let data: Vec<_> =
+                vectors.iter().map(|(index, value)| json!({"index": index, "embedding": [value]})).collect();
             Bytes::from(json!({"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}).to_string())
         };
         let bodies = [part(&[(1, 2), (0, 1)], 5), part(&[(0, 3)], 6)];

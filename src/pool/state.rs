@@ -90,7 +90,8 @@ impl State {
         }
         // Whoever waits for a connection that is being made, or can be, does not wait for others.
         let room = shared.config.max_connections_per_origin.get().saturating_sub(line.sockets);
-        let coming = line.connecting + room.min(shared.config.max_connections.get().saturating_sub(self.sockets));
+        let coming =
+            line.connecting + room.min(shared.config.max_connections.get().saturating_sub(self.sockets));
         if line.waiting() >= shared.config.max_waiting.saturating_add(coming) {
             return Err(Error::new(super::Kind::QueueFull(shared.config.max_waiting)));
         }

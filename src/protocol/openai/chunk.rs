@@ -204,7 +204,10 @@ impl<'a> Choice<'a> {
         let functions = calls.chain([delta.function_call.as_ref()]).flatten();
         logprobs
             + delta.content.as_ref().map_or(0, |content| content.text.0.len())
-            + [&delta.refusal, &delta.reasoning_content, &delta.reasoning].into_iter().map(long).sum::<usize>()
+            + [&delta.refusal, &delta.reasoning_content, &delta.reasoning]
+                .into_iter()
+                .map(long)
+                .sum::<usize>()
             + functions.map(|function| long(&function.arguments)).sum::<usize>()
     }
 
