@@ -12,7 +12,7 @@ const abort = require('./abort.js')
 
 const DEFAULT_CONCURRENCY = 32
 
-/** @typedef {{ start: (item: any, options: object) => import('./call.js').Call<any> }} Starter */
+/** @typedef {{ start: (item: any, options: object) => import('../index.js').Call<any> }} Starter */
 
 class Batch {
   #started = performance.now()
@@ -32,6 +32,8 @@ class Batch {
   #stop = new AbortController()
   /** @type {() => void} */
   #changed = () => {}
+  /** Ends the wait for the source. @type {() => void} */
+  #stopTaking = () => {}
   #ended = false
   /** @type {unknown} */
   #error
@@ -41,6 +43,12 @@ class Batch {
 
   /** @param {Starter['start']} start @param {any} requests @param {any} options */
   constructor(start, requests, options) {
+    if (options !== undefined && (typeof options !== 'object' || options === null)) {
+      throw configError(`options: must be an object, got ${kindOf(options)}`)
+    }
+    if (options?.idempotencyKey !== undefined) {
+      throw configError('idempotencyKey: belongs to one call; a batch with one would get the first answer for all')
+    }
     const { concurrency = DEFAULT_CONCURRENCY, onProgress, failFast = false, signal, ...rest } = options ?? {}
     if (!Number.isInteger(concurrency) || concurrency < 1) {
       throw configError(`concurrency: must be a positive integer, got ${describe(concurrency)}`)
@@ -70,6 +78,7 @@ class Batch {
   abort(reason) {
     this.#stop.abort(abort.reasonOf(reason))
     this.#changed()
+    this.#stopTaking()
   }
 
   /**
@@ -77,7 +86,11 @@ class Batch {
    */
   then(onfulfilled, onrejected) {
     if (this.#iterated) return Promise.reject(consumed()).then(onfulfilled, onrejected)
-    return this.#run.then(() => this.#results ?? []).then(onfulfilled, onrejected)
+    const all = () => {
+      if (this.#results === null) throw consumed()
+      return this.#results
+    }
+    return this.#run.then(all).then(onfulfilled, onrejected)
   }
 
   async *[Symbol.asyncIterator]() {
@@ -115,7 +128,7 @@ class Batch {
     if (outer?.aborted) this.abort(outer.reason)
     else if (outer) abort.watch(outer, cancellable)
     let index = 0
-    let exhausted = false
+    let [exhausted, silent] = [false, false]
     try {
       while (!this.#stop.signal.aborted && !(failFast && this.#progress.failed > 0)) {
         // A loop that does not take its results takes no further calls either.
@@ -123,14 +136,19 @@ class Batch {
           await Promise.race([...running, new Promise((resolve) => (this.#changed = () => resolve(undefined)))])
           continue
         }
-        const { value: item, done } = await iterator.next()
-        if (done) {
+        const step = await this.#next(iterator)
+        if (step === undefined) {
+          silent = true
+          break
+        }
+        if (step.done) {
           exhausted = true
           break
         }
         if (this.#stop.signal.aborted) break
-        const one = this.#one(start, item, index++, callOptions).then(() => {
+        const one = this.#one(start, step.value, index++, callOptions).then(() => {
           running.delete(one)
+          if (failFast && this.#progress.failed > 0) this.#stopTaking()
           tell(onProgress, this.progress)
         })
         running.add(one)
@@ -142,7 +160,11 @@ class Batch {
       this.#error = error
     }
     await Promise.all(running)
-    if (!exhausted) await close(iterator)
+    if (!exhausted) {
+      const closed = close(iterator)
+      // A generator that waits for something is left only when that comes.
+      if (!silent) await closed
+    }
     if (outer) abort.unwatch(outer, cancellable)
     if (this.#stop.signal.aborted) {
       this.#failed = true
@@ -151,6 +173,14 @@ class Batch {
     this.#ended = true
     this.#wake()
     if (this.#failed) throw this.#error
+  }
+
+  /** The next item of the source; undefined where the batch stops while it waits for one. @param {any} iterator */
+  #next(iterator) {
+    return new Promise((resolve, reject) => {
+      this.#stopTaking = () => resolve(undefined)
+      Promise.resolve(iterator.next()).then(resolve, reject)
+    })
   }
 
   /** @param {Starter['start']} start @param {any} item @param {number} index @param {object} callOptions */

@@ -76,7 +76,7 @@ function deliver(count, more, ...texts) {
 }
 
 function drain() {
-  border.drain(deliver)
+  border.drain(/** @type {any} */ (deliver))
 }
 
 /** @param {number} id */
@@ -89,7 +89,7 @@ function ended(id) {
 
 /** The runtime's threads; 0 for its default. Without effect in further workers: the runtime is the process's. */
 const threads = Number.parseInt(process.env.TRUNKLINE_THREADS ?? '', 10)
-const border = new native.Border(deliver, words, threads > 0 && threads <= 64 ? threads : 0)
+const border = new native.Border(/** @type {any} */ (deliver), words, threads > 0 && threads <= 64 ? threads : 0)
 
 /**
  * A number for a party. @param {Party} party

@@ -16,6 +16,9 @@ const GET = 3
 /** How long `close` lets running calls finish, unless it is told. */
 const DRAIN_TIMEOUT = 30_000
 
+/** The longest of JavaScript's timers. */
+const LONGEST = 2 ** 31 - 1
+
 /** Clients whose key is a function, by number; weakly, or none would ever be collected. @type {Map<number, WeakRef<Trunkline>>} */
 const askable = new Map()
 const collected = new FinalizationRegistry((/** @type {number} */ number) => askable.delete(number))
@@ -107,23 +110,23 @@ class Trunkline {
   }
 
   /** @param {any} [options] */
-  warmup(options) {
-    const { connections = 1, signal, ...rest } = options ?? {}
-    const unknown = Object.keys(rest)[0]
-    if (unknown !== undefined) return Call.refuse(configError(`${unknown}: is not an option; there are connections, signal`))
-    if (!Number.isInteger(connections) || connections < 1) {
-      return Call.refuse(configError('connections: must be a positive integer'))
-    }
-    return Call.start(this, signalOf(signal), (id) => {
+  async warmup(options) {
+    const { connections = 1, signal } = only(options, ['connections', 'signal'])
+    if (!Number.isInteger(connections) || connections < 1) throw configError('connections: must be a positive integer')
+    await Call.start(this, signalOf(signal), (id) => {
       this.#native.warm(id, connections)
       return null
-    }).then(() => undefined)
+    })
   }
 
-  /** @param {{ drainTimeout?: number }} [options] */
-  close(options) {
-    this.#closing ??= this.#close(options?.drainTimeout ?? DRAIN_TIMEOUT)
-    return this.#closing
+  /** @param {any} [options] */
+  async close(options) {
+    const { drainTimeout = DRAIN_TIMEOUT } = only(options, ['drainTimeout'])
+    if (typeof drainTimeout !== 'number' || !(drainTimeout >= 0 && drainTimeout <= LONGEST)) {
+      throw configError(`drainTimeout: must be a number of milliseconds from 0 to ${LONGEST}`)
+    }
+    this.#closing ??= this.#close(drainTimeout)
+    await this.#closing
   }
 
   async [Symbol.asyncDispose]() {
@@ -212,6 +215,16 @@ class Trunkline {
   }
 }
 
+/** Options of these names alone. @param {any} options @param {string[]} names */
+function only(options, names) {
+  if (options === undefined) return {}
+  if (typeof options !== 'object' || options === null)
+    throw configError(`options: must be an object, got ${kindOf(options)}`)
+  const unknown = Object.keys(options).find((name) => !names.includes(name))
+  if (unknown !== undefined) throw configError(`${unknown}: is not an option; there are ${names.join(', ')}`)
+  return options
+}
+
 /** @param {any} options */
 function split(options) {
   if (options === undefined || options === null) return { signal: undefined, rest: undefined }
@@ -228,7 +241,8 @@ function checkPath(path) {
 
 /** What a native constructor threw: our description of an error, or something of napi's. @param {any} error */
 function thrown(error) {
-  if (error instanceof classes.TrunklineError || typeof error?.message !== 'string' || error.message[0] !== '{') return error
+  if (error instanceof classes.TrunklineError || typeof error?.message !== 'string' || error.message[0] !== '{')
+    return error
   return errorOf(error.message, Trunkline)
 }
 

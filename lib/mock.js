@@ -5,6 +5,10 @@
 const { native, border, questions } = require('./border.js')
 const { configError } = require('./errors.js')
 const { encodeOptions, kindOf } = require('./encode.js')
+const { Call } = require('./call.js')
+
+/** The party of a call that is no client's. */
+const nobody = { callStarted() {}, callEnded() {} }
 
 /** Functions that decide whether a request matches, by number. @type {Map<number, { mock: any, matches: (request: any) => boolean }>} */
 const matchers = new Map()
@@ -29,6 +33,8 @@ class MockUpstream {
   #native
   /** @type {number[]} */
   #matchers = []
+  /** @type {Promise<void> | null} */
+  #closing = null
 
   /** @param {any} [options] */
   static async start(options) {
@@ -68,9 +74,15 @@ class MockUpstream {
     this.#native.reset()
   }
 
-  async close() {
+  /** @returns {Promise<void>} */
+  close() {
     this.#forget()
-    this.#native.close()
+    // Once closed it stays so, and whoever asks again waits for the same.
+    this.#closing ??= Call.start(nobody, undefined, (id) => {
+      this.#native.close(id)
+      return null
+    }).then(() => undefined)
+    return this.#closing
   }
 
   async [Symbol.asyncDispose]() {

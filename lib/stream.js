@@ -32,6 +32,8 @@ class Flow {
     this.unread = 0
     /** @type {any} */
     this.pattern = undefined
+    /** What came of a stream that ended before its reader came, as objects. */
+    this.early = ''
     /** Whoever waits for the next item. @type {{ resolve: (result: any) => void, reject: (reason: unknown) => void }[]} */
     this.waiting = []
     /** @type {'running' | 'ended' | 'failed' | 'aborted'} */
@@ -74,6 +76,10 @@ class Flow {
   /** @param {string} text @param {number} bytes */
   pieces(text, bytes) {
     if (this.state !== 'running') return
+    if (this.mode === 0) {
+      this.early += text
+      return
+    }
     this.unread += bytes
     if (this.mode === OBJECTS) {
       for (const item of JSON.parse(text)) this.queue.push(this.#object(item))
@@ -152,7 +158,18 @@ class Flow {
   /** Says what is wanted of each piece. @param {number} mode */
   choose(mode) {
     this.mode = mode
-    if (this.id >= 0 && !this.left) border.choose(this.id, mode)
+    if (this.early !== '') this.#readEarly()
+    else if (this.id >= 0 && !this.left) border.choose(this.id, mode)
+  }
+
+  /** Makes of what came early what the reader wants. */
+  #readEarly() {
+    const objects = JSON.parse(this.early).map((/** @type {any} */ item) => this.#object(item))
+    this.early = ''
+    if (this.mode === OBJECTS) this.queue = objects
+    else if (this.mode === TEXT) this.queue = [objects.map(textOf).join('')].filter((text) => text !== '')
+    else if (this.mode === LINES)
+      this.queue = [objects.map((/** @type {any} */ chunk) => `${JSON.stringify(chunk)}\n`).join('')]
   }
 
   /** The next item. @returns {Promise<IteratorResult<any, undefined>>} */
@@ -175,6 +192,11 @@ class Flow {
       else tell()
     })
   }
+}
+
+/** The text of a chunk's first choice. @param {any} chunk */
+function textOf(chunk) {
+  return chunk.choices?.find((/** @type {any} */ choice) => (choice.index ?? 0) === 0)?.delta?.content ?? ''
 }
 
 /** A copy of a chunk with another text; whatever else is in it is no object. @param {any} chunk @param {string} content */

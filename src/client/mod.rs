@@ -79,11 +79,13 @@ impl Client {
             Key::Fixed(key) => KeyStore::fixed(Some(key.clone())),
             Key::Asked => KeyStore::asked(ask_for_key),
         };
+        let pool = SharedPool::of(&config.pool, tasks);
+        pool.prepare(&config.base.origin);
         Ok(Self {
             options: Arc::new(CallOptions::of(&config)),
             endpoints: Endpoints::of(&config)?,
             keys,
-            pool: SharedPool::of(&config.pool, tasks),
+            pool,
             tasks: tasks.clone(),
             counters: Arc::default(),
             closed: AtomicBool::new(false),
@@ -99,16 +101,20 @@ impl Client {
         }
     }
 
-    /// Makes one call whose answer comes as one text.
+    /// Makes one call whose answer comes as one text. It is accepted or refused by whether the client is open now, and not
+    /// when the future is first polled.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call: its stream is reset or its socket closed, its place in the queue left.
-    pub async fn call(&self, call: Call) -> Result<Answer, Error> {
-        self.check_open()?;
-        match call.endpoint {
-            // Boxed where it is rare: a call's future is moved as a whole when its task is made.
-            Endpoint::Embeddings => Box::pin(embed::run(self, call)).await,
-            _ => whole::run(self, call).await,
+    pub fn call(self: &Arc<Self>, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
+        let (client, open) = (self.clone(), self.check_open());
+        async move {
+            open?;
+            match call.endpoint {
+                // Boxed where it is rare: a call's future is moved as a whole when its task is made.
+                Endpoint::Embeddings => Box::pin(embed::run(&client, call)).await,
+                _ => whole::run(&client, call).await,
+            }
         }
     }
 
@@ -117,11 +123,18 @@ impl Client {
     ///
     /// # Cancel safety
     /// As of [`Client::call`].
-    pub async fn stream(&self, call: Call, outlet: Arc<Outlet>) -> Result<Answer, Error> {
-        self.check_open()?;
-        match call.endpoint {
-            Endpoint::Chat => stream::run(self, call, outlet).await,
-            _ => events::run(self, call, outlet).await,
+    pub fn stream(
+        self: &Arc<Self>,
+        call: Call,
+        outlet: Arc<Outlet>,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
+        let (client, open) = (self.clone(), self.check_open());
+        async move {
+            open?;
+            match call.endpoint {
+                Endpoint::Chat => stream::run(&client, call, outlet).await,
+                _ => events::run(&client, call, outlet).await,
+            }
         }
     }
 

@@ -109,6 +109,11 @@ impl From<&str> for MockAnswer {
     }
 }
 
+/// A value that is there, `null` included, which an option alone would take for none.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
 impl<'de> Deserialize<'de> for MockAnswer {
     /// By hand and not untagged, whose errors name no field.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -121,6 +126,7 @@ impl<'de> Deserialize<'de> for MockAnswer {
             finish_reason: Option<String>,
             chunks: Option<u32>,
             headers: Headers,
+            #[serde(deserialize_with = "given")]
             json: Option<Value>,
             raw: Option<RawBody>,
             status: Option<Status>,

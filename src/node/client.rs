@@ -73,8 +73,7 @@ impl NativeClient {
             Ok(call) => call,
             Err(error) => return Ok(Some(error.to_json())),
         };
-        let client = self.client.clone();
-        self.border.start(id, None, async move { client.call(call).await })?;
+        self.border.start(id, None, self.client.call(call))?;
         Ok(None)
     }
 
@@ -103,8 +102,8 @@ impl NativeClient {
                 if first { mailbox.push(letter) } else { mailbox.push_within(letter, interval) }
             }))
         });
-        let (client, pieces) = (self.client.clone(), outlet.clone());
-        self.border.start(id, Some(outlet), async move { client.stream(call, pieces).await })?;
+        let call = self.client.stream(call, outlet.clone());
+        self.border.start(id, Some(outlet), call)?;
         Ok(None)
     }
 

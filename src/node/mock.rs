@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use super::border::NativeBorder;
+use super::border::{Border, NativeBorder, nothing};
 use super::mailbox::{Letter, Mailbox};
 use crate::mock::{Asker, Matcher, MockOptions, MockUpstream, RecordedRequest};
 
@@ -20,6 +20,7 @@ use crate::mock::{Asker, Matcher, MockOptions, MockUpstream, RecordedRequest};
 #[derive(Debug)]
 pub struct NativeMock {
     upstream: MockUpstream,
+    border: Arc<Border>,
     questions: Arc<Questions>,
 }
 
@@ -66,7 +67,7 @@ impl NativeMock {
         let questions =
             Arc::new(Questions { mailbox: border.border.mailbox.clone(), open: Mutex::default() });
         upstream.set_asker(questions.clone());
-        Ok(Self { upstream, questions })
+        Ok(Self { upstream, border: border.border.clone(), questions })
     }
 
     #[napi(getter, catch_unwind)]
@@ -128,8 +129,14 @@ impl NativeMock {
         self.upstream.reset();
     }
 
+    /// Ends once the port is free and every connection gone.
     #[napi(catch_unwind)]
-    pub fn close(&self) {
+    pub fn close(&self, id: u32) -> Result<()> {
         self.upstream.close();
+        let closed = self.upstream.closed();
+        self.border.start(id, None, async move {
+            closed.await;
+            Ok(nothing())
+        })
     }
 }

@@ -58,6 +58,11 @@ impl fmt::Debug for Connected {
 
 /// Makes connections.
 pub trait Connect: Send + Sync {
+    /// Does ahead what the first connection to an origin would have to wait for, and the network has no part in.
+    fn prepare<'a>(&'a self, _origin: &'a Origin) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Connects to an origin. The pool limits the time and may drop the future.
     fn connect<'a>(
         &'a self,
@@ -113,6 +118,15 @@ impl Connector {
 }
 
 impl Connect for Connector {
+    fn prepare<'a>(&'a self, origin: &'a Origin) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            if origin.secure {
+                // What is wrong with the roots, the first connection says.
+                let _ = self.client_config().await;
+            }
+        })
+    }
+
     fn connect<'a>(
         &'a self,
         origin: &'a Origin,

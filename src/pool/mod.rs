@@ -19,7 +19,8 @@
 //! |---|---|
 //! | `origin` | where a socket goes to |
 //! | `config` | limits and times, already parsed |
-//! | `state` | the locked data: all origins under their limits, and who may open (no I/O) |
+//! | `state` | the locked data: all origins under their limits, and what happens to them (no I/O) |
+//! | `rights` | who may open a socket, and what gives way to it |
 //! | `line` | what one origin has, and who waits for it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
@@ -39,6 +40,7 @@ mod lease;
 mod line;
 mod origin;
 mod reaper;
+mod rights;
 mod state;
 mod stats;
 mod tasks;
@@ -133,6 +135,13 @@ impl Pool {
     /// that this call waited for; [`Kind::Closed`] once the pool closes.
     pub async fn checkout(&self, origin: &Origin, how: Checkout) -> Result<Lease, Error> {
         checkout::checkout(&self.handle.shared, origin, how).await
+    }
+
+    /// Reads the system's roots in the background, if the origin needs them: it takes some milliseconds, which the first call
+    /// need not wait for.
+    pub fn prepare(&self, origin: &Origin) {
+        let (shared, origin) = (self.handle.shared.clone(), origin.clone());
+        self.handle.shared.tasks.spawn("prepare", async move { shared.connector.prepare(&origin).await });
     }
 
     /// Opens connections ahead of the first request, until the origin has `connections` of them or, over HTTP/2,

@@ -205,7 +205,7 @@ impl Site {
 }
 
 /// Makes a stream, and reads it as it comes.
-pub async fn stream(client: &Client, call: Call, mode: Mode) -> Streamed {
+pub async fn stream(client: &Arc<Client>, call: Call, mode: Mode) -> Streamed {
     let told = Arc::new(Notify::new());
     let tell = told.clone();
     let outlet = Arc::new(Outlet::new(Box::new(move |_| tell.notify_one())));

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { MockUpstream } from 'trunkline/testing'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Runs node in a child process; what it said, and how it ended. The environment names no provider, unless `env` does. */
+function run(args, env = {}) {
+  const provider = /^(TRUNKLINE|OPENAI)_/
+  const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !provider.test(name)))
+  // A child of the test runner would report to it.
+  delete clean.NODE_TEST_CONTEXT
+  return new Promise((resolve) =>
+    execFile(process.execPath, args, { cwd: root, env: { ...clean, ...env }, timeout: 60_000 }, (error, out, err) =>
+      resolve({ code: error ? (error.code ?? error.signal) : 0, out, err }),
+    ),
+  )
+}
+
+/** What each example says when it runs as it should. */
+const examples = {
+  'quick-start.mjs': [
+    /^chat: \S/m,
+    /over the same connection/,
+    /^stream: \S/m,
+    /3 calls, 1 connection opened, 2 times used again/,
+  ],
+  'stream-to-http.mjs': [
+    /server: answered to the end\nclient: \d\d+ pieces/,
+    /server: the client left, and the stream was cancelled/,
+    /1 stream read to its end, 1 cancelled/,
+  ],
+  'batch-with-progress.mjs': [/10 of 10 done, 1 failed/, /copper: \(ERR_NOT_FOUND\)/, /^station: \S/m],
+  'abort.mjs': [
+    /after 50 ms: TimeoutError/,
+    /(together: the window was closed\n){3}/,
+    /enough: /,
+    /5 calls were cancelled/,
+  ],
+  'workers.mjs': [/4 threads, 100 chats: 1 connection opened/],
+}
+
+for (const [name, says] of Object.entries(examples)) {
+  test(`examples/${name} does what it shows, and ends`, async () => {
+    const { code, out, err } = await run([`examples/${name}`])
+    assert.equal(code, 0, err)
+    assert.equal(err, '')
+    for (const what of says) assert.match(out, what)
+  })
+}
+
+test('examples/quick-start.mjs goes to the upstream of the environment when there is a key', async () => {
+  const upstream = await MockUpstream.start()
+  const env = { OPENAI_API_KEY: 'sk-environment', OPENAI_BASE_URL: `${upstream.url}/v1` }
+  const { code, err } = await run(['examples/quick-start.mjs'], env)
+  assert.equal(code, 0, err)
+  assert.deepEqual(
+    upstream.requests.map(({ headers }) => headers.authorization),
+    Array(3).fill('Bearer sk-environment'),
+  )
+  await upstream.close()
+})
+
+test('examples/typescript.ts agrees with the typings', {
+  skip: !existsSync(`${root}/index.d.ts`) && 'there is no index.d.ts',
+}, async () => {
+  const strict = ['--strict', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes']
+  const how = ['--noEmit', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', ...strict]
+  const { code, out } = await run([
+    'node_modules/typescript/bin/tsc',
+    '--ignoreConfig',
+    ...how,
+    'examples/typescript.ts',
+  ])
+  assert.equal(code, 0, out)
+})
+
+const [major, minor] = process.versions.node.split('.').map(Number)
+const strips = major > 22 || (major === 22 && minor >= 7)
+
+// Not skipped where Node cannot: there its type check above is all that is promised.
+if (strips) {
+  test('examples/typescript.ts runs as it is', async () => {
+    const { code, out, err } = await run(['--experimental-strip-types', '--no-warnings', 'examples/typescript.ts'])
+    assert.equal(code, 0, err)
+    assert.match(out, /^\d\d+ deltas$/m)
+  })
+}
+
+test('the demo shows what a pool saves, and finds every answer right', async () => {
+  const { code, out, err } = await run(['examples/demo/main.mjs', '--small'])
+  assert.equal(code, 0, out + err)
+  assert.match(out, /a new connection each: [\d.,]+ calls\/s, 40 connections opened/)
+  assert.match(out, /pool, HTTP\/2: [\d.,]+ calls\/s, 1 connections? opened/)
+  assert.match(out, /a fault: a reset: answered at attempt 2/)
+  assert.match(out, /p50 ms +p99 ms +connections/)
+  assert.match(out, /Every answer was right\.\n$/)
+})
+
+test('the demo makes a few calls to the real thing when the environment names one', async () => {
+  const upstream = await MockUpstream.start()
+  const env = { OPENAI_API_KEY: 'sk-environment', OPENAI_BASE_URL: `${upstream.url}/v1`, TRUNKLINE_DEMO_MODEL: 'gpt-x' }
+  const { code, out, err } = await run(['examples/demo/main.mjs'], env)
+  assert.equal(code, 0, err)
+  assert.match(out, /Against the real upstream of your environment, with gpt-x: 3 chats and 1 stream\./)
+  assert.deepEqual(
+    upstream.requests.map(({ body }) => [body.model, body.stream ?? false]),
+    [...Array(3).fill(['gpt-x', false]), ['gpt-x', true]],
+  )
+  await upstream.close()
+})

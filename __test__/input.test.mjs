@@ -1,0 +1,231 @@
+// What is wrong is refused at once, by its path, and nothing is sent.
+
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { ClosedError, ConfigError, Trunkline } from 'trunkline'
+import { collect, REQUEST, rejection, start } from './support.mjs'
+
+const circular = { ...REQUEST }
+circular.self = circular
+const throwing = {
+  toJSON() {
+    throw new Error('secret')
+  },
+}
+
+const clients = [
+  [7, /^options: must be an object, got a number \(7\)$/],
+  [null, /^options: must be an object, got null$/],
+  [[], /^options: must be an object, got an array$/],
+  [() => {}, /^options: must be an object, got a function$/],
+  [{ timeout: {} }, /^timeout: is not an option; did you mean timeouts\?$/],
+  [{ nonsense: 1 }, /^nonsense: is not an option; there are /],
+  [{ baseURL: 5 }, /^baseURL: must be a string/],
+  [{ baseURL: 'nope' }, /^baseURL: must be an absolute http or https URL$/],
+  [{ baseURL: 'ftp://a.example' }, /^baseURL: must be an absolute http or https URL$/],
+  [{ baseURL: 'https://u:pw@a.example' }, /^baseURL: must be an absolute http or https URL$/],
+  [{ baseURL: 'https://a.example/v1?x=1' }, /^baseURL: must have no query$/],
+  [{ apiKey: '' }, /^apiKey: must not be empty$/],
+  [{ apiKey: 5 }, /^apiKey: must be a string, got a number \(5\)$/],
+  [{ apiKey: 'a\nb' }, /^apiKey: must be visible ASCII without line breaks$/],
+  [{ headers: { 'x-a': 'b\r\nc: d' } }, /^headers\.x-a: must hold no line breaks/],
+  [{ headers: { 'x a': 'b' } }, /^headers\.x a: is no name of a header$/],
+  [{ headers: { host: 'b' } }, /^headers\.host: is set by the connection/],
+  [{ headers: { 'x-a': 1 } }, /^headers\.x-a: must be a string/],
+  [{ headers: { 'x-a': '☃' } }, /^headers\.x-a: .* Latin-1$/],
+  [{ pool: [] }, /^pool: must be an object, got an array$/],
+  [{ pool: { maxConnections: -1 } }, /^pool\.maxConnections: must be a positive integer, got -1$/],
+  [{ pool: { maxConnections: 0 } }, /^pool\.maxConnections: .* got 0$/],
+  [{ pool: { maxConnections: 1.5 } }, /^pool\.maxConnections: .* got 1\.5$/],
+  [{ pool: { maxConnections: Number.NaN } }, /^pool\.maxConnections: .* got NaN$/],
+  [{ pool: { maxConnections: Number.POSITIVE_INFINITY } }, /^pool\.maxConnections: .* got Infinity$/],
+  [{ pool: { maxConnections: 9n } }, /^pool\.maxConnections: .* got a bigint \(9\)$/],
+  [{ pool: { maxConnections: '9' } }, /^pool\.maxConnections: .* got a string$/],
+  [{ pool: { maxConnection: 9 } }, /did you mean pool\.maxConnections\?$/],
+  [{ pool: { maxConnections: 5, maxIdleConnections: 6 } }, /^pool\.maxIdleConnections: must not be above/],
+  [{ pool: { http2: true } }, /^pool\.http2: must be one of 'auto', 'never', 'prior-knowledge'/],
+  [{ pool: { idleTimeout: 0 } }, /^pool\.idleTimeout: must be a positive number of milliseconds, got 0$/],
+  [{ pool: { tls: { ca: 'nope' } } }, /^pool\.tls\.ca: must be PEM text/],
+  [{ pool: { tls: { rejectUnauthorized: 0 } } }, /^pool\.tls\.rejectUnauthorized: must be a boolean/],
+  [{ timeouts: { total: '5s' } }, /^timeouts\.total: .* got a string$/],
+  [{ timeouts: { total: 1e12 } }, /^timeouts\.total: must be at most/],
+  [{ timeouts: { header: 5 } }, /^timeouts\.header: is not an option/],
+  [{ retry: true }, /^retry: must be an object, got a boolean$/],
+  [{ retry: { strategy: 'fast' } }, /^retry\.strategy: must be one of/],
+  [{ retry: { statuses: [99] } }, /^retry\.statuses: /],
+  [{ retry: { baseDelay: 10, maxDelay: 5 } }, /^retry\.baseDelay: must not be above maxDelay$/],
+  [{ concurrency: { maxQueue: -1 } }, /^concurrency\.maxQueue: /],
+]
+for (const [options, message] of clients) {
+  test(`a client is refused: ${String(message)}`, () => {
+    assert.throws(
+      () => new Trunkline(options),
+      (error) => {
+        assert.ok(error instanceof ConfigError)
+        assert.deepEqual(
+          [error.name, error.code, error.retryable, error.billed],
+          ['ConfigError', 'ERR_CONFIG', false, 'no'],
+        )
+        assert.match(error.message, message)
+        assert.match(error.stack, /input\.test\.mjs/)
+        return true
+      },
+    )
+  })
+}
+
+test('options that are wrong in themselves are refused', () => {
+  const circular = {}
+  circular.pool = circular
+  assert.throws(() => new Trunkline(circular), {
+    name: 'ConfigError',
+    message: /^options: cannot be written as JSON: it is circular$/,
+  })
+})
+
+test('options that are absent or undefined are their defaults', async () => {
+  for (const options of [undefined, {}, { timeouts: undefined, pool: { maxAge: undefined, tls: {} }, retry: {} }]) {
+    await new Trunkline(options).close()
+  }
+})
+
+const requests = [
+  [undefined, /^request: must be an object, got undefined$/],
+  [null, /^request: must be an object, got null$/],
+  ['text', /^request: must be an object, got a string$/],
+  [[], /^request: must be an object, got an array$/],
+  [{}, /^request\.model: must be a string$/],
+  [{ ...REQUEST, model: '' }, /^request\.model: must not be empty$/],
+  [{ ...REQUEST, model: 5 }, /^request\.model: must be a string$/],
+  [circular, /^request: cannot be written as JSON: it is circular$/],
+  [{ ...REQUEST, n: 5n }, /^request: cannot be written as JSON: it holds a bigint/],
+  [{ ...REQUEST, x: throwing }, /^request: cannot be written as JSON: its toJSON threw$/],
+  [{ toJSON: () => undefined }, /^request: cannot be written as JSON/],
+  [{ toJSON: () => 'text' }, /^request: must be an object$/],
+]
+const options = [
+  [5, /^options: must be an object, got a number$/],
+  [{ timeout: 5 }, /^timeout: is not an option/],
+  [{ timeouts: { total: 0 } }, /^timeouts\.total: /],
+  [{ retry: 'no' }, /^retry: must be an object, got a string$/],
+  [{ headers: { 'x-a': 'b\r\nc: d' } }, /^headers\.x-a: must hold no line breaks/],
+  [{ headers: { 'content-length': '5' } }, /^headers\.content-length: is set by the connection/],
+  [{ idempotencyKey: '' }, /^idempotencyKey: /],
+  [{ idempotencyKey: 'a\nb' }, /^idempotencyKey: /],
+  [{ signal: {} }, /^signal: must be an AbortSignal$/],
+  [{ signal: new AbortController() }, /^signal: must be an AbortSignal$/],
+  [{ tenant: 'a' }, /^tenant: is not an option/],
+  [{ retry: 1n }, /^retry: must be an object, got a bigint/],
+]
+const paths = [
+  ['x', /^path: must begin with a slash/],
+  ['https://evil.example/x', /^path: must begin with a slash; a full URL is refused/],
+  ['', /^path: must begin with a slash/],
+  [undefined, /^path: must /],
+  [5, /^path: must be a string/],
+  ['/a b', /^path: must be a URL’s path|^path: must be a URL's path/],
+  ['/x\r\nhost: evil', /^path: must be a URL's path/],
+]
+
+test('a call is refused, and nothing is sent', async (t) => {
+  const { upstream, line } = await start(t)
+  const table = []
+  for (const [request, message] of requests) {
+    table.push([() => line.chat(request), message], [() => line.chat(request).withMeta(), message])
+    table.push([() => collect(line.stream(request)), message], [() => line.stream(request).final(), message])
+    table.push([() => line.stream(request).meta, message])
+    table.push([() => line.embed(request), message])
+  }
+  for (const [wrong, message] of options) {
+    table.push([() => line.chat(REQUEST, wrong), message], [() => collect(line.stream(REQUEST, wrong)), message])
+    table.push([() => line.get('/models', wrong), message], [() => line.post('/x', {}, wrong), message])
+    table.push([() => collect(line.events('/x', {}, wrong)), message])
+  }
+  for (const [path, message] of paths) {
+    table.push(
+      [() => line.get(path), message],
+      [() => line.post(path, {}), message],
+      [() => collect(line.events(path, {})), message],
+    )
+  }
+  for (const body of [undefined, () => {}, Symbol('x'), 5n, circular]) {
+    table.push([() => line.post('/x', body), /^body: cannot be written as JSON/])
+    table.push([() => collect(line.events('/x', body)), /^body: cannot be written as JSON/])
+  }
+  for (const [call, message] of table) {
+    // No call throws: the promise does.
+    const error = await rejection(call())
+    assert.ok(error instanceof ConfigError, `${error.name}: ${error.message}`)
+    assert.equal(error.code, 'ERR_CONFIG')
+    assert.match(error.message, message)
+    assert.ok(!error.message.includes('secret'))
+  }
+  assert.equal(upstream.requests.length, 0)
+  assert.equal(line.metrics().requests.inFlight, 0)
+  await line.chat(REQUEST)
+  assert.equal(upstream.requests.length, 1)
+})
+
+test('a call that is refused counts neither as aborted nor as running', async (t) => {
+  const { line } = await start(t)
+  for (const call of [
+    () => line.chat({}),
+    () => line.get('x'),
+    () => line.post('/a b', {}),
+    () => line.chat(REQUEST, { timeout: 1 }),
+  ]) {
+    await rejection(call())
+  }
+  const { aborted, inFlight } = line.metrics().requests
+  assert.deepEqual({ aborted, inFlight }, { aborted: 0, inFlight: 0 })
+})
+
+test('a call after close() is refused with a ClosedError, and nothing is sent', async (t) => {
+  const { upstream, line } = await start(t)
+  await line.close()
+  for (const call of [
+    () => line.chat(REQUEST),
+    () => line.embed({ model: 'e', input: 'x' }),
+    () => line.get('/models'),
+    () => line.post('/x', {}),
+    () => collect(line.stream(REQUEST)),
+    () => line.stream(REQUEST).final(),
+    () => collect(line.events('/x', {})),
+    () => line.warmup(),
+  ]) {
+    const error = await rejection(call())
+    assert.ok(error instanceof ClosedError, `${error.name}: ${error.message}`)
+    assert.deepEqual([error.code, error.retryable, error.billed], ['ERR_CLOSED', false, 'no'])
+  }
+  assert.deepEqual([upstream.requests.length, upstream.connections.opened], [0, 0])
+})
+
+test('warmup and close refuse wrong options', async (t) => {
+  const { line, upstream } = await start(t)
+  for (const [wrong, message] of [
+    [{ connections: 0 }, /^connections: must be a positive integer/],
+    [{ connections: '2' }, /^connections: /],
+    [{ connection: 2 }, /^connection: is not an option/],
+    [{ signal: 5 }, /^signal: must be an AbortSignal/],
+    [5, /^options: must be an object/],
+  ]) {
+    const error = await rejection(line.warmup(wrong))
+    assert.ok(error instanceof ConfigError, `${JSON.stringify(wrong)}: ${error}`)
+    assert.match(error.message, message)
+  }
+  for (const [wrong, message] of [
+    [{ drainTimeout: '5' }, /^drainTimeout: must be /],
+    [{ drainTimeout: -1 }, /^drainTimeout: must be /],
+    [{ drainTimeout: Number.NaN }, /^drainTimeout: must be /],
+    [{ drainTimeout: Number.POSITIVE_INFINITY }, /^drainTimeout: must be /],
+    [{ drainTimeouts: 5 }, /^drainTimeouts: is not an option/],
+    [5, /^options: must be an object/],
+  ]) {
+    const error = await rejection(line.close(wrong))
+    assert.ok(error instanceof ConfigError, `${JSON.stringify(wrong)}: ${error}`)
+    assert.match(error.message, message)
+  }
+  // A refused close closes nothing.
+  await line.chat(REQUEST)
+  assert.equal(upstream.requests.length, 1)
+})

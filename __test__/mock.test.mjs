@@ -1,0 +1,145 @@
+// `trunkline/testing`, as its users see it. What it does on the wire is tested in Rust.
+
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { MockUpstream } from 'trunkline/testing'
+import { REQUEST, rejection, start, until } from './support.mjs'
+
+const contentOf = async (line, request = REQUEST) => (await line.chat(request)).choices[0].message.content
+
+test('the last reply that matches wins', async (t) => {
+  const { upstream, line } = await start(t)
+  assert.equal(
+    upstream
+      .reply({}, 'any')
+      .reply({ model: 'gpt-test' }, 'by model')
+      .reply({ messages: [{ content: 'Bye' }] }, 'by message')
+      .reply((request) => request.headers['x-own'] === '1', 'by function'),
+    upstream,
+  )
+  assert.equal(await contentOf(line, { ...REQUEST, model: 'other' }), 'any')
+  assert.equal(await contentOf(line), 'by model')
+  assert.equal(await contentOf(line, { model: 'gpt-test', messages: [{ role: 'user', content: 'Bye' }] }), 'by message')
+  assert.equal((await line.chat(REQUEST, { headers: { 'x-own': '1' } })).choices[0].message.content, 'by function')
+})
+
+test('an answer may be anything', async (t) => {
+  const { upstream, line } = await start(t)
+  upstream.reply({ path: '/json' }, { json: { a: 1 }, headers: { 'x-a': 'b' }, status: 202 })
+  const { data, meta } = await line.get('/json').withMeta()
+  assert.deepEqual([data, meta.status, meta.headers.get('x-a')], [{ a: 1 }, 202, 'b'])
+  upstream.reply({ path: '/raw' }, { raw: { body: '<html>', contentType: 'text/html' } })
+  assert.match((await rejection(line.get('/raw'))).message, /text\/html/)
+  const usage = { prompt_tokens: 5, completion_tokens: 6, total_tokens: 11 }
+  upstream.reply({ model: 'gpt-test' }, { content: 'x', usage, finishReason: 'length' })
+  const answer = await line.chat(REQUEST)
+  assert.deepEqual([answer.usage, answer.choices[0].finish_reason], [usage, 'length'])
+})
+
+test('a JSON answer may be null', async (t) => {
+  const { upstream, line } = await start(t)
+  upstream.reply({ path: '/null' }, { json: null })
+  assert.equal(await line.get('/null'), null)
+})
+
+test('a fault is met as often, as long and by whom it says', async (t) => {
+  const { upstream, line } = await start(t, { retry: false })
+  const outcome = (request = REQUEST) =>
+    line.chat(request).then(
+      () => 200,
+      (error) => error.status,
+    )
+  assert.equal(upstream.fault({ kind: 'status', status: 500 }), upstream)
+  upstream
+    .fault({ kind: 'status', status: 503 }, { times: 2 })
+    .fault({ kind: 'status', status: 400 }, { model: 'other' })
+  assert.deepEqual([await outcome(), await outcome(), await outcome(), await outcome()], [500, 503, 503, 200])
+  assert.deepEqual(
+    [await outcome({ ...REQUEST, model: 'other' }), await outcome({ ...REQUEST, model: 'other' })],
+    [400, 200],
+  )
+  upstream.fault({ kind: 'status', status: 500 }, { for: 50 })
+  assert.equal(await outcome(), 500)
+  await until(async () => (await outcome()) === 200)
+})
+
+test('equal seeds give equal answers, and others others', async (t) => {
+  const texts = []
+  for (const seed of [1, 1, 2]) texts.push(await contentOf((await start(t, { upstream: { seed } })).line))
+  assert.equal(texts[0], texts[1])
+  assert.notEqual(texts[0], texts[2])
+})
+
+test('reset() forgets replies, faults and requests', async (t) => {
+  const { upstream, line } = await start(t, { retry: false })
+  upstream
+    .reply({}, 'mine')
+    .reply(() => true, 'mine too')
+    .fault({ kind: 'status', status: 500 })
+  upstream.reset()
+  assert.notEqual(await contentOf(line), 'mine too')
+  assert.equal(upstream.requests.length, 1)
+  assert.equal(upstream.connections.opened, 1)
+})
+
+test('a request is recorded with all there is to know', async (t) => {
+  const { upstream, line } = await start(t)
+  const before = Date.now()
+  await line.post('/x?y=1', { a: 1 }).catch(() => {})
+  const [seen] = upstream.requests
+  assert.deepEqual(Object.keys(seen).sort(), ['at', 'body', 'connection', 'headers', 'method', 'path', 'stream'])
+  assert.deepEqual(
+    [seen.method, seen.path, seen.body, seen.connection, seen.stream],
+    ['POST', '/v1/x?y=1', { a: 1 }, 1, null],
+  )
+  assert.ok(seen.at >= before - 1 && seen.at <= Date.now() + 1)
+})
+
+test('other clients may use it: fetch and the openai package', async (t) => {
+  const { upstream } = await start(t)
+  upstream.reply({ model: 'm' }, 'Hello')
+  const { default: OpenAI } = await import('openai')
+  const openai = new OpenAI({ baseURL: `${upstream.url}/v1`, apiKey: 'k' })
+  const answer = await openai.chat.completions.create({ model: 'm', messages: [] })
+  assert.equal(answer.choices[0].message.content, 'Hello')
+  const models = await (await fetch(`${upstream.url}/v1/models`)).json()
+  assert.equal(models.object, 'list')
+})
+
+test('wrong options, answers and faults are refused by name', async (t) => {
+  const { upstream } = await start(t)
+  const table = [
+    [() => upstream.fault({ kind: 'explode' }), /explode/],
+    [() => upstream.fault({ kind: 'status' }), /status/],
+    [() => upstream.fault({ kind: 'stall', afterTokens: 1, for: 'long' }), /fault/],
+    [() => upstream.fault({ kind: 'reset', after: 'lunch' }), /lunch/],
+    [() => upstream.fault({ kind: 'reset' }, { time: 1 }), /time/],
+    [() => upstream.reply({}, { text: 'x' }), /text/],
+    [() => upstream.reply({}, { status: 99 }), /status/],
+    [() => upstream.reply({}, { headers: { 'a b': 'c' } }), /headers/],
+    [() => upstream.reply(5, 'x'), /match/],
+    [() => upstream.reply(null, 'x'), /match/],
+    [() => upstream.fault(), /fault/],
+    [() => upstream.reply({}), /answer/],
+  ]
+  for (const [call, message] of table) assert.throws(call, { name: 'ConfigError', message })
+  for (const [options, message] of [
+    [{ tls: 1 }, /options/],
+    [{ nonsense: 1 }, /nonsense/],
+    [{ latency: -1 }, /latency/],
+    [{ port: Number(new URL(upstream.url).port) }, /in use/],
+  ]) {
+    const error = await rejection(MockUpstream.start(options))
+    assert.equal(error.name, 'ConfigError')
+    assert.match(error.message, message)
+  }
+})
+
+test('close() ends every connection, and resolves when the port is free', async () => {
+  for (let n = 0; n < 50; n++) {
+    const upstream = await MockUpstream.start()
+    await upstream.close()
+    const again = await MockUpstream.start({ port: Number(new URL(upstream.url).port) })
+    await again[Symbol.asyncDispose]()
+  }
+})

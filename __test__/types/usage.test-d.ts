@@ -1,0 +1,135 @@
+// Uses as documentation shows them, and what they give.
+
+import {
+  APIError,
+  type Attempt,
+  type BatchResult,
+  type CallMeta,
+  type ChatCompletion,
+  type ChatCompletionChunk,
+  ConfigError,
+  ConnectionError,
+  ContextLengthError,
+  type EmbeddingResponse,
+  type Metrics,
+  RateLimitError,
+  type ServerSentEvent,
+  StreamInterruptedError,
+  TimeoutError,
+  Trunkline,
+  TrunklineError,
+} from 'trunkline'
+import { MockUpstream, type RecordedRequest } from 'trunkline/testing'
+
+/** Fails unless the value is exactly of this type. */
+type Exactly<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : never
+declare function is<T>(): <V>(value: V, exactly: Exactly<T, V>) => void
+
+declare const key: () => Promise<string>
+const messages = [{ role: 'user' as const, content: 'Hello' }]
+
+export async function calls() {
+  await using line = new Trunkline({
+    baseURL: 'https://api.example.com/v1',
+    apiKey: key,
+    headers: { 'x-team': 'search' },
+    pool: {
+      maxConnections: 50,
+      maxConnectionsPerOrigin: 20,
+      maxIdleConnections: 10,
+      idleTimeout: 60_000,
+      maxAge: 300_000,
+      http2: 'auto',
+      maxStreamsPerConnection: 100,
+      pingInterval: 30_000,
+      pingTimeout: 10_000,
+      tls: { ca: ['pem'], minVersion: 'TLSv1.3', rejectUnauthorized: true },
+    },
+    timeouts: { connect: 5_000, queue: 5_000, firstByte: 30_000, idle: 15_000, total: 120_000 },
+    retry: {
+      maxRetries: 3,
+      strategy: 'linear',
+      baseDelay: 100,
+      maxDelay: 1_000,
+      maxRetryAfter: 10_000,
+      statuses: [429, 503],
+    },
+    concurrency: { maxQueue: 100 },
+  })
+  await line.warmup({ connections: 2, signal: AbortSignal.timeout(1_000) })
+
+  const completion = await line.chat({ model: 'gpt-5', messages, temperature: 0, top_k: 5 })
+  is<ChatCompletion>()(completion, true)
+  is<string | null>()(completion.choices[0].message.content, true)
+
+  const { data, meta } = await line.chat({ model: 'gpt-5', messages }, { retry: false }).withMeta()
+  is<ChatCompletion>()(data, true)
+  is<CallMeta>()(meta, true)
+  is<Attempt[]>()(meta.attempts, true)
+  is<string | null>()(meta.headers.get('x-request-id'), true)
+  is<'h1' | 'h2' | undefined>()(meta.connection?.protocol, true)
+
+  const { data: vectors } = await line.embed({ model: 'e', input: ['a', 'b'] })
+  is<EmbeddingResponse['data']>()(vectors, true)
+
+  const models = await line.get<{ data: { id: string }[] }>('/models')
+  is<string>()(models.data[0].id, true)
+  is<unknown>()(
+    await line.post('/responses', { model: 'gpt-5' }, { idempotencyKey: 'k', headers: new Headers() }),
+    true,
+  )
+  is<Metrics>()(line.metrics(), true)
+  await line.close({ drainTimeout: 0 })
+}
+
+export async function streams(line: Trunkline, signal: AbortSignal) {
+  const stream = line.stream({ model: 'gpt-5', messages }, { signal, flushInterval: 10 })
+  for await (const chunk of stream) is<ChatCompletionChunk>()(chunk, true)
+  for await (const text of line.stream({ model: 'gpt-5', messages }).text()) is<string>()(text, true)
+  is<ChatCompletion>()(await stream.final(), true)
+  is<string>()(await stream.finalText(), true)
+  is<CallMeta>()(await stream.meta, true)
+  stream.abort(new Error('enough'))
+  new Response(line.stream({ model: 'gpt-5', messages }).toReadableStream())
+  await using events = line.events('/messages', { model: 'claude', stream: true })
+  for await (const event of events) is<ServerSentEvent>()(event, true)
+}
+
+export async function batches(line: Trunkline) {
+  const requests = messages.map((message, n) => ({ model: 'gpt-5', messages: [message], customId: `c${n}` }))
+  const batch = line.batch(requests, { concurrency: 8, failFast: true, onProgress: ({ succeeded }) => succeeded + 1 })
+  is<BatchResult<ChatCompletion>[]>()(await batch, true)
+  for await (const result of line.batch<number>([{ path: '/x', body: {} }])) {
+    if (result.status === 'fulfilled') is<number>()(result.value, true)
+    else is<unknown>()(result.reason, true)
+  }
+  async function* source() {
+    yield { model: 'gpt-5', messages }
+  }
+  line.batch(source()).abort()
+}
+
+export function errors(error: unknown) {
+  if (error instanceof RateLimitError) is<number | null>()(error.retryAfter, true)
+  if (error instanceof ContextLengthError) is<number>()(error.status, true)
+  if (error instanceof APIError) is<Headers>()(error.headers, true)
+  if (error instanceof ConnectionError) is<'dns' | 'connect' | 'tls' | 'receive'>()(error.phase, true)
+  if (error instanceof TimeoutError) is<number>()(error.limit, true)
+  if (error instanceof StreamInterruptedError) is<ChatCompletion>()(error.partial, true)
+  if (error instanceof TrunklineError) is<string>()(error.code, true)
+  return error instanceof ConfigError
+}
+
+export async function upstreams() {
+  await using upstream = await MockUpstream.start({ tls: true, rateLimit: { requestsPerSecond: 5 }, record: true })
+  upstream
+    .reply({ model: 'm' }, 'Hello')
+    .reply({ path: '/x' }, { json: { a: 1 }, status: 201 })
+    .reply((request) => request.headers.x === '1', { raw: { body: 'x', contentType: 'text/html' } })
+    .reply({}, { toolCalls: [{ function: { name: 'f', arguments: '{}' } }], finishReason: 'tool_calls', chunks: 2 })
+    .fault({ kind: 'cut', afterTokens: 3, clean: true }, { times: 2 })
+    .fault({ kind: 'reset', after: 3 }, { for: 100, model: 'm' })
+  is<RecordedRequest[]>()(upstream.requests, true)
+  is<number>()(upstream.connections.handshakesResumed, true)
+  return new Trunkline({ baseURL: upstream.url, pool: { tls: { ca: upstream.ca ?? '' } } })
+}

@@ -1,0 +1,88 @@
+// What the typings refuse. A line that they take is an error here.
+
+import type OpenAI from 'openai'
+import { type ChatCompletion, type ChatRequest, Trunkline } from 'trunkline'
+import { MockUpstream } from 'trunkline/testing'
+
+const messages = [{ role: 'user' as const, content: 'Hello' }]
+declare const line: Trunkline
+declare const upstream: MockUpstream
+
+// Options.
+// @ts-expect-error: not an option
+new Trunkline({ timeout: 5 })
+// @ts-expect-error: a number
+new Trunkline({ timeouts: { total: '5s' } })
+// @ts-expect-error: not an option
+new Trunkline({ timeouts: { header: 5 } })
+// @ts-expect-error: not an option
+new Trunkline({ pool: { maxConnection: 5 } })
+// @ts-expect-error: not one of the modes
+new Trunkline({ pool: { http2: true } })
+// @ts-expect-error: not a version that is spoken
+new Trunkline({ pool: { tls: { minVersion: 'TLSv1' } } })
+// @ts-expect-error: only false
+new Trunkline({ retry: true })
+// @ts-expect-error: not a strategy
+new Trunkline({ retry: { strategy: 'fast' } })
+// @ts-expect-error: gives no string
+new Trunkline({ apiKey: () => 5 })
+// @ts-expect-error: not there yet
+new Trunkline({ providers: {} })
+// @ts-expect-error: values are strings
+new Trunkline({ headers: { 'x-n': 1 } })
+
+// Calls.
+// @ts-expect-error: no model
+line.chat({ messages })
+// @ts-expect-error: no messages
+line.chat({ model: 'm' })
+// @ts-expect-error: not a role
+line.chat({ model: 'm', messages: [{ role: 'robot', content: 'x' }] })
+// @ts-expect-error: a number
+line.chat({ model: 'm', messages, temperature: 'hot' })
+// @ts-expect-error: of streams
+line.chat({ model: 'm', messages }, { flushInterval: 5 })
+// @ts-expect-error: not a signal
+line.chat({ model: 'm', messages }, { signal: new AbortController() })
+// @ts-expect-error: not there yet
+line.chat({ model: 'm', messages }, { tenant: 'a' })
+// @ts-expect-error: no input
+line.embed({ model: 'm' })
+// @ts-expect-error: no body
+line.post('/x')
+// @ts-expect-error: one key for many calls would give all of them the first one's answer
+line.batch([], { idempotencyKey: 'k' })
+// @ts-expect-error: not iterable
+line.batch({ model: 'm', messages })
+// @ts-expect-error: not there yet
+line.fetch
+// @ts-expect-error: not there yet
+line.prometheus()
+
+// What comes back.
+declare const completion: ChatCompletion
+// @ts-expect-error: a slip
+completion.choises
+// @ts-expect-error: may be null
+completion.choices[0].message.content.length
+// @ts-expect-error: unknown until it is looked at
+;(await line.get('/models')).data
+
+// The stand-in.
+// @ts-expect-error: not a fault
+upstream.fault({ kind: 'explode' })
+// @ts-expect-error: no status
+upstream.fault({ kind: 'status' })
+// @ts-expect-error: not an answer
+upstream.reply({}, { text: 'x' })
+// @ts-expect-error: started, not made
+new MockUpstream()
+
+// That types of `openai` are looked at, and not taken for any.
+// @ts-expect-error: no object of theirs
+const theirs: OpenAI.Chat.Completions.ChatCompletion = { id: 5 }
+// @ts-expect-error: no request of ours
+const ours: ChatRequest = theirs
+
+export { ours }

@@ -1,0 +1,759 @@
+/**
+ * One warm, bounded, multiplexed connection pool to AI providers for a whole Node.js process.
+ *
+ * All durations are milliseconds, above 0 and at most 2³¹−1; all sizes are bytes. What is declared here is what there is.
+ */
+
+// ───────────────────────────── the client ─────────────────────────────
+
+/**
+ * One long-lived client per process. Clients with equal `pool` and `concurrency` settings in one process, whatever their
+ * thread, share one pool of sockets.
+ *
+ * An idle client does not keep the process alive; a running call does. A client that nobody holds any more closes its idle
+ * sockets once it is collected.
+ */
+export declare class Trunkline implements AsyncDisposable {
+  /**
+   * @throws {ConfigError} for an option that is wrong or unknown, by its path: `pool.maxConnections: must be a positive
+   * integer, got -1`.
+   */
+  constructor(options?: TrunklineOptions)
+
+  /**
+   * One chat completion: `POST /chat/completions` below `baseURL`, and the answer as a whole.
+   *
+   * Never throws; it rejects with a {@link TrunklineError} of the class that fits, or with the signal's reason.
+   * {@link ConfigError}: a request that is no object, has no model or cannot be written as JSON; nothing is sent then.
+   */
+  chat(request: ChatRequest, options?: CallOptions): Call<ChatCompletion>
+
+  /**
+   * The same, streamed. It starts at once; an error, a wrong option too, waits for whoever consumes it; a stream that nobody
+   * holds any more is cancelled once it is collected.
+   */
+  stream(request: ChatRequest, options?: StreamOptions): ChatStream
+
+  /**
+   * Embeddings: `POST /embeddings`. More than 2,048 inputs are sent in several requests, and the vectors joined in the order
+   * of the inputs, usage added up. Rejects as {@link chat} does.
+   */
+  embed(request: EmbeddingRequest, options?: CallOptions): Call<EmbeddingResponse>
+
+  /**
+   * Many calls, at most `concurrency` at once, results in order, one failure never losing another's result. The source may be
+   * endless: an item is taken when there is room for it.
+   * @throws {ConfigError} for wrong options, or a source that is not iterable.
+   */
+  batch<T = ChatCompletion>(requests: Iterable<BatchItem> | AsyncIterable<BatchItem>, options?: BatchOptions): Batch<T>
+
+  /**
+   * Any other JSON endpoint below `baseURL`. `path` begins with a slash; a full URL is refused, since credentials stay with
+   * their provider. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
+   * Rejects as {@link chat} does; an empty answer of status 204 or 205 is `null`.
+   */
+  post<T = unknown>(path: string, body: unknown, options?: CallOptions): Call<T>
+
+  /** As {@link post}, without a body. Safe to repeat, and repeated. */
+  get<T = unknown>(path: string, options?: CallOptions): Call<T>
+
+  /** Any other endpoint that answers a POST with server-sent events. As {@link stream} and {@link post}. */
+  events(path: string, body: unknown, options?: StreamOptions): EventStream
+
+  /** A plain snapshot, cheap enough to call every second. Usable after {@link close}. */
+  metrics(): Metrics
+
+  /**
+   * Opens connections ahead of the first request: as many as there are not yet. One is enough where HTTP/2 is spoken.
+   *
+   * Rejects with {@link ConnectionError}, {@link TimeoutError} of phase `connect`, {@link ConfigError}, {@link ClosedError}
+   * or the signal's reason.
+   */
+  warmup(options?: WarmupOptions): Promise<void>
+
+  /**
+   * No new calls: they reject with {@link ClosedError}. Running ones get `drainTimeout` to finish; the rest then reject with
+   * {@link ClosedError} as well. Resolves when they have ended and every socket that no other client shares is closed.
+   * A second call waits for the same end, its options are not looked at.
+   */
+  close(options?: CloseOptions): Promise<void>
+
+  /** As {@link close} without options, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+// ───────────────────────────── options ─────────────────────────────
+
+/**
+ * A key, or a function that gives it: asked when the first call needs it, however many wait, and again when a key is refused
+ * with 401 or the function failed before.
+ */
+export type ApiKey = string | (() => string | Promise<string>)
+
+/** Header fields. Those that belong to the connection (Host, Content-Length, …) are refused. */
+export type HeaderFields = Record<string, string> | Headers
+
+export interface TrunklineOptions {
+  /**
+   * The URL that paths are appended to, `/v1` included where there is one. Without a query, user or password. Default:
+   * TRUNKLINE_BASE_URL, then OPENAI_BASE_URL, then `https://api.openai.com/v1`.
+   */
+  baseURL?: string
+  /** Sent as `Authorization: Bearer …`. Default: TRUNKLINE_API_KEY, then OPENAI_API_KEY, then none. */
+  apiKey?: ApiKey
+  /** Sent with every request. An `authorization` in here takes the place of the key. Default: none. */
+  headers?: HeaderFields
+  /** Limits of time. */
+  timeouts?: TimeoutOptions
+  /** What is asked again, and when; `false`: only what certainly was not processed is sent again. */
+  retry?: RetryOptions | false
+  /** Who waits when the pool is busy. */
+  concurrency?: ConcurrencyOptions
+  /** Sockets. */
+  pool?: PoolOptions
+}
+
+export interface PoolOptions {
+  /** Sockets to all origins together, those being opened included. Default 200. */
+  maxConnections?: number
+  /** Sockets to one origin. At most `maxConnections`. Default 100, or `maxConnections` where that is less. */
+  maxConnectionsPerOrigin?: number
+  /** Idle sockets kept, to all origins together; may be 0. At most `maxConnections`. Default half of it. */
+  maxIdleConnections?: number
+  /** How long an idle socket is kept. Default 120,000 ms. */
+  idleTimeout?: number
+  /** A socket older than this takes no new request; each one's own limit lies up to a tenth below. Default 300,000 ms. */
+  maxAge?: number
+  /** `auto`: ALPN over TLS, HTTP/1.1 in plain text. `prior-knowledge`: HTTP/2 alone, h2c in plain text. Default `auto`. */
+  http2?: 'auto' | 'never' | 'prior-knowledge'
+  /** Streams on one HTTP/2 connection; the server's own limit wins where it is lower. Default 100. */
+  maxStreamsPerConnection?: number
+  /** HTTP/2 PING after this long without a frame, on a connection with work. Default 30,000 ms. */
+  pingInterval?: number
+  /** An unanswered PING ends the connection after this. Default 10,000 ms. */
+  pingTimeout?: number
+  /** TLS 1.2 and 1.3, verified against the system's roots and NODE_EXTRA_CA_CERTS. */
+  tls?: TlsOptions
+}
+
+export interface TlsOptions {
+  /** Certificates in PEM, trusted besides the others. Default: none. */
+  ca?: string | string[]
+  /** Default `TLSv1.2`. */
+  minVersion?: 'TLSv1.2' | 'TLSv1.3'
+  /** `false`: any certificate is taken. For development only; each such client emits a process warning. Default true. */
+  rejectUnauthorized?: boolean
+}
+
+export interface TimeoutOptions {
+  /** DNS, TCP and TLS together, for each connection. Default 10,000 ms. */
+  connect?: number
+  /** Waiting for a socket or an HTTP/2 stream. Default 30,000 ms. */
+  queue?: number
+  /**
+   * From the request to the first event of a stream that says something (reasoning counts; comments, pings and empty deltas do
+   * not). An answer that comes whole may think as long as `total`. Default 60,000 ms.
+   */
+  firstByte?: number
+  /** Between two pieces of a body, pings included; paused while the caller is not reading. Default 30,000 ms. */
+  idle?: number
+  /** The whole call, every attempt and wait included. Default 600,000 ms. */
+  total?: number
+}
+
+export interface RetryOptions {
+  /** Attempts after the first. Default 2. */
+  maxRetries?: number
+  /** How the delay grows: `baseDelay` × 2ⁿ, `baseDelay` × (n + 1), or none. Default `exponential`. */
+  strategy?: 'exponential' | 'linear' | 'immediate'
+  /** The bound of the first delay; the delay itself is drawn from 0 up to its bound. At most `maxDelay`. Default 500 ms. */
+  baseDelay?: number
+  /** The bound of any delay. Default 8,000 ms. */
+  maxDelay?: number
+  /** A server that asks for a longer wait than this is not waited for: the call fails at once. Default 60,000 ms. */
+  maxRetryAfter?: number
+  /** Statuses, 400 to 599, that are asked again. Default 408, 409, 429, 500, 502, 503, 504, 520 to 526, 529. */
+  statuses?: number[]
+}
+
+export interface ConcurrencyOptions {
+  /** Calls that may wait for a socket. One more is refused at once with {@link QueueFullError}. Default 10,000. */
+  maxQueue?: number
+}
+
+export interface WarmupOptions {
+  /** Default 1. */
+  connections?: number
+  /** Stops the waiting. */
+  signal?: AbortSignal
+}
+
+export interface CloseOptions {
+  /** How long running calls may take to finish; 0 for not at all. Default 30,000 ms. */
+  drainTimeout?: number
+}
+
+// ───────────────────────────── one call ─────────────────────────────
+
+export interface CallOptions {
+  /** Cancels the call: it rejects with the signal's reason. Any number of calls may share one signal. */
+  signal?: AbortSignal
+  /** Added to the client's, and in their place where both have one. */
+  headers?: HeaderFields
+  /** In place of the client's, one by one. */
+  timeouts?: TimeoutOptions
+  /** In place of the client's, one by one. */
+  retry?: RetryOptions | false
+  /** Sent as `Idempotency-Key`; makes the repetition of a `post` or `events` safe. */
+  idempotencyKey?: string
+}
+
+export interface StreamOptions extends CallOptions {
+  /**
+   * How long small pieces may be gathered before JavaScript is woken; the first is never held back. At most 1,000. Default
+   * 5 ms.
+   */
+  flushInterval?: number
+}
+
+/** A promise that also knows how the answer came about. */
+export interface Call<T> extends Promise<T> {
+  /** Resolves with the answer and its meta; rejects as the call does, and leaves no second rejection unhandled. */
+  withMeta(): Promise<{ data: T; meta: CallMeta }>
+}
+
+export interface CallMeta {
+  /** Names the call in this process. */
+  id: string
+  provider: string
+  /** The model that answered, as it says itself. */
+  model: string
+  status: number
+  headers: Headers
+  /** The provider's own name for the request. */
+  requestId: string | null
+  /** Every try, in order; the last is the one that answered. */
+  attempts: Attempt[]
+  connection: { id: number; protocol: 'h1' | 'h2'; reused: boolean } | null
+  /** Milliseconds. `dns`, `connect` and `tls` are 0 on a connection that was there. */
+  timings: { queued: number; dns: number; connect: number; tls: number; firstByte: number; total: number }
+  usage: Usage | null
+}
+
+export interface Attempt {
+  provider: string
+  model: string
+  /** Null where no answer came. */
+  status: number | null
+  /** The `code` of what went wrong. */
+  error: string | null
+  /** Milliseconds. */
+  duration: number
+  billed: 'yes' | 'no' | 'maybe'
+}
+
+/**
+ * A chat that comes in pieces. It is read once: by a loop, `text()`, `toReadableStream()` or `final()`; a second reader gets
+ * a {@link ConfigError}. `final()` and `finalText()` may be called besides and after any of them.
+ *
+ * It ends well only if the answer is whole. One that breaks after a piece was handed over fails with
+ * {@link StreamInterruptedError}; before that, it is tried again as any call. While the reader does not read, nor is the
+ * upstream read.
+ */
+export interface ChatStream extends AsyncIterable<ChatCompletionChunk>, AsyncDisposable {
+  /** The chunks as they come. Leaving the loop cancels the stream. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<ChatCompletionChunk>
+  /** Only the text of the first choice, gathered: the cheapest way to follow a stream. */
+  text(): AsyncIterableIterator<string>
+  /** The whole answer, tool calls and usage included; never a truncated one. Without a reader, nothing is handed over before. */
+  final(): Promise<ChatCompletion>
+  /** The text of the first choice of {@link final}; empty where it has none. */
+  finalText(): Promise<string>
+  /** A line of JSON for each chunk, as OpenAI's SDK reads it back with `ChatCompletionStream.fromReadableStream`. */
+  toReadableStream(): ReadableStream<Uint8Array>
+  /** Resolves at the end of the stream, which somebody has to read; rejects as it does. */
+  readonly meta: Promise<CallMeta>
+  /** Cancels: whoever reads gets `reason`, by default an AbortError. Without effect after the end. */
+  abort(reason?: unknown): void
+  /** Cancels, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** Server-sent events as they come. Read once; leaving the loop cancels it. */
+export interface EventStream extends AsyncIterable<ServerSentEvent>, AsyncDisposable {
+  [Symbol.asyncIterator](): AsyncIterableIterator<ServerSentEvent>
+  /** Resolves at the end of the stream, which somebody has to read; rejects as it does. */
+  readonly meta: Promise<CallMeta>
+  /** Cancels: whoever reads gets `reason`, by default an AbortError. Without effect after the end. */
+  abort(reason?: unknown): void
+  /** Cancels, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export interface ServerSentEvent {
+  /** Null where the event has no name. */
+  event: string | null
+  /** The last id so far. */
+  id: string | null
+  /** `raw` as JSON where it is JSON, else `raw`. */
+  data: unknown
+  raw: string
+}
+
+// ───────────────────────────── batches ─────────────────────────────
+
+/** A chat, or a call of {@link Trunkline.post}. `customId` comes back with the result. */
+export type BatchItem = (ChatRequest & { customId?: string }) | { customId?: string; path: string; body: unknown }
+
+/** Of the options of calls, those that hold for each item. */
+export interface BatchOptions extends Omit<CallOptions, 'idempotencyKey'> {
+  /** Calls at once. Default 32. */
+  concurrency?: number
+  /** Called after each item. What it throws is an uncaught exception, and not the batch's failure. */
+  onProgress?: (progress: BatchProgress) => void
+  /** Take no new items after the first failure. Default false. */
+  failFast?: boolean
+}
+
+/**
+ * `await` it for all results in the order of the requests, or iterate it for each as it completes; one of both. A failed call
+ * is a result; the batch itself rejects only when it is aborted, with the reason, or when its source throws, with that error.
+ * Leaving the loop cancels what runs, and a loop that does not take its results takes no further items either.
+ */
+export interface Batch<T> extends PromiseLike<BatchResult<T>[]>, AsyncIterable<BatchResult<T>> {
+  readonly progress: BatchProgress
+  /** Cancels what runs, and takes no further items. */
+  abort(reason?: unknown): void
+}
+
+export type BatchResult<T> = {
+  /** Of the item in the source, from 0. */
+  index: number
+  customId: string | null
+  /** Null where the call failed; what is known then is in the error. */
+  meta: CallMeta | null
+} & ({ status: 'fulfilled'; value: T } | { status: 'rejected'; reason: unknown })
+
+export interface BatchProgress {
+  /** Null where the source does not say. */
+  total: number | null
+  started: number
+  succeeded: number
+  failed: number
+  inFlight: number
+  /** Of the calls that succeeded. */
+  usage: { prompt_tokens: number; completion_tokens: number; total_tokens: number }
+  /** Milliseconds since the batch began. */
+  elapsed: number
+}
+
+// ───────────────────────────── errors ─────────────────────────────
+
+/**
+ * Every rejection is one of these, except that of an aborted call, which is its signal's reason. `code` is stable; `message`
+ * is for people and never holds a key or a prompt. `instanceof` holds across two copies of the package.
+ */
+export declare class TrunklineError extends Error {
+  /** `ERR_CONFIG`, `ERR_RATE_LIMIT`, …; `ERR_INTERNAL` is a bug of this package. */
+  readonly code: string
+  readonly provider: string | null
+  readonly model: string | null
+  /** The provider's own name for the request that failed. */
+  readonly requestId: string | null
+  readonly attempts: Attempt[]
+  /** Whether the same call may succeed later. */
+  readonly retryable: boolean
+  /** Whether the provider may have charged for it. */
+  readonly billed: 'yes' | 'no' | 'maybe'
+  cause?: unknown
+}
+
+/** `ERR_CONFIG`: a wrong option, request or use. Nothing was sent. */
+export declare class ConfigError extends TrunklineError {}
+
+/** `ERR_API`: an answer that is an error, and of none of the classes below. */
+export declare class APIError extends TrunklineError {
+  readonly status: number
+  readonly headers: Headers
+  /** Of the provider's error. */
+  readonly type: string | null
+  /** The parameter that the provider's error names. */
+  readonly param: string | null
+  /** The answer's body: JSON where it is JSON, else the text. The provider's own words, which may repeat a prompt. */
+  readonly body: unknown
+}
+/** `ERR_BAD_REQUEST`: 400. */
+export declare class BadRequestError extends APIError {}
+/** `ERR_CONTEXT_LENGTH`: the prompt is longer than the model takes. */
+export declare class ContextLengthError extends BadRequestError {}
+/** `ERR_CONTENT_FILTER`: refused for its content. */
+export declare class ContentFilterError extends BadRequestError {}
+/** `ERR_AUTHENTICATION`: 401. */
+export declare class AuthenticationError extends APIError {}
+/** `ERR_PERMISSION_DENIED`: 403. */
+export declare class PermissionDeniedError extends APIError {}
+/** `ERR_NOT_FOUND`: 404. */
+export declare class NotFoundError extends APIError {}
+/** `ERR_CONFLICT`: 409. */
+export declare class ConflictError extends APIError {}
+/** `ERR_UNPROCESSABLE_ENTITY`: 422. */
+export declare class UnprocessableEntityError extends APIError {}
+/** `ERR_RATE_LIMIT`: 429, or the credit is gone (402, `insufficient_quota`), in which case it is not `retryable`. */
+export declare class RateLimitError extends APIError {
+  /** Milliseconds that the server asks to wait. */
+  readonly retryAfter: number | null
+}
+/** `ERR_INTERNAL_SERVER`: 500 and above. */
+export declare class InternalServerError extends APIError {}
+
+/** `ERR_CONNECTION`: no answer, or one that broke off. */
+export declare class ConnectionError extends TrunklineError {
+  readonly phase: 'dns' | 'connect' | 'tls' | 'receive'
+}
+
+/** `ERR_TIMEOUT`: a limit of `timeouts` passed. */
+export declare class TimeoutError extends TrunklineError {
+  readonly phase: 'connect' | 'queue' | 'firstByte' | 'idle' | 'total'
+  /** The limit, in milliseconds. */
+  readonly limit: number
+}
+
+/** `ERR_STREAM_INTERRUPTED`: the stream broke after a part of the answer had come. */
+export declare class StreamInterruptedError extends TrunklineError {
+  /** What came of it. Choices that were not through have no `finish_reason`. */
+  readonly partial: ChatCompletion
+}
+
+/** `ERR_INVALID_RESPONSE`: an answer that is none: no JSON, no stream of events, too large, badly encoded. */
+export declare class InvalidResponseError extends TrunklineError {}
+
+/** `ERR_QUEUE_FULL`: `concurrency.maxQueue` calls wait already. */
+export declare class QueueFullError extends TrunklineError {}
+
+/** `ERR_CLOSED`: the client is closed. */
+export declare class ClosedError extends TrunklineError {}
+
+// ───────────────────────────── figures ─────────────────────────────
+
+export interface Metrics {
+  /** Calls of this client since it was made. `retried` counts attempts after the first. */
+  requests: {
+    started: number
+    succeeded: number
+    failed: number
+    aborted: number
+    retried: number
+    inFlight: number
+  }
+  /** From a call's start to its end, failed ones included. */
+  latency: Histogram
+  /** From a request to the head of its answer or, in a stream, to the first piece that says something. */
+  firstByte: Histogram
+  /** Of the pool, which other clients may share. */
+  pool: PoolMetrics
+  /** As the provider reported them. */
+  tokens: { input: number; output: number }
+  /** Of bodies. */
+  bytes: { sent: number; received: number }
+  /** Milliseconds since the client was made. */
+  uptime: number
+}
+
+export interface PoolMetrics {
+  /** Sockets. `draining`: closing, or HTTP/2 that only finishes its streams. `peak`: the most there were. */
+  connections: { active: number; idle: number; connecting: number; draining: number; peak: number; max: number }
+  /** Share of `connections.max` in use, 0 to 1. */
+  utilization: number
+  /** Sockets opened so far. */
+  opened: number
+  /** Sockets closed so far, by why. */
+  closed: Record<'idle' | 'age' | 'server' | 'goaway' | 'error' | 'cancelled' | 'evicted' | 'shutdown', number>
+  tlsResumed: number
+  /** Requests that found a connection. */
+  reused: number
+  /** reused ÷ (reused + opened), 0 to 1. */
+  reuseRate: number
+  /** DNS, TCP and TLS together. */
+  handshake: Histogram
+  /** Milliseconds that the reused connections' handshakes had taken. */
+  handshakeTimeSaved: number
+  /** Waiting for a socket or a stream. */
+  acquireWait: Histogram
+  /** Of HTTP/2 connections. */
+  streams: { active: number; capacity: number; perConnection: number }
+  origins: OriginMetrics[]
+}
+
+export interface OriginMetrics {
+  origin: string
+  protocol: 'h1' | 'h2' | null
+  active: number
+  idle: number
+  connecting: number
+  waiting: number
+  streams: number
+  opened: number
+  reused: number
+  closed: number
+}
+
+/** Milliseconds, to two significant figures. All 0 where `count` is. */
+export interface Histogram {
+  count: number
+  mean: number
+  min: number
+  max: number
+  p50: number
+  p90: number
+  p99: number
+}
+
+// ───────────────────────────── OpenAI's wire shapes ─────────────────────────────
+//
+// With their common fields. Requests take any further field of a provider, and of the `openai` package's own types, which may
+// be passed as they are. Answers are interfaces: a further field of a provider is declared by
+// `declare module 'trunkline' { interface ChatCompletionMessage { citations?: string[] } }`.
+
+/** A provider's own fields. */
+export interface FurtherFields {
+  // `any`, since unknown would refuse the openai package's interfaces.
+  [field: string]: any
+}
+
+export interface ChatRequest extends FurtherFields {
+  model: string
+  messages: ChatMessage[]
+  /** Set by `chat` (false) and `stream` (true), whatever is said here. */
+  stream?: boolean | null
+  /** In a stream, usage is always asked for unless this is given; its chunk is handed over only if `include_usage` is. */
+  stream_options?: { include_usage?: boolean; include_obfuscation?: boolean } | null
+  temperature?: number | null
+  top_p?: number | null
+  max_tokens?: number | null
+  max_completion_tokens?: number | null
+  n?: number | null
+  stop?: string | string[] | null
+  seed?: number | null
+  presence_penalty?: number | null
+  frequency_penalty?: number | null
+  logit_bias?: Record<string, number> | null
+  logprobs?: boolean | null
+  top_logprobs?: number | null
+  reasoning_effort?: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' | 'max' | null
+  response_format?:
+    | { type: 'text' }
+    | { type: 'json_object' }
+    | {
+        type: 'json_schema'
+        json_schema: { name: string; description?: string; schema?: Record<string, unknown>; strict?: boolean | null }
+      }
+  tools?: ChatTool[]
+  tool_choice?: ChatToolChoice
+  parallel_tool_calls?: boolean
+  metadata?: Record<string, string> | null
+  store?: boolean | null
+  user?: string
+}
+
+export type ChatMessage =
+  | DeveloperMessage
+  | SystemMessage
+  | UserMessage
+  | AssistantMessage
+  | ToolMessage
+  | FunctionMessage
+
+export interface DeveloperMessage extends FurtherFields {
+  role: 'developer'
+  content: string | TextPart[]
+  name?: string
+}
+export interface SystemMessage extends FurtherFields {
+  role: 'system'
+  content: string | TextPart[]
+  name?: string
+}
+export interface UserMessage extends FurtherFields {
+  role: 'user'
+  content: string | UserPart[]
+  name?: string
+}
+export interface AssistantMessage extends FurtherFields {
+  role: 'assistant'
+  content?: string | (TextPart | RefusalPart)[] | null
+  refusal?: string | null
+  tool_calls?: ToolCall[]
+  name?: string
+}
+export interface ToolMessage extends FurtherFields {
+  role: 'tool'
+  content: string | TextPart[]
+  tool_call_id: string
+}
+/** Superseded by {@link ToolMessage}. */
+export interface FunctionMessage extends FurtherFields {
+  role: 'function'
+  content: string | null
+  name: string
+}
+
+export type UserPart = TextPart | ImagePart | AudioPart | FilePart
+export interface TextPart extends FurtherFields {
+  type: 'text'
+  text: string
+}
+export interface ImagePart extends FurtherFields {
+  type: 'image_url'
+  image_url: { url: string; detail?: 'auto' | 'low' | 'high' | 'original' }
+}
+export interface AudioPart extends FurtherFields {
+  type: 'input_audio'
+  input_audio: { data: string; format: 'wav' | 'mp3' }
+}
+export interface FilePart extends FurtherFields {
+  type: 'file'
+  file: { file_data?: string; file_id?: string; filename?: string }
+}
+export interface RefusalPart extends FurtherFields {
+  type: 'refusal'
+  refusal: string
+}
+
+export type ChatTool = FunctionTool | CustomTool
+export interface FunctionTool extends FurtherFields {
+  type: 'function'
+  function: { name: string; description?: string; parameters?: Record<string, unknown>; strict?: boolean | null }
+}
+export interface CustomTool extends FurtherFields {
+  type: 'custom'
+  custom: {
+    name: string
+    description?: string
+    format?: { type: 'text' } | { type: 'grammar'; grammar: { definition: string; syntax: 'lark' | 'regex' } }
+  }
+}
+export type ChatToolChoice =
+  | 'none'
+  | 'auto'
+  | 'required'
+  | { type: 'function'; function: { name: string } }
+  | { type: 'custom'; custom: { name: string } }
+  | { type: 'allowed_tools'; allowed_tools: { mode: 'auto' | 'required'; tools: { [field: string]: unknown }[] } }
+
+export type ToolCall = FunctionToolCall | CustomToolCall
+export interface FunctionToolCall {
+  id: string
+  type: 'function'
+  /** `arguments` is JSON as text, written by the model. */
+  function: { name: string; arguments: string }
+}
+export interface CustomToolCall {
+  id: string
+  type: 'custom'
+  custom: { name: string; input: string }
+}
+
+export interface ChatCompletion {
+  id: string
+  object: 'chat.completion'
+  /** Seconds since 1970. */
+  created: number
+  model: string
+  choices: ChatCompletionChoice[]
+  usage?: Usage
+  system_fingerprint?: string
+  service_tier?: 'auto' | 'default' | 'flex' | 'scale' | 'priority' | 'fast' | null
+}
+export interface ChatCompletionChoice {
+  index: number
+  message: ChatCompletionMessage
+  finish_reason: FinishReason
+  logprobs: Logprobs | null
+}
+export interface ChatCompletionMessage {
+  role: 'assistant'
+  content: string | null
+  refusal: string | null
+  tool_calls?: ToolCall[]
+  /** Of providers that show their model's reasoning. */
+  reasoning_content?: string | null
+}
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter' | 'function_call'
+
+export interface ChatCompletionChunk {
+  id: string
+  object: 'chat.completion.chunk'
+  /** Seconds since 1970. */
+  created: number
+  model: string
+  choices: ChatCompletionChunkChoice[]
+  usage?: Usage | null
+  system_fingerprint?: string
+  service_tier?: 'auto' | 'default' | 'flex' | 'scale' | 'priority' | 'fast' | null
+}
+export interface ChatCompletionChunkChoice {
+  index: number
+  delta: ChatCompletionDelta
+  finish_reason: FinishReason | null
+  logprobs?: Logprobs | null
+}
+export interface ChatCompletionDelta {
+  role?: 'developer' | 'system' | 'user' | 'assistant' | 'tool'
+  content?: string | null
+  refusal?: string | null
+  tool_calls?: ToolCallDelta[]
+  /** Of providers that show their model's reasoning. */
+  reasoning_content?: string | null
+}
+export interface ToolCallDelta {
+  index: number
+  id?: string
+  type?: 'function' | 'custom'
+  function?: { name?: string; arguments?: string }
+  custom?: { name?: string; input?: string }
+}
+
+export interface Logprobs {
+  content: TokenLogprob[] | null
+  refusal: TokenLogprob[] | null
+}
+export interface TokenLogprob {
+  token: string
+  bytes: number[] | null
+  logprob: number
+  top_logprobs: { token: string; bytes: number[] | null; logprob: number }[]
+}
+
+export interface Usage {
+  prompt_tokens: number
+  completion_tokens: number
+  total_tokens: number
+  prompt_tokens_details?: { cached_tokens?: number; audio_tokens?: number }
+  completion_tokens_details?: {
+    reasoning_tokens?: number
+    audio_tokens?: number
+    accepted_prediction_tokens?: number
+    rejected_prediction_tokens?: number
+  }
+}
+
+export interface EmbeddingRequest extends FurtherFields {
+  model: string
+  /** A text, several, or the same as tokens. */
+  input: string | string[] | number[] | number[][]
+  dimensions?: number
+  encoding_format?: 'float' | 'base64'
+  user?: string
+}
+export interface EmbeddingResponse {
+  object: 'list'
+  data: Embedding[]
+  model: string
+  usage: { prompt_tokens: number; total_tokens: number }
+}
+export interface Embedding {
+  object: 'embedding'
+  index: number
+  /** With `encoding_format: 'base64'`, a string in truth. */
+  embedding: number[]
+}

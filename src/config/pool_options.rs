@@ -1,0 +1,78 @@
+//! The options of the pool.
+
+use std::time::Duration;
+
+use super::Environment;
+use super::section::Section;
+use crate::error::Error;
+use crate::pool::{self, Http2, TlsConfig};
+
+pub(super) fn parse_pool(top: &mut Section, environment: &Environment) -> Result<pool::Config, Error> {
+    let mut pool = pool::Config::default();
+    pool.tls.extra_ca_file = environment.extra_ca_certs.as_ref().map(Into::into);
+    pool.tls.system_ca_file = environment.ssl_cert_file.as_ref().map(Into::into);
+    pool.tls.system_ca_dir = environment.ssl_cert_dir.as_ref().map(Into::into);
+    let Some(mut given) = top.section("pool")? else {
+        return Ok(pool);
+    };
+    if let Some(max) = given.positive("maxConnections")? {
+        pool.max_connections = max;
+        pool.max_connections_per_origin = pool.max_connections_per_origin.min(max);
+        pool.max_idle_connections = max.get().div_ceil(2);
+    }
+    if let Some(max) = given.positive("maxConnectionsPerOrigin")? {
+        if max > pool.max_connections {
+            let total = pool.max_connections;
+            let error = format!("must not be above pool.maxConnections ({total}), got {max}");
+            return Err(given.error("maxConnectionsPerOrigin", error));
+        }
+        pool.max_connections_per_origin = max;
+    }
+    if let Some(max) = given.count("maxIdleConnections")? {
+        if max > pool.max_connections.get() {
+            let total = pool.max_connections;
+            let error = format!("must not be above pool.maxConnections ({total}), got {max}");
+            return Err(given.error("maxIdleConnections", error));
+        }
+        pool.max_idle_connections = max;
+    }
+    let durations: [(&str, &mut Duration); 4] = [
+        ("idleTimeout", &mut pool.idle_timeout),
+        ("maxAge", &mut pool.max_age),
+        ("pingInterval", &mut pool.ping_interval),
+        ("pingTimeout", &mut pool.ping_timeout),
+    ];
+    for (name, field) in durations {
+        if let Some(time) = given.duration(name)? {
+            *field = time;
+        }
+    }
+    let modes = [("auto", Http2::Auto), ("never", Http2::Never), ("prior-knowledge", Http2::PriorKnowledge)];
+    if let Some(mode) = given.one_of("http2", &modes)? {
+        pool.http2 = mode;
+    }
+    if let Some(max) = given.positive("maxStreamsPerConnection")? {
+        pool.max_streams_per_connection = max;
+    }
+    if let Some(tls) = given.section("tls")? {
+        parse_tls(tls, &mut pool.tls)?;
+    }
+    given.finish()?;
+    Ok(pool)
+}
+
+fn parse_tls(mut given: Section, tls: &mut TlsConfig) -> Result<(), Error> {
+    for pem in given.strings("ca")?.unwrap_or_default() {
+        if pool::certificates(&pem).is_none() {
+            return Err(given.error("ca", "must be PEM text with at least one certificate, and is not"));
+        }
+        tls.ca.push(pem);
+    }
+    if let Some(require) = given.one_of("minVersion", &[("TLSv1.2", false), ("TLSv1.3", true)])? {
+        tls.require_tls13 = require;
+    }
+    if let Some(verify) = given.boolean("rejectUnauthorized")? {
+        tls.verify = verify;
+    }
+    given.finish()
+}

@@ -1,0 +1,170 @@
+/** An upstream for test suites and demos. */
+
+/**
+ * An OpenAI-compatible upstream on loopback, started in milliseconds, which records what it is asked and fails as it is told
+ * to. It speaks HTTP/1.1 and HTTP/2, and answers `/chat/completions`, `/embeddings` and `/models`, with or without a leading
+ * `/v1`, with text that follows from the seed and the prompt. It does not keep the process alive.
+ */
+export declare class MockUpstream implements AsyncDisposable {
+  /** Rejects with a ConfigError for a wrong option, or a port that is taken. */
+  static start(options?: MockOptions): Promise<MockUpstream>
+  private constructor()
+
+  /** `http://127.0.0.1:…`, or `https://localhost:…` with `tls`: to be the `baseURL` of a client. */
+  readonly url: string
+  /** With `tls`, the certificate to trust, in PEM: for `pool.tls.ca`. */
+  readonly ca: string | null
+
+  /**
+   * Answers for requests that match; the last one that matches wins. A request matches an object whose fields its body holds,
+   * deeply; `{ path }` alone, whatever its query; or a function that says so.
+   * @throws ConfigError for an answer that cannot be given.
+   */
+  reply(match: MockMatch, answer: MockAnswer): this
+
+  /**
+   * The next requests meet this fault; the oldest that fits is met first.
+   * @throws ConfigError for a fault that there is not.
+   */
+  fault(fault: MockFault, options?: FaultOptions): this
+
+  /** The last 10,000 requests, the oldest first. Each reading is a new copy. */
+  readonly requests: RecordedRequest[]
+  readonly connections: Connections
+
+  /** Forgets replies, faults and requests; connections stay. */
+  reset(): void
+  /** Ends at once, with every connection. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** Times are milliseconds. */
+export interface MockOptions {
+  /** On 127.0.0.1. Default 0: any free one. */
+  port?: number
+  /** TLS, with a certificate of the process's own authority. Default false. */
+  tls?: boolean
+  /** HTTP/2: over TLS by ALPN, in plain text by prior knowledge. Default true; false speaks HTTP/1.1 alone. */
+  http2?: boolean
+  /** Of every text, vector and jitter. Default 0. */
+  seed?: number
+  /** Pace of each answer; one that comes whole takes as long as its tokens would. Default: full speed. */
+  tokensPerSecond?: number
+  /** Before the head of each answer, a tenth more or less. Default 0. */
+  latency?: number
+  /** What a round trip costs, beside what loopback costs. Default 0. */
+  roundTrip?: number
+  /** Beyond it, requests are answered 429 with `retry-after`. Default: none. */
+  rateLimit?: {
+    requestsPerSecond?: number
+    /** Tokens of prompts and answers together. */
+    tokensPerMinute?: number
+    /** Requests that may come at once. Default: those of one second. */
+    burst?: number
+  }
+  /** Streams that an HTTP/2 client may have open on a connection. Default 200. */
+  maxConcurrentStreams?: number
+  /** How long a connection may be idle before it is closed. Default: for ever. */
+  keepAliveTimeout?: number
+  /** Requests that a connection serves before it is closed. Default: any number. */
+  requestsPerConnection?: number
+  /** Whether requests are kept. Default true; false is faster, for benchmarks. */
+  record?: boolean
+}
+
+export type MockMatch = { path: string } | { [field: string]: unknown } | ((request: RecordedRequest) => boolean)
+
+/** The content, or all of an answer. */
+export type MockAnswer =
+  | string
+  | {
+      content?: string
+      toolCalls?: MockToolCall[]
+      /** Goes out as it is. Default: estimated. */
+      usage?: Record<string, unknown>
+      /** Default `stop`, or `tool_calls` where there are some. */
+      finishReason?: string
+      /** Deltas that a stream's content is split into. Default: one for each token. */
+      chunks?: number
+      headers?: Record<string, string>
+      /** An exact JSON body, in place of a chat's. */
+      json?: unknown
+      /** An exact text, in place of a chat's. Its type is `text/plain` by default. */
+      raw?: { body: string; contentType?: string }
+      /** 200 to 999. Default 200. */
+      status?: number
+    }
+
+export interface MockToolCall {
+  id?: string
+  type?: string
+  index?: number
+  /** `arguments` is JSON as text. */
+  function: { name: string; arguments: string }
+}
+
+/** What goes wrong. Times are milliseconds; an answer that comes whole is cut in the middle, whatever `afterTokens`. */
+export type MockFault =
+  /** An error answer; without a body the provider's usual one for that status. */
+  | { kind: 'status'; status: number; body?: unknown; headers?: Record<string, string> }
+  /** A TCP reset, or RST_STREAM; a number is of tokens. `accept`: the next connection. Default `request`. */
+  | { kind: 'reset'; after?: 'accept' | 'request' | 'headers' | number }
+  /** The request is read, and nothing answered for this long. Default: for ever. */
+  | { kind: 'silence'; for?: number }
+  /** A pause in the middle. */
+  | { kind: 'stall'; afterTokens: number; for: number }
+  /** Each 0 by default. */
+  | { kind: 'slow'; firstToken?: number; perToken?: number }
+  /** The body ends early: broken off, or with `clean` as if that were all. */
+  | { kind: 'cut'; afterTokens: number; clean?: boolean }
+  /** An event, counted from 1, is broken JSON. */
+  | { kind: 'malformed'; atEvent: number }
+  /** The stream ends without `[DONE]`. */
+  | { kind: 'no-done' }
+  /** An event that tells of an error, and the end. */
+  | { kind: 'error-in-stream'; afterTokens: number; body: unknown }
+  /** GOAWAY: the request is answered, or refused. HTTP/1.1: answered with `connection: close`, or closed. Default `processed`. */
+  | { kind: 'goaway'; lastStream?: 'processed' | 'refused' }
+  /** The answer, and then a close that nobody announced. */
+  | { kind: 'close-idle' }
+  /** `content-length` is off by so many bytes. */
+  | { kind: 'wrong-length'; by: number }
+  /** A byte within the text that is no UTF-8. */
+  | { kind: 'bad-utf8' }
+  /** Bytes that are no HTTP, and the end of the connection. */
+  | { kind: 'garbage' }
+
+export interface FaultOptions {
+  /** How many requests meet it. Default 1, or any number within `for`. */
+  times?: number
+  /** For how many milliseconds from now. */
+  for?: number
+  /** Only requests for this model. */
+  model?: string
+}
+
+export interface RecordedRequest {
+  method: string
+  /** With its query. */
+  path: string
+  /** Names in lower case; repeated fields joined by a comma. */
+  headers: Record<string, string>
+  /** JSON where it is JSON, else the text; `''` where there was none. */
+  body: unknown
+  /** Number of the connection, from 1. */
+  connection: number
+  /** Number of the HTTP/2 stream on its connection, from 1. */
+  stream: number | null
+  /** Milliseconds since 1970. */
+  at: number
+}
+
+/** So far. */
+export interface Connections {
+  opened: number
+  open: number
+  closed: number
+  /** TLS handshakes that resumed a session. */
+  handshakesResumed: number
+}
