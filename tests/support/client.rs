@@ -82,14 +82,14 @@ pub fn start(options: Value) -> MockUpstream {
     MockUpstream::start(serde_json::from_value::<MockOptions>(options).unwrap()).unwrap()
 }
 
-pub fn client_of(url: &str, options: Value, tasks: &Tasks) -> Client {
+pub fn client_of(url: &str, options: Value, tasks: &Tasks) -> Arc<Client> {
     let base = json!({
         "baseURL": format!("{url}/v1"),
         "apiKey": KEY,
         "retry": { "baseDelay": 1, "maxDelay": 5 },
         "pool": { "idleTimeout": alone() },
     });
-    Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {})).unwrap()
+    Arc::new(Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {})).unwrap())
 }
 
 impl Site {
