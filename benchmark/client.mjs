@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { serve } from './child.mjs'
 import { clients } from './clients.mjs'
 import { measure, peakMemory } from './measure.mjs'
-import { WORDS, body } from './workloads.mjs'
+import { body, WORDS } from './workloads.mjs'
 
 let client
 let one

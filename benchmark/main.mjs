@@ -3,7 +3,7 @@
 // For each workload every client has a process of its own, and all of them take turns, round by round, against one
 // upstream in a further process. The ratios within a run are the result: absolute figures vary from machine to machine.
 
-import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request as http } from 'node:http'
 import { request as https } from 'node:https'
 import { availableParallelism, cpus, tmpdir } from 'node:os'

@@ -1,7 +1,7 @@
 // The same with types: node --experimental-strip-types examples/typescript.ts (Node 22.7 and later).
 
-import { RateLimitError, Trunkline, TrunklineError } from 'trunkline'
 import type { BatchResult, ChatCompletion, ChatRequest, TrunklineOptions } from 'trunkline'
+import { RateLimitError, Trunkline, TrunklineError } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
 
 const request = (content: string): ChatRequest => ({ model: 'gpt-4o-mini', messages: [{ role: 'user', content }] })

@@ -1,7 +1,7 @@
 // Clients of equal settings share one pool in the whole process, whatever thread they live in.
 
 import { once } from 'node:events'
-import { Worker, isMainThread, workerData } from 'node:worker_threads'
+import { isMainThread, Worker, workerData } from 'node:worker_threads'
 import { Trunkline } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
 

@@ -81,7 +81,7 @@ class Pending {
   }
 
   #left() {
-    /** @type {any} */ (this.client)?.callEnded()
+    /** @type {any} */ ;(this.client)?.callEnded()
   }
 }
 
@@ -122,7 +122,7 @@ class Call extends Promise {
       pending.reject(errorOf(refused))
       return call
     }
-    /** @type {any} */ (client).callStarted()
+    /** @type {any} */ ;(client).callStarted()
     if (signal !== undefined) abort.watch(signal, pending)
     return call
   }

@@ -41,7 +41,9 @@ class TrunklineError extends Error {
   static [Symbol.hasInstance](value) {
     // A subclass of a user's has no kind of its own.
     if (!Object.hasOwn(this, 'kind')) return Function.prototype[Symbol.hasInstance].call(this, value)
-    return typeof value === 'object' && value !== null && /** @type {any} */ (value)[KINDS]?.includes(this.kind) === true
+    return (
+      typeof value === 'object' && value !== null && /** @type {any} */ (value)[KINDS]?.includes(this.kind) === true
+    )
   }
 }
 

@@ -90,7 +90,6 @@ class Flow {
       this.queue.push(text)
     }
     while (this.waiting.length > 0 && this.head < this.queue.length) {
-      // biome-ignore lint/style/noNonNullAssertion: the length was asked
       this.waiting.shift()?.resolve({ value: this.#take(), done: false })
     }
   }
@@ -211,7 +210,8 @@ const dropped = new FinalizationRegistry((/** @type {Flow} */ flow) => flow.canc
 /** Iterates one flow. It holds the handle, so that a loop that goes on keeps its stream. */
 class Items {
   #flow
-  /** @type {unknown} */
+  /** Held and never used, so that a loop which goes on keeps its stream from being collected. @type {unknown} */
+  // biome-ignore lint/correctness/noUnusedPrivateClassMembers: see above
   #handle
 
   /** @param {Flow} flow @param {unknown} handle @param {(item: any) => any} [map] */

@@ -11,8 +11,9 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
 export function setUp() {
   const installed = newest([join(root, 'node_modules/.package-lock.json')])
   if (installed < newest([join(root, 'package-lock.json')])) {
-    console.error('setting up: npm ci')
-    run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { quiet: true })
+    console.error('setting up: npm install')
+    // Not `npm ci`: it fails where the lock file was written on a machine whose registry lacks a package of another platform.
+    run('npm', ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund'], { quiet: true })
   }
   const addon = readdirSync(root).filter((name) => name.endsWith('.node'))
   const built = existsSync(join(root, 'native.js')) ? newest(addon.map((name) => join(root, name))) : 0

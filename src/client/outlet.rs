@@ -89,8 +89,8 @@ pub struct Delivery {
 pub struct Outlet {
     state: Mutex<State>,
     room: Notify,
-    /// Called, outside of the lock, when pieces are there to be taken and none were before. True for the first ones, which
-    /// are not to be held back.
+    /// Called, outside of the lock, when pieces are there to be taken and none were before. True for those that are not to
+    /// be held back: the first ones, and those that leave no room for others.
     ready: Box<dyn Fn(bool) + Send + Sync>,
 }
 
@@ -149,21 +149,24 @@ impl Outlet {
 
     /// Adds a piece.
     pub(super) fn push(&self, piece: Piece<'_>) {
-        let first = {
+        let urgent = {
             let mut state = self.state.lock();
             if state.mode == Mode::Undecided {
                 state.unread += piece.json.len();
                 state.early.push((piece.json.to_owned(), piece.text.to_owned(), piece.span));
                 return;
             }
-            let (was_empty, first) = (state.pending.is_empty(), !state.handed_over);
+            let (was_empty, first, had_room) =
+                (state.pending.is_empty(), !state.handed_over, state.unread < WINDOW);
             state.add(piece);
-            if !was_empty || state.pending.is_empty() {
+            // A stream that waits for room must not wait for company as well.
+            let is_full = had_room && state.unread >= WINDOW;
+            if state.pending.is_empty() || !(was_empty || is_full) {
                 return;
             }
-            first
+            first || is_full
         };
-        (self.ready)(first);
+        (self.ready)(urgent);
     }
 
     /// Waits until the reader has room.

@@ -92,6 +92,7 @@ impl Record {
         self.attempt = Some(Instant::now());
         self.sent = false;
         self.status = 0;
+        self.headers.clear();
     }
 
     /// The request goes out: from now on it may be billed.
