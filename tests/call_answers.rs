@@ -1,4 +1,6 @@
 //! Answers that are none, each with the right class, after which the next call works.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -29,7 +31,7 @@ async fn what_is_no_json_is_no_answer_and_is_not_asked_for_again() {
                 assert_eq!(tell(&result), INVALID, "{way:?} {answer}");
                 let error = result.unwrap_err();
                 assert!(error.message.contains(words), "{}", error.message);
-                assert_eq!(error.request_id.is_some(), true);
+                assert!(error.request_id.is_some());
             }
             assert_eq!(site.seen(), 2);
             site.upstream.reset();

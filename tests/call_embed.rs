@@ -1,4 +1,6 @@
 //! Embeddings: however many requests it takes, it is one call.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 

@@ -1,4 +1,6 @@
 //! What a server may send, and how much of it is kept.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 

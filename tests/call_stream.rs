@@ -1,4 +1,6 @@
 //! How a stream ends, and what its reader has by then.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! The table of outcomes, row by row, over real sockets: what the caller gets in the end, how often the upstream was asked, and
 //! what each attempt may have cost.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -210,11 +212,9 @@ async fn a_goaway_or_a_close_after_the_answer_is_never_seen() {
             for form in FORMS {
                 for _ in 0..5 {
                     let end = form.end(&site).await;
-                    // A call that is not safe to repeat may meet a socket in the moment of its close.
-                    let free =
-                        end.starts_with("ok after") && (form.is_safe() || end == "ok after yes; 1 seen");
-                    let unlucky = !form.is_safe() && end.contains("after maybe");
-                    assert!(free || unlucky, "{way:?} {form:?} {fault} {end}");
+                    // A call that is not safe to repeat may meet a socket in the moment of its close, written to but unread.
+                    let unlucky = !form.is_safe() && end.contains("receive") && end.contains("after maybe");
+                    assert!(end.starts_with("ok after") || unlucky, "{way:?} {form:?} {fault} {end}");
                 }
             }
             site.upstream.reset();

@@ -1,4 +1,6 @@
 //! The five limits of time, each by its name, and what they leave alone.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "support/client.rs"]
 mod support;
 
@@ -118,14 +120,15 @@ async fn total_covers_every_attempt_and_the_body() {
             let site = Site::new(way);
             site.works().await;
             let before = site.seen();
-            let short = limits(json!({ "total": 150 }));
+            let short = limits(json!({ "total": 300 }));
             site.once(fault.clone());
             let error = site.chat_with(short.clone()).await.unwrap_err();
-            assert_eq!(timeout(&error), ("total".into(), 150, "maybe".into()), "{way:?} {fault}");
+            assert_eq!(timeout(&error), ("total".into(), 300, "maybe".into()), "{way:?} {fault}");
             site.once(fault.clone());
             let error = site.stream_with(Mode::Whole, &request(), short).await.result.unwrap_err();
-            assert_eq!(timeout(&error), ("total".into(), 150, "maybe".into()), "{way:?} {fault}");
-            assert_eq!((error.attempts.len(), site.seen()), (1, before + 2));
+            assert_eq!(timeout(&error), ("total".into(), 300, "maybe".into()), "{way:?} {fault}");
+            // A busy upstream may not have come to read the last one.
+            assert!(error.attempts.len() == 1 && site.seen() <= before + 2);
             site.quiet().await;
         }
     }

@@ -63,9 +63,10 @@ pub fn merge(mut base: Value, more: Value) -> Value {
     base
 }
 
-/// Settings that no other client has: a runtime ends with its test, and its sockets with it.
+/// An idle timeout that no other client has, so that none shares its pool: a runtime ends with its test, and its sockets with it. Short
+/// enough that the reaper, which looks in each quarter of it, is soon gone.
 pub fn alone() -> u64 {
-    static NEXT: AtomicUsize = AtomicUsize::new(100_000);
+    static NEXT: AtomicUsize = AtomicUsize::new(8_000);
     NEXT.fetch_add(1, Ordering::Relaxed) as u64
 }
 
@@ -81,14 +82,14 @@ pub fn start(options: Value) -> MockUpstream {
     MockUpstream::start(serde_json::from_value::<MockOptions>(options).unwrap()).unwrap()
 }
 
-pub fn client_of(url: &str, options: Value, tasks: &Tasks) -> Client {
+pub fn client_of(url: &str, options: Value, tasks: &Tasks) -> Arc<Client> {
     let base = json!({
         "baseURL": format!("{url}/v1"),
         "apiKey": KEY,
         "retry": { "baseDelay": 1, "maxDelay": 5 },
         "pool": { "idleTimeout": alone() },
     });
-    Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {})).unwrap()
+    Arc::new(Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {})).unwrap())
 }
 
 impl Site {
