@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use http::header::Entry;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
 use super::key::UsedKey;
-use crate::config::{BaseUrl, CallOptions, ClientConfig};
+use crate::config::{BaseUrl, CallOptions, ClientConfig, Key};
 use crate::error::Error;
 use crate::pool::{Protocol, RequestBody};
 
@@ -33,7 +34,6 @@ pub(super) struct Endpoints {
     posted: Arc<HeaderMap>,
     streamed: Arc<HeaderMap>,
     fetched: Arc<HeaderMap>,
-    host: HeaderValue,
 }
 
 /// A URL in the two forms that HTTP/1.1 and HTTP/2 want it in.
@@ -49,16 +49,20 @@ pub(super) struct Outgoing {
     method: Method,
     target: Target,
     headers: Arc<HeaderMap>,
-    host: HeaderValue,
     pub(super) body: bytes::Bytes,
 }
 
+/// Where a key will be; no key is empty.
+const PLACE: HeaderValue = HeaderValue::from_static("");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("trunkline/", env!("CARGO_PKG_VERSION")));
 
 impl Endpoints {
     pub(super) fn of(config: &ClientConfig) -> Result<Self, Error> {
+        let base = config.base.clone();
+        let host = HeaderValue::from_str(&base.origin.authority())
+            .map_err(|_| Error::config("baseURL: must be an absolute http or https URL"))?;
         let headers = |accept: HeaderValue, has_body: bool| {
             let mut headers = HeaderMap::new();
             headers.insert(USER_AGENT, AGENT);
@@ -66,19 +70,20 @@ impl Endpoints {
             if has_body {
                 headers.insert(CONTENT_TYPE, JSON);
             }
+            // Places for what each request brings: a copy that had to grow would cost more than the copying.
+            headers.insert(HOST, host.clone());
+            if !matches!(config.key, Key::None) {
+                headers.insert(AUTHORIZATION, PLACE);
+            }
             headers.extend(config.headers.clone());
             Arc::new(headers)
         };
-        let base = config.base.clone();
-        let host = HeaderValue::from_str(&base.origin.authority())
-            .map_err(|_| Error::config("baseURL: must be an absolute http or https URL"))?;
         Ok(Self {
             chat: Target::of(&base, "/chat/completions")?,
             embeddings: Target::of(&base, "/embeddings")?,
             posted: headers(JSON, true),
             streamed: headers(EVENTS, true),
             fetched: headers(JSON, false),
-            host,
             base,
         })
     }
@@ -107,7 +112,7 @@ impl Endpoints {
         if !options.headers.is_empty() {
             Arc::make_mut(&mut headers).extend(options.headers.clone());
         }
-        Ok(Outgoing { method, target, headers, host: self.host.clone(), body: body.into() })
+        Ok(Outgoing { method, target, headers, body: body.into() })
     }
 }
 
@@ -134,17 +139,25 @@ impl Outgoing {
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = HeaderMap::clone(&self.headers);
         match protocol {
-            Protocol::H1 => {
-                *request.uri_mut() = self.target.path.clone();
-                request.headers_mut().insert(HOST, self.host.clone());
+            Protocol::H1 => *request.uri_mut() = self.target.path.clone(),
+            Protocol::H2 => {
+                // HTTP/2 has it in the URL.
+                *request.uri_mut() = self.target.absolute.clone();
+                request.headers_mut().remove(HOST);
             }
-            Protocol::H2 => *request.uri_mut() = self.target.absolute.clone(),
         }
         // A key that the caller gave among the headers is the caller's will.
-        if let Some(key) = &key.value
-            && !self.headers.contains_key(AUTHORIZATION)
+        if let Entry::Occupied(mut place) = request.headers_mut().entry(AUTHORIZATION)
+            && *place.get() == PLACE
         {
-            request.headers_mut().insert(AUTHORIZATION, key.clone());
+            match &key.value {
+                Some(key) => {
+                    place.insert(key.clone());
+                }
+                None => {
+                    place.remove();
+                }
+            }
         }
         request
     }

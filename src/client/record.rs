@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -53,16 +53,24 @@ struct Connection {
     reused: bool,
 }
 
-/// Milliseconds.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Timings {
-    queued: f64,
-    dns: f64,
-    connect: f64,
-    tls: f64,
-    first_byte: f64,
-    total: f64,
+    queued: Ms,
+    dns: Ms,
+    connect: Ms,
+    tls: Ms,
+    first_byte: Ms,
+    total: Ms,
+}
+
+/// Milliseconds. None at all, as most phases of a reused connection take, is written as an integer, which is quicker.
+struct Ms(Duration);
+
+impl Serialize for Ms {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_zero() { serializer.serialize_u64(0) } else { serializer.serialize_f64(ms(self.0)) }
+    }
 }
 
 pub(super) fn ms(time: Duration) -> f64 {
@@ -202,12 +210,12 @@ impl Record {
                 reused,
             }),
             timings: Timings {
-                queued: ms(self.queued),
-                dns: ms(self.phases.dns),
-                connect: ms(self.phases.connect),
-                tls: ms(self.phases.tls),
-                first_byte: self.first_byte.map_or(0.0, ms),
-                total: ms(self.started.elapsed()),
+                queued: Ms(self.queued),
+                dns: Ms(self.phases.dns),
+                connect: Ms(self.phases.connect),
+                tls: Ms(self.phases.tls),
+                first_byte: Ms(self.first_byte.unwrap_or_default()),
+                total: Ms(self.started.elapsed()),
             },
             usage: self.usage.as_deref(),
         };

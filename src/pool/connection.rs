@@ -193,7 +193,7 @@ async fn establish_h1(
     info: Arc<Info>,
     io: Box<dyn super::Io>,
 ) -> Result<(), Failed> {
-    let handshake = http1::Builder::new().handshake::<_, RequestBody>(io).await;
+    let handshake = http1::Builder::new().writev(false).handshake::<_, RequestBody>(io).await;
     let (mut sender, connection) = match handshake {
         Ok(made) => made,
         Err(error) => return Err((Some(right), Error::with(Kind::Connect, error))),
