@@ -1,7 +1,7 @@
 'use strict'
 
 const { border, enter, leave } = require('./border.js')
-const { errorOf, configError } = require('./errors.js')
+const { errorOf, configError, inMilliseconds } = require('./errors.js')
 const abort = require('./abort.js')
 
 let calls = 0
@@ -9,6 +9,8 @@ let calls = 0
 /** What is known of how an answer came about. @param {string} text @param {number} number */
 function metaOf(text, number) {
   const meta = JSON.parse(text)
+  inMilliseconds(meta.attempts)
+  for (const phase of Object.keys(meta.timings ?? {})) meta.timings[phase] /= 1000
   return { id: `call-${number}`, ...meta, headers: new Headers(meta.headers) }
 }
 
@@ -81,7 +83,8 @@ class Pending {
   }
 
   #left() {
-    /** @type {any} */ ;(this.client)?.callEnded()
+    /** @type {any} */
+    this.client?.callEnded()
   }
 }
 
@@ -122,7 +125,8 @@ class Call extends Promise {
       pending.reject(errorOf(refused))
       return call
     }
-    /** @type {any} */ ;(client).callStarted()
+    /** @type {any} */
+    client.callStarted()
     if (signal !== undefined) abort.watch(signal, pending)
     return call
   }

@@ -32,7 +32,7 @@ class TrunklineError extends Error {
     this.provider = description.provider ?? null
     this.model = description.model ?? null
     this.requestId = description.requestId ?? null
-    this.attempts = description.attempts ?? []
+    this.attempts = inMilliseconds(description.attempts)
     this.retryable = description.retryable ?? false
     this.billed = description.billed ?? 'no'
   }
@@ -172,6 +172,15 @@ for (const [name, Class] of Object.entries(classes)) {
   Object.defineProperty(Class.prototype, KINDS, { value: kinds })
 }
 
+/**
+ * Attempts as they crossed, with their microseconds made milliseconds.
+ * @param {import('../index.js').Attempt[]} [attempts]
+ */
+function inMilliseconds(attempts = []) {
+  for (const attempt of attempts) attempt.duration /= 1000
+  return attempts
+}
+
 /** JSON where it is JSON, else the text. @param {string} text */
 function parsed(text) {
   try {
@@ -204,4 +213,4 @@ function closedError(message = 'the client is closed') {
   return new ClosedError({ name: 'ClosedError', code: 'ERR_CLOSED', message })
 }
 
-module.exports = { classes, errorOf, configError, closedError }
+module.exports = { classes, errorOf, configError, closedError, inMilliseconds }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::PROVIDER;
-use crate::error::{Attempt, Billed, Error, header_pairs};
+use crate::error::{Attempt, Billed, Error, as_micros, header_pairs};
 use crate::pool::{Lease, Phases, Protocol};
 
 /// The record of one call.
@@ -56,26 +56,18 @@ struct Connection {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Timings {
-    queued: Ms,
-    dns: Ms,
-    connect: Ms,
-    tls: Ms,
-    first_byte: Ms,
-    total: Ms,
-}
-
-/// Milliseconds. None at all, as most phases of a reused connection take, is written as an integer, which is quicker.
-struct Ms(Duration);
-
-impl Serialize for Ms {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.is_zero() { serializer.serialize_u64(0) } else { serializer.serialize_f64(ms(self.0)) }
-    }
-}
-
-pub(super) fn ms(time: Duration) -> f64 {
-    // Microseconds are as fine as anyone reads, and keep the text short.
-    time.as_micros() as f64 / 1000.0
+    #[serde(serialize_with = "as_micros")]
+    queued: Duration,
+    #[serde(serialize_with = "as_micros")]
+    dns: Duration,
+    #[serde(serialize_with = "as_micros")]
+    connect: Duration,
+    #[serde(serialize_with = "as_micros")]
+    tls: Duration,
+    #[serde(serialize_with = "as_micros")]
+    first_byte: Duration,
+    #[serde(serialize_with = "as_micros")]
+    total: Duration,
 }
 
 impl Record {
@@ -151,7 +143,7 @@ impl Record {
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
             error: error.map(|error| error.name_and_code().1),
-            duration: ms(begun.elapsed()),
+            duration: begun.elapsed(),
             billed: error.map_or(Billed::Yes, |error| error.billed),
         });
     }
@@ -165,7 +157,7 @@ impl Record {
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
             error: Some("ERR_ABORTED"),
-            duration: ms(begun.elapsed()),
+            duration: begun.elapsed(),
             billed,
         });
     }
@@ -210,12 +202,12 @@ impl Record {
                 reused,
             }),
             timings: Timings {
-                queued: Ms(self.queued),
-                dns: Ms(self.phases.dns),
-                connect: Ms(self.phases.connect),
-                tls: Ms(self.phases.tls),
-                first_byte: Ms(self.first_byte.unwrap_or_default()),
-                total: Ms(self.started.elapsed()),
+                queued: self.queued,
+                dns: self.phases.dns,
+                connect: self.phases.connect,
+                tls: self.phases.tls,
+                first_byte: self.first_byte.unwrap_or_default(),
+                total: self.started.elapsed(),
             },
             usage: self.usage.as_deref(),
         };

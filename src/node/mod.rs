@@ -19,3 +19,8 @@ mod mock;
 mod runtime;
 #[expect(unsafe_code, reason = "raw Node-API; each use says why it holds")]
 mod wire;
+
+/// Of this library alone, not of Node. A call makes some fifty small allocations; mimalloc takes about a microsecond less
+/// for them than glibc's malloc (`npm run bench`, chat at 64 at once).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
