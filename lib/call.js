@@ -4,6 +4,8 @@ const { border, enter, leave } = require('./border.js')
 const { errorOf, configError, inMilliseconds } = require('./errors.js')
 const abort = require('./abort.js')
 
+/** Whose calls they are. @typedef {{ callStarted(): void, callEnded(): void }} Owner */
+
 let calls = 0
 
 /** What is known of how an answer came about. @param {string} text @param {number} number */
@@ -28,7 +30,7 @@ async function failure(description) {
 
 /** One call whose answer comes whole. */
 class Pending {
-  /** @param {object | null} client @param {AbortSignal | undefined} signal */
+  /** @param {Owner} client @param {AbortSignal | undefined} signal */
   constructor(client, signal) {
     this.client = client
     this.signal = signal
@@ -84,7 +86,7 @@ class Pending {
 
   #left() {
     /** @type {any} */
-    this.client?.callEnded()
+    this.client.callEnded()
   }
 }
 
@@ -101,7 +103,7 @@ class Call extends Promise {
 
   /**
    * Starts a call: `begin(id)` returns the description of an error where it cannot be begun.
-   * @param {object} client
+   * @param {Owner} client
    * @param {AbortSignal | undefined} signal
    * @param {(id: number) => string | null | undefined} begin
    */
