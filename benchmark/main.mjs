@@ -1,7 +1,8 @@
-// Measures this package beside its peers: npm run bench -- [--only chat,stream] [--rounds 5] [--seconds 2] [--smoke]
+// Measures this package beside its peers: npm run bench -- [--only chat,stream] [--rounds 5] [--seconds 2] [--pin] [--smoke]
 //
 // For each workload every client has a process of its own, and all of them take turns, round by round, against one
-// upstream in a further process. The ratios within a run are the result: absolute figures vary from machine to machine.
+// upstream in a further process, which has a core that it is pinned to. The clients run where the system puts them, as they
+// do in a user's process; with --pin they are kept to the other cores. The ratios within a run are the result: absolute figures vary from machine to machine.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request as http } from 'node:http'
@@ -19,6 +20,7 @@ const { values: options } = parseArgs({
     only: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '2' },
+    pin: { type: 'boolean', default: false },
     smoke: { type: 'boolean', default: false },
   },
 })
@@ -62,6 +64,7 @@ async function measureAll() {
     platform: `${process.platform} ${process.arch}`,
     cores: availableParallelism(),
     pinned: cores !== null,
+    clientsPinned: cores !== null && options.pin,
     seconds: options.smoke ? null : seconds,
     threadClock: null,
     workloads: [],
@@ -86,7 +89,7 @@ async function measureWorkload(workload) {
   const clients = []
   try {
     for (const name of names) {
-      const child = start('client.mjs', { cores: cores?.client, env: certificateOf(upstream, ca) })
+      const child = start('client.mjs', { cores: options.pin ? cores?.client : null, env: certificateOf(upstream, ca) })
       const client = { name, child, sockets: 0, rounds: [] }
       clients.push(client)
       Object.assign(client, await child.ask('open', { name, unit, url, http2, connections: atOnce }))

@@ -61,9 +61,11 @@ export function summary(report) {
   const lines = [
     '',
     `Node ${report.node}, ${report.platform}, ${report.cores} cores; ${versions.join(', ')}.`,
-    report.pinned
+    report.clientsPinned
       ? 'The upstream had one core to itself, the clients the others.'
-      : 'Client and upstream were not pinned to cores of their own: they took time from each other.',
+      : report.pinned
+        ? 'The upstream was pinned to one core; the clients ran where the system put them.'
+        : 'Client and upstream were not pinned to cores of their own: they took time from each other.',
     report.threadClock === 'processor'
       ? 'JS thread: processor time of the thread that runs JavaScript, for each call. Event loop: the time that it was active, which counts what others took from it.'
       : "JS thread: the time that the event loop was active, as this system does not tell the thread's processor time.",
