@@ -146,10 +146,9 @@ class Batch {
           break
         }
         if (this.#stop.signal.aborted) break
-        const one = this.#one(start, step.value, index++, callOptions).then(() => {
+        const one = this.#one(start, step.value, index++, callOptions, onProgress).then(() => {
           running.delete(one)
           if (failFast && this.#progress.failed > 0) this.#stopTaking()
-          tell(onProgress, this.progress)
         })
         running.add(one)
       }
@@ -183,8 +182,8 @@ class Batch {
     })
   }
 
-  /** @param {Starter['start']} start @param {any} item @param {number} index @param {object} callOptions */
-  async #one(start, item, index, callOptions) {
+  /** @param {Starter['start']} start @param {any} item @param {number} index @param {object} callOptions @param {any} onProgress */
+  async #one(start, item, index, callOptions, onProgress) {
     const progress = this.#progress
     const customId = item?.customId ?? null
     progress.started++
@@ -203,6 +202,8 @@ class Batch {
     if (this.#results !== null) this.#results[index] = result
     this.#completed.push(result)
     this.#wake()
+    // In the same turn as the counts, so that each count is told once.
+    tell(onProgress, this.progress)
   }
 
   #wake() {
