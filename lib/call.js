@@ -85,7 +85,6 @@ class Pending {
   }
 
   #left() {
-    /** @type {any} */
     this.client.callEnded()
   }
 }
@@ -127,7 +126,6 @@ class Call extends Promise {
       pending.reject(errorOf(refused))
       return call
     }
-    /** @type {any} */
     client.callStarted()
     if (signal !== undefined) abort.watch(signal, pending)
     return call

@@ -246,6 +246,11 @@ impl Serialize for Error {
     }
 }
 
+/// Whole milliseconds, as limits and waits are told.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Times cross in whole microseconds, which cost less to write than fractions; JavaScript makes milliseconds of those that
 /// anyone reads.
 pub fn as_micros<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

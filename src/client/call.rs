@@ -11,10 +11,11 @@ use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{self, Failed, FailedAttempt, Response};
 use super::record::Record;
 use crate::config::CallOptions;
-use crate::error::{Billed, Error, Kind, TimeoutPhase};
+use crate::error::{Billed, Error, Kind, TimeoutPhase, millis};
 use crate::policy::judge::{Failure, Tries, Verdict};
 use crate::protocol::json::Members;
 use crate::protocol::openai::Asked;
+use crate::telemetry::CallGuard;
 
 /// A call as the border hands it over: the body is JSON text.
 #[derive(Debug)]
@@ -98,10 +99,23 @@ pub(super) async fn run<C: Consume>(
     let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
     let guard = client.counters.begin();
     let mut record = Record::new(guard.started(), accepted.model());
-    let deadline = guard.started() + options.timeouts.total;
-    let life = live(client, &outgoing, &options, accepted.repeatable, deadline, &mut record, consumer);
-    let ended = life.await;
+    let life = Life {
+        client,
+        outgoing: &outgoing,
+        options: &options,
+        repeatable: accepted.repeatable,
+        deadline: guard.started() + options.timeouts.total,
+    };
+    let ended = live(life, &mut record, consumer).await;
+    settle(guard, &record, ended)
+}
 
+/// Counts how a call ended, and tells what is known of it.
+pub(super) fn settle(
+    guard: CallGuard,
+    record: &Record,
+    ended: Result<bytes::Bytes, Error>,
+) -> Result<Answer, Error> {
     guard.settle(ended.is_ok());
     match ended {
         Ok(body) => Ok(Answer { body, meta: record.to_json() }),
@@ -109,22 +123,27 @@ pub(super) async fn run<C: Consume>(
     }
 }
 
+/// What all attempts of a call share.
+#[derive(Clone, Copy)]
+pub(super) struct Life<'a> {
+    pub(super) client: &'a Client,
+    pub(super) outgoing: &'a Outgoing,
+    pub(super) options: &'a CallOptions,
+    pub(super) repeatable: bool,
+    pub(super) deadline: Instant,
+}
+
 /// Attempts, and the deadline that ends them.
 pub(super) async fn live<C: Consume>(
-    client: &Client,
-    outgoing: &Outgoing,
-    options: &CallOptions,
-    repeatable: bool,
-    deadline: Instant,
+    life: Life<'_>,
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
-    let life = attempts(client, outgoing, options, repeatable, deadline, record, consumer);
-    match timeout_at(deadline, life).await {
+    match timeout_at(life.deadline, attempts(life, record, consumer)).await {
         Ok(ended) => ended,
         Err(_) => {
             let billed = if record.is_sent() { Billed::Maybe } else { Billed::No };
-            let error = total_timeout(options.timeouts.total, billed);
+            let error = total_timeout(life.options.timeouts.total, billed);
             record.end_attempt(Some(&error));
             Err(error)
         }
@@ -133,11 +152,7 @@ pub(super) async fn live<C: Consume>(
 
 /// One attempt after the other, until one is good or the table says that none will be.
 async fn attempts<C: Consume>(
-    client: &Client,
-    outgoing: &Outgoing,
-    options: &CallOptions,
-    repeatable: bool,
-    deadline: Instant,
+    Life { client, outgoing, options, repeatable, deadline }: Life<'_>,
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
@@ -180,7 +195,7 @@ async fn attempts<C: Consume>(
 }
 
 fn total_timeout(limit: Duration, billed: Billed) -> Error {
-    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let limit_ms = millis(limit);
     let mut error = Error::new(
         Kind::Timeout { phase: TimeoutPhase::Total, limit_ms },
         format!("the call took longer than timeouts.total ({limit_ms} ms)"),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Client;
-use super::call::{self, Answer, Call};
+use super::call::{self, Answer, Call, Life};
 use super::endpoint::Outgoing;
 use super::record::Record;
 use super::whole::Whole;
@@ -44,11 +44,14 @@ pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
             let mut records: Vec<_> =
                 slice.iter().map(|_| Record::new(guard.started(), accepted.model())).collect();
             let running = slice.iter().zip(&mut records).map(|(part, record)| {
-                let (options, repeatable) = (&call.options, accepted.repeatable);
-                async move {
-                    let mut whole = Whole { is_model_answer: true };
-                    call::live(client, part, options, repeatable, deadline, record, &mut whole).await
-                }
+                let life = Life {
+                    client,
+                    outgoing: part,
+                    options: &call.options,
+                    repeatable: accepted.repeatable,
+                    deadline,
+                };
+                async move { call::live(life, record, &mut Whole { is_model_answer: true }).await }
             });
             let ended = join_all(running).await;
             records.into_iter().for_each(|part| record.absorb(part));
@@ -59,12 +62,7 @@ pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
         Ok(body)
     };
     let ended = ended.await;
-
-    guard.settle(ended.is_ok());
-    match ended {
-        Ok(body) => Ok(Answer { body, meta: record.to_json() }),
-        Err(error) => Err(record.complete(error)),
-    }
+    call::settle(guard, &record, ended)
 }
 
 /// A part of a call.

@@ -14,7 +14,7 @@ use super::key::UsedKey;
 use super::record::Record;
 use super::{Client, PROVIDER};
 use crate::config::CallOptions;
-use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase};
+use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
 use crate::policy::judge::Failure;
 use crate::policy::retry_after::{retry_after, should_retry};
 use crate::pool::{self, Checkout};
@@ -109,7 +109,7 @@ pub(super) fn api_failed(status: u16, headers: &HeaderMap, body: String) -> Fail
         headers: headers.clone(),
         fields,
         body,
-        retry_after_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        retry_after_ms: wait.map(millis),
     }));
     let mut error = Error::new(kind, message);
     error.retryable = !quota && (matches!(status, 408 | 409 | 429) || status >= 500);
@@ -165,7 +165,7 @@ pub(super) fn invalid(message: impl Into<String>) -> Failed {
 
 /// Nothing came for this long.
 pub(super) fn silence(phase: TimeoutPhase, limit: Duration) -> Failed {
-    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let limit_ms = millis(limit);
     let what = match phase {
         TimeoutPhase::FirstByte => "no first piece of the answer",
         _ => "no further piece of the answer",
@@ -195,7 +195,6 @@ pub(super) fn pool_failed(error: &pool::Error) -> Failed {
 /// The error that a caller sees for one of the pool.
 pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
     use pool::Kind as Pool;
-    let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let kind = match error.kind() {
         Pool::Dns => Kind::Connection(ConnectionPhase::Dns),
         Pool::Connect => Kind::Connection(ConnectionPhase::Connect),

@@ -31,6 +31,17 @@ fn endpoint_of(kind: u32, path: Option<String>) -> Endpoint {
     }
 }
 
+/// Starts a call that could be prepared; the description of the error as JSON where it could not.
+fn begin(
+    prepared: std::result::Result<Call, error::Error>,
+    start: impl FnOnce(Call) -> Result<()>,
+) -> Result<Option<String>> {
+    match prepared {
+        Ok(call) => start(call).map(|()| None),
+        Err(error) => Ok(Some(error.to_json())),
+    }
+}
+
 /// Texts between our own two halves that are not what both agreed on.
 fn bug(error: serde_json::Error) -> Error {
     Error::new(Status::GenericFailure, format!("a bug in trunkline: {error}"))
@@ -69,12 +80,8 @@ impl NativeClient {
         path: Option<String>,
         options: Option<String>,
     ) -> Result<Option<String>> {
-        let call = match self.prepare(kind, body, path, options) {
-            Ok(call) => call,
-            Err(error) => return Ok(Some(error.to_json())),
-        };
-        self.border.start(id, None, self.client.call(call))?;
-        Ok(None)
+        let prepared = self.prepare(kind, body, path, options);
+        begin(prepared, |call| self.border.start(id, None, self.client.call(call)))
     }
 
     /// Starts a call whose answer comes as events. As `call`.
@@ -87,24 +94,22 @@ impl NativeClient {
         path: Option<String>,
         options: Option<String>,
     ) -> Result<Option<String>> {
-        let call = match self.prepare(kind, body, path, options) {
-            Ok(call) => call,
-            Err(error) => return Ok(Some(error.to_json())),
-        };
-        let interval = call.options.flush_interval;
-        let mailbox = self.border.mailbox.clone();
-        // The outlet tells of its pieces and is told in the letter which it is: by a weak hand, or it would hold itself.
-        let outlet = Arc::new_cyclic(|this: &std::sync::Weak<Outlet>| {
-            let this = this.clone();
-            Outlet::new(Box::new(move |first| {
-                let Some(outlet) = this.upgrade() else { return };
-                let letter = Letter::Pieces { id, outlet };
-                if first { mailbox.push(letter) } else { mailbox.push_within(letter, interval) }
-            }))
-        });
-        let call = self.client.stream(call, outlet.clone());
-        self.border.start(id, Some(outlet), call)?;
-        Ok(None)
+        let prepared = self.prepare(kind, body, path, options);
+        begin(prepared, |call| {
+            let interval = call.options.flush_interval;
+            let mailbox = self.border.mailbox.clone();
+            // The outlet tells of its pieces and is told in the letter which it is: by a weak hand, or it would hold itself.
+            let outlet = Arc::new_cyclic(|this: &std::sync::Weak<Outlet>| {
+                let this = this.clone();
+                Outlet::new(Box::new(move |first| {
+                    let Some(outlet) = this.upgrade() else { return };
+                    let letter = Letter::Pieces { id, outlet };
+                    if first { mailbox.push(letter) } else { mailbox.push_within(letter, interval) }
+                }))
+            });
+            let call = self.client.stream(call, outlet.clone());
+            self.border.start(id, Some(outlet), call)
+        })
     }
 
     /// Opens connections ahead of the first request.
