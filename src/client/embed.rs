@@ -1,6 +1,7 @@
 //! Embeddings: inputs beyond what one request takes are split, and the vectors joined in order.
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -53,7 +54,8 @@ pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
                 };
                 async move { call::live(life, record, &mut Whole { is_model_answer: true }).await }
             });
-            let ended = join_all(running).await;
+            // The first error ends them all.
+            let ended = try_join_all(running).await;
             records.into_iter().for_each(|part| record.absorb(part));
             bodies.extend(ended?);
         }
@@ -109,28 +111,6 @@ fn split(body: &str) -> Vec<Part> {
             Part { body: members.with("input", &format!("[{}]", texts.join(","))), inputs: part.len() }
         })
         .collect()
-}
-
-/// Runs futures side by side; the first error ends them all.
-async fn join_all<T, F: Future<Output = Result<T, Error>>>(
-    futures: impl Iterator<Item = F>,
-) -> Result<Vec<T>, Error> {
-    let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|cx| {
-        let mut pending = false;
-        for (future, done) in &mut running {
-            if done.is_none() {
-                match future.as_mut().poll(cx) {
-                    std::task::Poll::Ready(Ok(value)) => *done = Some(value),
-                    std::task::Poll::Ready(Err(error)) => return std::task::Poll::Ready(Err(error)),
-                    std::task::Poll::Pending => pending = true,
-                }
-            }
-        }
-        if pending { std::task::Poll::Pending } else { std::task::Poll::Ready(Ok(())) }
-    })
-    .await?;
-    Ok(running.into_iter().filter_map(|(_, done)| done).collect())
 }
 
 /// One answer of several, the vectors numbered through, and its usage.
