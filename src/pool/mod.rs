@@ -24,8 +24,7 @@
 //! | `line` | what one origin has, and who waits for it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
-//! | `connect` | DNS, TCP, TLS, each timed |
-//! | `tls` | roots and settings of TLS |
+//! | `connect/` | DNS, TCP, TLS, each timed |
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
 //! | `reaper` | what is idle or old goes |
 //! | `stats` | counters, and the plain snapshot of them |
@@ -44,7 +43,6 @@ mod rights;
 mod state;
 mod stats;
 mod tasks;
-mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,13 +51,13 @@ use parking_lot::Mutex;
 
 pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, TlsConfig};
+pub(crate) use self::connect::certificates;
 pub use self::connect::{Connect, Connected, Connector, Io, Phases};
 pub use self::error::{Error, Kind};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};
 pub use self::stats::{CloseReason, Histogram, OriginSnapshot, Snapshot, Spread};
 pub use self::tasks::Tasks;
-pub(crate) use self::tls::certificates;
 
 use self::state::State;
 use self::stats::Stats;

@@ -12,7 +12,7 @@ use rustls_native_certs::CertificateResult;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{Error, Http2, Kind, TlsConfig};
+use super::super::{Error, Http2, Kind, TlsConfig};
 
 /// Reads files: call it where blocking is allowed.
 pub(super) fn client_config(tls: &TlsConfig, http2: Http2) -> Result<Arc<ClientConfig>, Error> {
