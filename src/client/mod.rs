@@ -42,7 +42,7 @@ use self::key::KeyStore;
 use self::pools::SharedPool;
 use crate::config::{CallOptions, ClientConfig, Environment, Key};
 use crate::error::Error;
-use crate::pool::{Pool, Tasks};
+use crate::pool::{Checkout, Lane, Pool, Tasks};
 use crate::telemetry::{Counters, Metrics};
 
 /// The name of the one provider that there is without `providers`.
@@ -142,9 +142,8 @@ impl Client {
     pub async fn warm(&self, connections: usize) -> Result<(), Error> {
         self.check_open()?;
         let origin = &self.config.base.origin;
-        let connect_timeout = self.config.timeouts.connect;
         self.pool
-            .warm(origin, connections, connect_timeout)
+            .warm(origin, connections, self.checkout(&self.options, false))
             .await
             .map_err(|error| exchange::error_of(&error, None))
     }
@@ -174,6 +173,20 @@ impl Client {
 
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// How a call of these options takes a connection.
+    pub(crate) fn checkout(&self, options: &CallOptions, fresh: bool) -> Checkout {
+        Checkout {
+            priority: options.priority,
+            aging: self.config.queue.aging,
+            lane: Lane::Unary,
+            tenant: options.tenant.clone(),
+            max_waiting: self.config.queue.max,
+            queue_timeout: options.timeouts.queue,
+            connect_timeout: options.timeouts.connect,
+            fresh,
+        }
     }
 
     fn check_open(&self) -> Result<(), Error> {

@@ -77,7 +77,7 @@ mod tests {
         let config = Config { idle_timeout: Duration::from_millis(1_234_567), ..Config::default() };
         let first = SharedPool::of(&config, &tasks);
         let second = SharedPool::of(&config, &tasks);
-        let other = SharedPool::of(&Config { max_waiting: 1, ..config.clone() }, &tasks);
+        let other = SharedPool::of(&Config { max_idle_connections: 1, ..config.clone() }, &tasks);
         assert_eq!(POOLS.lock()[&config].clients, 2);
         assert!(first.release().is_none());
         assert!(first.release().is_none(), "a share is given back once");

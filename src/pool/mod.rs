@@ -19,46 +19,62 @@
 //! |---|---|
 //! | `origin` | where a socket goes to |
 //! | `config` | limits and times, already parsed |
-//! | `state` | the locked data: all origins under their limits, and what happens to them (no I/O) |
+//! | `partition` | who shares sockets with whom: origin, tenant, lane |
+//! | `state` | the locked data, and what happens to it (no I/O) |
+//! | `line` | what one partition has: sockets, streams, those who wait |
+//! | `queue` | those who wait: four priorities, ageing |
+//! | `site` | what all lines of an origin have in common: limits, protocol, back-off |
+//! | `limit` | a limit of sockets, and whom it keeps from opening one |
 //! | `rights` | who may open a socket, and what gives way to it |
-//! | `line` | what one origin has, and who waits for it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
 //! | `connect/` | DNS, TCP, TLS, each timed |
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
+//! | `keep_alive` | what an HTTP/1.1 server says of how long it keeps a connection |
 //! | `reaper` | what is idle or old goes |
+//! | `clock` | whether the machine slept |
 //! | `stats` | counters, and the plain snapshot of them |
 //! | `tasks` | the one place that spawns |
 
 mod checkout;
+mod clock;
 mod config;
 mod connect;
 mod connection;
 mod error;
+mod keep_alive;
 mod lease;
+mod limit;
 mod line;
 mod origin;
+mod partition;
+mod queue;
 mod reaper;
 mod rights;
+mod site;
 mod state;
 mod stats;
 mod tasks;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 pub use self::checkout::Checkout;
-pub use self::config::{Config, Http2, TlsConfig};
+pub use self::config::{Config, Http2, Lanes, TlsConfig};
 pub(crate) use self::connect::certificates;
 pub use self::connect::{Connect, Connected, Connector, Io, Phases};
 pub use self::error::{Error, Kind};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};
-pub use self::stats::{CloseReason, Histogram, OriginSnapshot, Snapshot, Spread};
+pub use self::partition::{Lane, Tenant};
+pub use self::queue::Priority;
+pub use self::stats::{CloseReason, Histogram, OriginSnapshot, QueueSnapshot, Snapshot, Spread};
 pub use self::tasks::Tasks;
 
+use self::clock::Clock;
 use self::state::State;
 use self::stats::Stats;
 
@@ -98,6 +114,9 @@ pub(crate) struct Shared {
     tasks: Tasks,
     state: Mutex<State>,
     stats: Stats,
+    clock: Clock,
+    /// Cancelled when the pool closes.
+    closing: CancellationToken,
     /// Told whenever a socket has gone, for those who wait for the end of a close.
     gone: tokio::sync::Notify,
 }
@@ -111,9 +130,21 @@ impl Pool {
 
     /// A pool over a connector of one's own: in tests, a scripted one.
     pub fn with_connector(config: Config, tasks: Tasks, connector: Arc<dyn Connect>) -> Self {
+        Self::with_clock(config, tasks, connector, SystemTime::now)
+    }
+
+    /// The same, with a wall clock of one's own.
+    pub fn with_clock(
+        config: Config,
+        tasks: Tasks,
+        connector: Arc<dyn Connect>,
+        wall: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State::new(&config)),
             stats: Stats::default(),
+            clock: Clock::new(wall),
+            closing: CancellationToken::new(),
             gone: tokio::sync::Notify::new(),
             config,
             connector,
@@ -129,10 +160,10 @@ impl Pool {
     /// Dropping the future leaves the queue; a lease that was granted in the same moment goes to the next in line.
     ///
     /// # Errors
-    /// [`Kind::QueueFull`] at once; [`Kind::QueueTimeout`] after `how.queue_timeout`; the error of the connection
+    /// [`Kind::QueueFull`] and [`Kind::TooManyTenants`] at once; [`Kind::QueueTimeout`] after `how.queue_timeout`; the error of the connection
     /// that this call waited for; [`Kind::Closed`] once the pool closes.
     pub async fn checkout(&self, origin: &Origin, how: Checkout) -> Result<Lease, Error> {
-        checkout::checkout(&self.handle.shared, origin, how).await
+        checkout::checkout(&self.handle.shared, origin, &how).await
     }
 
     /// Reads the system's roots in the background, if the origin needs them: it takes some milliseconds, which the first call
@@ -144,13 +175,8 @@ impl Pool {
 
     /// Opens connections ahead of the first request, until the origin has `connections` of them or, over HTTP/2,
     /// one with room for as many streams.
-    pub async fn warm(
-        &self,
-        origin: &Origin,
-        connections: usize,
-        connect_timeout: Duration,
-    ) -> Result<(), Error> {
-        checkout::warm(&self.handle.shared, origin, connections, connect_timeout).await
+    pub async fn warm(&self, origin: &Origin, connections: usize, how: Checkout) -> Result<(), Error> {
+        checkout::warm(&self.handle.shared, origin, connections, &how).await
     }
 
     /// Stops giving out leases: waiters get [`Kind::Closed`], idle sockets close. What is leased runs on.

@@ -32,7 +32,7 @@ pub fn config(all: usize, by_origin: usize) -> Config {
 }
 
 pub fn how() -> Checkout {
-    Checkout { queue_timeout: LONG, connect_timeout: LONG, fresh: false }
+    Checkout { queue_timeout: LONG, connect_timeout: LONG, ..Checkout::default() }
 }
 
 pub fn within(queue_timeout: Duration) -> Checkout {
@@ -48,7 +48,7 @@ pub fn request(lease: &Lease, path: &str) -> Request<Full<Bytes>> {
         Protocol::H1 => path.to_owned(),
         Protocol::H2 => format!("https://a.test{path}"),
     };
-    Request::builder().uri(uri).header("host", "a.test").body(Full::default()).unwrap()
+    Request::post(uri).header("host", "a.test").body(Full::from("question")).unwrap()
 }
 
 /// Sends and reads to the end.
@@ -57,8 +57,14 @@ pub async fn exchange(lease: Lease, path: &str) -> Result<Bytes, Error> {
     Ok(lease.send(request).await?.into_body().collect().await?.to_bytes())
 }
 
-/// Checkout, send, read to the end.
+/// Checkout, send, read to the end; again, if the server refused the stream.
 pub async fn get(pool: &Pool, origin: &Origin, path: &str) -> Result<Bytes, Error> {
+    for _ in 0..3 {
+        match exchange(pool.checkout(origin, how()).await?, path).await {
+            Err(error) if error.kind() == Kind::Refused => {}
+            ended => return ended,
+        }
+    }
     exchange(pool.checkout(origin, how()).await?, path).await
 }
 
