@@ -3,7 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `dns` | the addresses of a host |
-//! | `tcp` | a connection to one of them |
+//! | `tcp` | a connection to one of them, whichever answers first |
 //! | `tls` | TLS over it |
 //! | `roots` | settings of TLS, and whom it trusts |
 
@@ -106,7 +106,7 @@ impl Connector {
         let started = Instant::now();
         let addresses = dns::resolve(origin).await?;
         let resolved = Instant::now();
-        let tcp = tcp::connect(&addresses).await?;
+        let (tcp, _) = tcp::connect(&tcp::interleaved(&addresses)).await?;
         let connected = Instant::now();
         let mut phases =
             Phases { dns: resolved - started, connect: connected - resolved, tls: Duration::ZERO };
