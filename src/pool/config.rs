@@ -29,6 +29,9 @@ pub struct Config {
     /// Checkouts that may wait for one origin, beside those that wait for a connection of their own to be made; one more is
     /// refused at once. Default 10 000.
     pub max_waiting: usize,
+    /// How long the addresses of a host are good. For ten times that they are still used while new ones are looked up in the
+    /// background. Zero: every connect waits for a lookup. Default 30 s.
+    pub dns_ttl: Duration,
     pub tls: TlsConfig,
 }
 
@@ -73,6 +76,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(10),
             max_waiting: 10_000,
+            dns_ttl: Duration::from_secs(30),
             tls: TlsConfig::default(),
         }
     }

@@ -52,7 +52,7 @@ use parking_lot::Mutex;
 pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, TlsConfig};
 pub(crate) use self::connect::certificates;
-pub use self::connect::{Connect, Connected, Connector, Io, Phases};
+pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases};
 pub use self::error::{Error, Kind};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};
@@ -105,7 +105,7 @@ pub(crate) struct Shared {
 impl Pool {
     /// A pool that connects over TCP and TLS.
     pub fn new(config: Config, tasks: Tasks) -> Self {
-        let connector = Arc::new(Connector::new(&config));
+        let connector = Arc::new(Connector::new(&config, &tasks));
         Self::with_connector(config, tasks, connector)
     }
 
