@@ -94,6 +94,31 @@ async fn a_host_that_moved_is_found_in_the_same_connect_though_its_old_address_c
     assert_eq!(lookup.lookups(), 2);
 }
 
+/// Linux drops what comes in when nobody accepts and the backlog is full; other systems have their own ways.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn a_host_that_moved_is_not_waited_for_where_it_was() {
+    let old = tokio::net::TcpSocket::new_v6().unwrap();
+    old.bind(V6).unwrap();
+    let old = old.listen(1).unwrap();
+    let port = old.local_addr().unwrap().port();
+    let answers = [V6, V4].map(|address| (SECOND, Ok(vec![address])));
+    let lookup = Script::new(answers.into());
+    let (connector, site) = (connector(&lookup), site(port));
+    connector.connect(&site).await.unwrap();
+    for _ in 0..16 {
+        tokio::spawn(tokio::net::TcpStream::connect((V6.ip(), port)));
+    }
+    settle().await;
+    let _new = TcpListener::bind(SocketAddr::new(V4.ip(), port)).await.unwrap();
+    advance(60 * SECOND).await;
+    let phases = connector.connect(&site).await.unwrap().phases;
+    // As long as the lookup took.
+    assert_eq!((phases.dns, phases.connect), (Duration::ZERO, SECOND));
+    connector.connect(&site).await.unwrap();
+    assert_eq!(lookup.lookups(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_refused_connect_the_next_one_looks_up_anew() {
     let gone = TcpListener::bind(V4).await.unwrap().local_addr().unwrap();

@@ -18,7 +18,8 @@
 //! - One lookup for each host at a time, whoever waits for it; nobody who leaves cancels it. getaddrinfo cannot be cancelled, so
 //!   this is also what keeps a resolver that hangs from taking a thread for each connect.
 //! - A failure is not remembered: the next connect asks again.
-//! - Addresses of which none could be connected to are forgotten, and the next connect asks again.
+//! - Addresses of which none could be connected to are forgotten, and the next connect asks again. If they were stale, the same
+//!   connect goes on with the new ones; also when those are there first, and none of the old is among them.
 //! - The address that worked when those before it did not comes first for ten minutes, also after a further lookup.
 
 use std::collections::HashMap;
@@ -94,16 +95,16 @@ impl Resolver {
             return Ok(Found::literal(SocketAddr::new(literal, port)));
         }
         let host: Arc<str> = host.into();
-        let Asked { known, flight, answer } = self.shared.ask(&host)?;
+        let (memory, flight) = self.shared.ask(&host)?;
         if let Some(flight) = flight {
             self.tasks.spawn("dns", flight.run());
         }
-        let (list, is_stale) = match (known, answer) {
-            (Some(list), answer) => (list, answer.is_some()),
-            (None, Some(answer)) => (heard(answer).await?, false),
-            (None, None) => return Err(Error::new(Kind::Dns)),
+        let (list, newer) = match memory {
+            Memory::Good(list) => (list, None),
+            Memory::Stale(list, newer) => (list, Some(newer)),
+            Memory::Nothing(answer) => (heard(answer).await?, None),
         };
-        Ok(self.shared.found(host, port, list, is_stale))
+        Ok(self.shared.found(host, port, list, newer))
     }
 }
 
@@ -113,7 +114,8 @@ impl Resolver {
 #[must_use = "dropping it says that no address worked"]
 pub(super) struct Found {
     addresses: Vec<SocketAddr>,
-    is_stale: bool,
+    /// On its way, since these are stale.
+    newer: Option<Coming>,
     source: Option<Source>,
 }
 
@@ -126,7 +128,7 @@ struct Source {
 
 impl Found {
     fn literal(address: SocketAddr) -> Self {
-        Self { addresses: vec![address], is_stale: false, source: None }
+        Self { addresses: vec![address], newer: None, source: None }
     }
 
     pub(super) fn addresses(&self) -> &[SocketAddr] {
@@ -135,7 +137,18 @@ impl Found {
 
     /// Whether newer addresses are on their way.
     pub(super) fn is_stale(&self) -> bool {
-        self.is_stale
+        self.newer.is_some()
+    }
+
+    /// Resolves when the newer addresses are there and none of these is among them; else never.
+    pub(super) async fn moved(&self) {
+        if let (Some(newer), Some(source)) = (&self.newer, &self.source)
+            && let Ok(list) = heard(newer.clone()).await
+            && !list.iter().any(|address| source.list.contains(address))
+        {
+            return;
+        }
+        std::future::pending().await
     }
 
     /// There is a connection to this one of the addresses.
@@ -159,6 +172,8 @@ impl Drop for Found {
 /// One allocation for each lookup: that also tells its answer from a later one.
 type Addresses = Arc<[SocketAddr]>;
 type Answer = Result<Addresses, Error>;
+/// None until there is one.
+type Coming = watch::Receiver<Option<Answer>>;
 
 struct Shared {
     ttl: Duration,
@@ -169,7 +184,7 @@ struct Shared {
 struct Host {
     known: Option<Known>,
     /// The lookup under way.
-    flight: Option<watch::Receiver<Option<Answer>>>,
+    flight: Option<Coming>,
     /// What worked when the first did not, and since when.
     preferred: Option<(IpAddr, Instant)>,
     used: Instant,
@@ -180,42 +195,42 @@ struct Known {
     at: Instant,
 }
 
-/// What was found in memory, what is to be started, what is to be waited for.
-struct Asked {
-    known: Option<Addresses>,
-    flight: Option<Flight>,
-    answer: Option<watch::Receiver<Option<Answer>>>,
+/// What is in memory, and what comes.
+enum Memory {
+    Good(Addresses),
+    Stale(Addresses, Coming),
+    Nothing(Coming),
 }
 
 impl Shared {
-    fn ask(self: &Arc<Self>, name: &Arc<str>) -> Result<Asked, Error> {
+    /// Also a lookup that is to be started, where one is needed and none is under way.
+    fn ask(self: &Arc<Self>, name: &Arc<str>) -> Result<(Memory, Option<Flight>), Error> {
         let now = Instant::now();
         let mut hosts = self.hosts.lock();
         if !hosts.contains_key(name) {
             make_room(&mut hosts)?;
         }
-        let host = hosts.entry(name.clone()).or_insert_with(|| Host {
-            known: None,
-            flight: None,
-            preferred: None,
-            used: now,
-        });
+        let new = || Host { known: None, flight: None, preferred: None, used: now };
+        let host = hosts.entry(name.clone()).or_insert_with(new);
         host.used = now;
         let known = host.known.as_ref().filter(|known| self.is_usable(known, now));
-        if known.is_some_and(|known| now - known.at < self.ttl) {
-            return Ok(Asked { known: known.map(|known| known.list.clone()), flight: None, answer: None });
+        if let Some(known) = known.filter(|known| now - known.at < self.ttl) {
+            return Ok((Memory::Good(known.list.clone()), None));
         }
-        let known = known.map(|known| known.list.clone());
         let mut flight = None;
-        let answer = host.flight.get_or_insert_with(|| {
-            let (tell, answer) = watch::channel(None);
+        let coming = host.flight.get_or_insert_with(|| {
+            let (tell, coming) = watch::channel(None);
             flight = Some(Flight { shared: self.clone(), host: name.clone(), answer: None, tell });
-            answer
+            coming
         });
-        Ok(Asked { known, answer: Some(answer.clone()), flight })
+        let memory = match known {
+            Some(known) => Memory::Stale(known.list.clone(), coming.clone()),
+            None => Memory::Nothing(coming.clone()),
+        };
+        Ok((memory, flight))
     }
 
-    fn found(self: &Arc<Self>, host: Arc<str>, port: u16, list: Addresses, is_stale: bool) -> Found {
+    fn found(self: &Arc<Self>, host: Arc<str>, port: u16, list: Addresses, newer: Option<Coming>) -> Found {
         let mut addresses = tcp::interleaved(&list);
         let now = Instant::now();
         let preferred = self.hosts.lock().get(&host).and_then(|host| host.preferred);
@@ -229,7 +244,7 @@ impl Shared {
         for address in &mut addresses {
             address.set_port(port);
         }
-        Found { addresses, is_stale, source: Some(Source { shared: self.clone(), host, list }) }
+        Found { addresses, newer, source: Some(Source { shared: self.clone(), host, list }) }
     }
 
     fn prefer(&self, name: &str, address: IpAddr) {
@@ -268,7 +283,7 @@ fn make_room(hosts: &mut HashMap<Arc<str>, Host>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn heard(mut answer: watch::Receiver<Option<Answer>>) -> Answer {
+async fn heard(mut answer: Coming) -> Answer {
     match answer.wait_for(Option::is_some).await {
         Ok(answer) => (*answer).clone().unwrap_or_else(|| Err(Error::new(Kind::Dns))),
         Err(_) => Err(Error::new(Kind::Dns)),

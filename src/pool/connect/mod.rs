@@ -122,16 +122,20 @@ impl Connector {
             let found = self.dns.resolve(host, port).await?;
             let resolved = Instant::now();
             phases.dns += resolved - started;
-            let result = tcp::connect(found.addresses()).await;
+            let result = tokio::select! {
+                biased;
+                result = tcp::connect(found.addresses()) => Some(result),
+                () = found.moved(), if !again => None,
+            };
             phases.connect += resolved.elapsed();
             match result {
-                Ok((tcp, address)) => {
+                Some(Ok((tcp, address))) => {
                     found.worked(address);
                     return Ok((tcp, phases));
                 }
-                // The host may have moved, and new addresses are on their way.
-                Err(_) if found.is_stale() && !again => again = true,
-                Err(error) => return Err(error),
+                Some(Err(error)) if again || !found.is_stale() => return Err(error),
+                // The host may have moved since its addresses were looked up.
+                _ => again = true,
             }
         }
     }

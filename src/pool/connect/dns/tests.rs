@@ -223,6 +223,24 @@ async fn addresses_of_which_none_worked_are_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_has_moved_only_if_none_of_its_old_addresses_is_among_the_new() {
+    let later: [(&[&str], bool); 3] =
+        [(&["10.0.0.3"], true), (&["10.0.0.3", "10.0.0.2"], false), (&[], false)];
+    for (later, is_other) in later {
+        let lookup =
+            Scripted::new(move |_, n| Ok(if n == 0 { vec!["10.0.0.1", "10.0.0.2"] } else { later.to_vec() }));
+        let resolver = over(&lookup, TTL);
+        used(&resolver, HOST).await.unwrap();
+        let fresh = resolver.resolve(HOST, 443).await.unwrap();
+        advance(TTL).await;
+        let stale = resolver.resolve(HOST, 443).await.unwrap();
+        assert_eq!(tokio::time::timeout(TTL, stale.moved()).await.is_ok(), is_other, "{later:?}");
+        assert!(tokio::time::timeout(TTL, fresh.moved()).await.is_err());
+        assert_eq!(lookup.lookups(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_that_did_not_work_goes_to_the_back_for_ten_minutes() {
     let lookup = Scripted::new(|_, _| Ok(vec!["fd00::1", "fd00::2", "10.0.0.1", "10.0.0.2"]));
     let resolver = over(&lookup, TTL);
