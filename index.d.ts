@@ -132,6 +132,12 @@ export interface PoolOptions {
   pingInterval?: number
   /** An unanswered PING ends the connection after this. Default 10,000 ms. */
   pingTimeout?: number
+  /**
+   * How long the addresses of a host are good: the system's resolver, which is asked, tells no time of its own. For ten times that they are
+   * still used while new ones are looked up in the background; addresses of which none can be connected to are forgotten at once.
+   * 0: every new connection waits for a lookup. Default 30,000 ms.
+   */
+  dnsTtl?: number
   /** TLS 1.2 and 1.3, verified against the system's roots and NODE_EXTRA_CA_CERTS. */
   tls?: TlsOptions
 }

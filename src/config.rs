@@ -386,6 +386,19 @@ mod tests {
                 "pool.maxIdleConnections: must not be above pool.maxConnections (5), got 6",
             ),
             (
+                json!({"pool": {"dnsTtl": -1}}),
+                "pool.dnsTtl: must be a number of milliseconds, 0 or more, got -1",
+            ),
+            (
+                json!({"pool": {"dnsTtl": "30s"}}),
+                "pool.dnsTtl: must be a number of milliseconds, 0 or more, got a string",
+            ),
+            (
+                json!({"pool": {"dnsTtl": 3_000_000_000_u64}}),
+                "pool.dnsTtl: must be at most 2147483647 ms, got 3000000000",
+            ),
+            (json!({"pool": {"dnsTTL": 1}}), "pool.dnsTTL: is not an option; did you mean pool.dnsTtl?"),
+            (
                 json!({"concurrency": {"maxQueue": -1}}),
                 "concurrency.maxQueue: must be an integer of 0 or more, got -1",
             ),
@@ -405,6 +418,12 @@ mod tests {
     fn a_smaller_total_makes_the_limits_below_it_smaller() {
         let pool = parse(json!({"pool": {"maxConnections": 9}})).unwrap().pool;
         assert_eq!((pool.max_connections_per_origin.get(), pool.max_idle_connections), (9, 5));
+    }
+
+    #[test]
+    fn a_dns_ttl_may_be_zero() {
+        let ttl = |ttl: Value| parse(json!({"pool": {"dnsTtl": ttl}})).unwrap().pool.dns_ttl.as_micros();
+        assert_eq!([ttl(json!(0)), ttl(json!(0.5)), ttl(json!(60_000))], [0, 500, 60_000_000]);
     }
 
     #[test]

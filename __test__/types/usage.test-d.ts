@@ -43,6 +43,7 @@ export async function calls() {
       maxStreamsPerConnection: 100,
       pingInterval: 30_000,
       pingTimeout: 10_000,
+      dnsTtl: 60_000,
       tls: { ca: ['pem'], minVersion: 'TLSv1.3', rejectUnauthorized: true },
     },
     timeouts: { connect: 5_000, queue: 5_000, firstByte: 30_000, idle: 15_000, total: 120_000 },

@@ -48,6 +48,9 @@ pub(super) fn parse_pool(top: &mut Section, environment: &Environment) -> Result
             *field = time;
         }
     }
+    if let Some(ttl) = given.duration_or_zero("dnsTtl")? {
+        pool.dns_ttl = ttl;
+    }
     let modes = [("auto", Http2::Auto), ("never", Http2::Never), ("prior-knowledge", Http2::PriorKnowledge)];
     if let Some(mode) = given.one_of("http2", &modes)? {
         pool.http2 = mode;

@@ -32,6 +32,9 @@ pub struct Config {
     pub max_connections_per_tenant: Option<NonZeroUsize>,
     /// Tenants with sockets or calls at one time. Those without either are forgotten. Default 10 000.
     pub max_tenants: NonZeroUsize,
+    /// How long the addresses of a host are good. For ten times that they are still used while new ones are looked up in the
+    /// background. Zero: every connect waits for a lookup. Default 30 s.
+    pub dns_ttl: Duration,
     pub tls: TlsConfig,
 }
 
@@ -85,6 +88,7 @@ impl Default for Config {
             lanes: None,
             max_connections_per_tenant: None,
             max_tenants: const { NonZeroUsize::new(10_000).unwrap() },
+            dns_ttl: Duration::from_secs(30),
             tls: TlsConfig::default(),
         }
     }

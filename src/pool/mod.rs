@@ -65,7 +65,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, Lanes, TlsConfig};
 pub(crate) use self::connect::certificates;
-pub use self::connect::{Connect, Connected, Connector, Io, Phases};
+pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases};
 pub use self::error::{Error, Kind};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};
@@ -124,7 +124,7 @@ pub(crate) struct Shared {
 impl Pool {
     /// A pool that connects over TCP and TLS.
     pub fn new(config: Config, tasks: Tasks) -> Self {
-        let connector = Arc::new(Connector::new(&config));
+        let connector = Arc::new(Connector::new(&config, &tasks));
         Self::with_connector(config, tasks, connector)
     }
 
