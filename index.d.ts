@@ -4,6 +4,8 @@
  * All durations are milliseconds, above 0 and at most 2³¹−1; all sizes are bytes. What is declared here is what there is.
  */
 
+import { EventEmitter } from 'node:events'
+
 // ───────────────────────────── the client ─────────────────────────────
 
 /**
@@ -12,8 +14,10 @@
  *
  * An idle client does not keep the process alive; a running call does. A client that nobody holds any more closes its idle
  * sockets once it is collected.
+ *
+ * It emits {@link TrunklineEvents}, and never `error`. Listeners keep neither the process alive nor a client that nobody holds.
  */
-export declare class Trunkline implements AsyncDisposable {
+export declare class Trunkline extends EventEmitter<TrunklineEvents> implements AsyncDisposable {
   /**
    * @throws {ConfigError} for an option that is wrong or unknown, by its path: `pool.maxConnections: must be a positive
    * integer, got -1`.
@@ -64,7 +68,8 @@ export declare class Trunkline implements AsyncDisposable {
   metrics(): Metrics
 
   /**
-   * Opens connections ahead of the first request: as many as there are not yet. One is enough where HTTP/2 is spoken.
+   * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
+   * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one.
    *
    * Rejects with {@link ConnectionError}, {@link TimeoutError} of phase `connect`, {@link ConfigError}, {@link ClosedError}
    * or the signal's reason.
@@ -72,8 +77,8 @@ export declare class Trunkline implements AsyncDisposable {
   warmup(options?: WarmupOptions): Promise<void>
 
   /**
-   * No new calls: they reject with {@link ClosedError}. Running ones get `drainTimeout` to finish; the rest then reject with
-   * {@link ClosedError} as well. Resolves when they have ended and every socket that no other client shares is closed.
+   * No new calls: they reject with {@link ClosedError}. Running calls get `drainTimeout` to finish; the rest then reject with {@link ClosedError} as well. Resolves when they have
+   * ended and every socket that no other client shares is closed, with its reason counted and its event emitted.
    * A second call waits for the same end, its options are not looked at.
    */
   close(options?: CloseOptions): Promise<void>
@@ -81,6 +86,41 @@ export declare class Trunkline implements AsyncDisposable {
   /** As {@link close} without options, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>
 }
+
+// ───────────────────────────── events ─────────────────────────────
+
+export interface TrunklineEvents {
+  /**
+   * A connection of the pool has opened or closed, whichever client of the pool it was made for. Rust tells of them only while
+   * somebody listens, until {@link Trunkline.close} resolves. At most 1,024 wait for JavaScript that is busy; what comes beyond
+   * is dropped, and a process warning of code `TRUNKLINE_EVENTS_LOST` says how many. The metrics count all.
+   */
+  connection: [ConnectionEvent]
+}
+
+/** Each connection that opened closes once, after that. */
+export type ConnectionEvent = {
+  /** As in {@link CallMeta.connection}: counted from 1 in each pool. */
+  id: number
+  /** `https://api.example.com` */
+  origin: string
+  protocol: 'h1' | 'h2'
+} & (
+  | {
+      event: 'opened'
+      /** DNS, TCP and TLS together, in milliseconds. */
+      handshake: number
+      reason?: undefined
+    }
+  | { event: 'closed'; reason: CloseReason; handshake?: undefined }
+)
+
+/**
+ * `idle`, `age`: rested or lived too long. `server`: the server closed it. `goaway`: it said so by GOAWAY. `error`: it broke.
+ * `cancelled`: its caller left in the middle of an answer. `evicted`: given up for another, or one idle socket too many.
+ * `shutdown`: the pool closed.
+ */
+export type CloseReason = 'idle' | 'age' | 'server' | 'goaway' | 'error' | 'cancelled' | 'evicted' | 'shutdown'
 
 // ───────────────────────────── options ─────────────────────────────
 
@@ -467,7 +507,7 @@ export interface PoolMetrics {
   /** Sockets opened so far. */
   opened: number
   /** Sockets closed so far, by why. */
-  closed: Record<'idle' | 'age' | 'server' | 'goaway' | 'error' | 'cancelled' | 'evicted' | 'shutdown', number>
+  closed: Record<CloseReason, number>
   tlsResumed: number
   /** Requests that found a connection. */
   reused: number

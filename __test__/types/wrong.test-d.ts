@@ -60,6 +60,13 @@ line.fetch
 // @ts-expect-error: not there yet
 line.prometheus()
 
+// Events and sizes.
+// @ts-expect-error: not an event
+line.on('connections', () => {})
+// @ts-expect-error: not one yet
+line.on('retry', () => {})
+// @ts-expect-error: a slip
+line.on('connection', (event) => event.reasons)
 // What comes back.
 declare const completion: ChatCompletion
 // @ts-expect-error: a slip

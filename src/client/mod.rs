@@ -42,7 +42,7 @@ use self::key::KeyStore;
 use self::pools::SharedPool;
 use crate::config::{CallOptions, ClientConfig, Environment, Key};
 use crate::error::Error;
-use crate::pool::{Pool, Tasks};
+use crate::pool::{Listener, Pool, Tasks, Wake};
 use crate::telemetry::{Counters, Metrics};
 
 /// The name of the one provider that there is without `providers`.
@@ -156,6 +156,11 @@ impl Client {
 
     pub fn metrics(&self) -> Metrics {
         self.counters.metrics(self.pool.snapshot())
+    }
+
+    /// Tells of the connections of the pool, those of other clients that share it too.
+    pub fn listen(&self, wake: Wake) -> Listener {
+        self.pool.listen(wake)
     }
 
     /// Refuses new calls from now on.

@@ -33,6 +33,7 @@ use tokio::time::Instant;
 
 use super::connect::{Connected, Phases};
 use super::error::is_hang_up;
+use super::events::Event;
 use super::lease::RequestBody;
 use super::state::After;
 use super::stats::CloseReason;
@@ -119,6 +120,7 @@ impl Drop for SocketRight {
             info.close_with(CloseReason::Server);
             self.shared.stats.closed(info.reason());
             tracing::debug!(target: "trunkline::pool", connection = info.id, origin = %self.origin, reason = info.reason().as_str(), "closed");
+            self.shared.events.tell(|| Event::closed(info));
         }
         let mut after = After::default();
         {
@@ -180,6 +182,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
+    shared.events.tell(|| Event::opened(&info));
     right.info = Some(info.clone());
     match protocol {
         Protocol::H1 => establish_h1(&shared, right, info, io).await,

@@ -28,6 +28,7 @@
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
 //! | `reaper` | what is idle or old goes |
 //! | `stats` | counters, and the plain snapshot of them |
+//! | `events` | who is told of connections that open and close |
 //! | `tasks` | the one place that spawns |
 
 mod checkout;
@@ -35,6 +36,7 @@ mod config;
 mod connect;
 mod connection;
 mod error;
+mod events;
 mod lease;
 mod line;
 mod origin;
@@ -54,16 +56,19 @@ pub use self::config::{Config, Http2, TlsConfig};
 pub(crate) use self::connect::certificates;
 pub use self::connect::{Connect, Connected, Connector, Io, Phases};
 pub use self::error::{Error, Kind};
+pub use self::events::{Change, Event, Inbox, Listener, Wake};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};
 pub use self::stats::{CloseReason, Histogram, OriginSnapshot, Snapshot, Spread};
 pub use self::tasks::Tasks;
 
+use self::events::Events;
 use self::state::State;
 use self::stats::Stats;
 
 /// The protocol that a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     H1,
     H2,
@@ -98,6 +103,7 @@ pub(crate) struct Shared {
     tasks: Tasks,
     state: Mutex<State>,
     stats: Stats,
+    events: Arc<Events>,
     /// Told whenever a socket has gone, for those who wait for the end of a close.
     gone: tokio::sync::Notify,
 }
@@ -114,6 +120,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::default()),
             stats: Stats::default(),
+            events: Arc::default(),
             gone: tokio::sync::Notify::new(),
             config,
             connector,
@@ -151,6 +158,12 @@ impl Pool {
         connect_timeout: Duration,
     ) -> Result<(), Error> {
         checkout::warm(&self.handle.shared, origin, connections, connect_timeout).await
+    }
+
+    /// Tells of every connection that opens or closes from now on, until the listener is dropped. `wake` is told when there is
+    /// something to take where there was nothing.
+    pub fn listen(&self, wake: Wake) -> Listener {
+        self.handle.shared.events.listen(wake)
     }
 
     /// Stops giving out leases: waiters get [`Kind::Closed`], idle sockets close. What is leased runs on.

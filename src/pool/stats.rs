@@ -10,7 +10,8 @@ use super::connection::Info;
 use super::{Phases, Protocol, Shared};
 
 /// Why a connection closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum CloseReason {
     /// Rested longer than the idle timeout.
