@@ -163,14 +163,21 @@ impl Client {
         self.pool.listen(wake)
     }
 
-    /// Refuses new calls from now on.
-    pub fn begin_close(&self) {
+    /// Refuses new calls from now on. If no other client shares the pool, the sockets that no call needs close.
+    pub fn begin_close(self: &Arc<Self>) {
         self.closed.store(true, Ordering::Relaxed);
+        let client = self.clone();
+        // Behind the calls that were begun before, so that each finds the socket that rests for it.
+        self.tasks.spawn("close", async move {
+            if client.pool.is_last() {
+                client.pool.close_idle();
+            }
+        });
     }
 
     /// Lets go of the pool. If no other client shares it, resolves when its last socket is closed.
     pub async fn finish_close(&self) {
-        self.begin_close();
+        self.closed.store(true, Ordering::Relaxed);
         if let Some(pool) = self.pool.release() {
             pool.close();
             pool.closed().await;

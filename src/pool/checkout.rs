@@ -148,6 +148,10 @@ impl Shared {
         self.run(after);
     }
 
+    pub(super) fn close_idle(&self) {
+        self.state.lock().close_idle();
+    }
+
     pub(super) fn close(&self) {
         self.state.lock().close();
     }

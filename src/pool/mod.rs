@@ -166,6 +166,11 @@ impl Pool {
         self.handle.shared.events.listen(wake)
     }
 
+    /// Closes what rests now. What comes to rest later may be used again.
+    pub fn close_idle(&self) {
+        self.handle.shared.close_idle();
+    }
+
     /// Stops giving out leases: waiters get [`Kind::Closed`], idle sockets close. What is leased runs on.
     pub fn close(&self) {
         self.handle.shared.close();

@@ -350,6 +350,23 @@ impl State {
         }
     }
 
+    /// Lets go what rests now.
+    pub(super) fn close_idle(&mut self) {
+        for line in self.lines.values_mut() {
+            for idle in line.idle.drain(..) {
+                idle.info.close_with(CloseReason::Shutdown);
+            }
+            // One whose SETTINGS are not here yet was just made for somebody.
+            line.shared.retain(|connection| {
+                let rests = connection.active == 0 && connection.announced;
+                if rests {
+                    connection.info.close_with(CloseReason::Shutdown);
+                }
+                !rests
+            });
+        }
+    }
+
     /// Ends the queue and lets every resting connection go.
     pub(super) fn close(&mut self) {
         self.closing = true;
