@@ -77,7 +77,8 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   warmup(options?: WarmupOptions): Promise<void>
 
   /**
-   * No new calls: they reject with {@link ClosedError}. Running calls get `drainTimeout` to finish; the rest then reject with {@link ClosedError} as well. Resolves when they have
+   * No new calls: they reject with {@link ClosedError}. Unless another client shares the pool, the sockets that rest close.
+   * Running calls get `drainTimeout` to finish; the rest then reject with {@link ClosedError} as well. Resolves when they have
    * ended and every socket that no other client shares is closed, with its reason counted and its event emitted.
    * A second call waits for the same end, its options are not looked at.
    */
@@ -121,6 +122,57 @@ export type ConnectionEvent = {
  * `shutdown`: the pool closed.
  */
 export type CloseReason = 'idle' | 'age' | 'server' | 'goaway' | 'error' | 'cancelled' | 'evicted' | 'shutdown'
+
+// ───────────────────────────── sizes ─────────────────────────────
+
+/**
+ * How large a pool should be. By Little's law, L = λW (J. D. C. Little, Operations Research 9, 1961): calls come at a rate of
+ * `peakConcurrent ÷ requestInterval`, each is there for `responseTime`, and the product is how many are there at once. A tenth
+ * is added for bursts, and the sum rounded up; half of it, rounded up, is kept warm. `{ peakConcurrent: 50, responseTime: 2_000,
+ * requestInterval: 1_000 }` gives 110 and 55.
+ *
+ * That is one connection for each call, as HTTP/1.1 has it. Over HTTP/2 so many calls share fewer connections, and the
+ * figures are only limits. Where `maxConnections` is above 100, set `maxConnectionsPerOrigin` too.
+ * @throws {ConfigError} for what is missing or no such number, and for loads that would need more than 65,535 connections.
+ */
+export declare function recommendPool(load: PoolLoad): Required<Pick<PoolOptions, 'maxConnections' | 'maxIdleConnections'>>
+
+export interface PoolLoad {
+  /** Users, workers or jobs that call at the same time at the peak. A positive integer. */
+  peakConcurrent: number
+  /** How long one call takes, in milliseconds, 1 or more. */
+  responseTime: number
+  /** From one call of each of them to its next, in milliseconds. */
+  requestInterval: number
+}
+
+/**
+ * Ready-made options, deeply frozen. Spread and override: `{ ...presets.backend, apiKey }`.
+ *
+ * | by workload | connections | idle kept |
+ * |---|---|---|
+ * | `cli` | 5 | 30 s |
+ * | `backend`, 10 to 50 calls a second | 30 | 120 s |
+ * | `batch`, above 100 calls a second | 80, of which streams take up to 20 | 60 s |
+ * | `multiTenant` | 200, 10 for each tenant | default |
+ *
+ * | by scale | connections | idle kept | timeout of an attempt | retries |
+ * |---|---|---|---|---|
+ * | `development` | 10 | 60 s | 30 s | 2 |
+ * | `startup`, 1,000 calls a day | 25 | 45 s | 45 s | 3 |
+ * | `growth`, 10,000 | 50 | 30 s | 60 s | 3 |
+ * | `enterprise`, above 100,000 | 200 | 20 s | 90 s | 4 |
+ *
+ * There is no limit of an attempt as such. Its timeout is `timeouts.firstByte` and `timeouts.idle`: no attempt is silent for
+ * longer; and `timeouts.total` is so much for each attempt that the retries allow, which is what bounds an answer that comes
+ * whole. All connections may go to one origin.
+ */
+export declare const presets: Readonly<
+  Record<
+    'cli' | 'backend' | 'batch' | 'multiTenant' | 'development' | 'startup' | 'growth' | 'enterprise',
+    TrunklineOptions
+  >
+>
 
 // ───────────────────────────── options ─────────────────────────────
 

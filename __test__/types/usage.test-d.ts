@@ -14,7 +14,9 @@ import {
   ContextLengthError,
   type EmbeddingResponse,
   type Metrics,
+  presets,
   RateLimitError,
+  recommendPool,
   type ServerSentEvent,
   StreamInterruptedError,
   TimeoutError,
@@ -149,6 +151,17 @@ export async function events(line: Trunkline) {
     handshake?: number
   }) => void = () => {}
   line.on('connection', promised)
+}
+
+export function sizes() {
+  const pool = recommendPool({ peakConcurrent: 50, responseTime: 2_000, requestInterval: 1_000 })
+  is<number>()(pool.maxConnections, true)
+  is<number>()(pool.maxIdleConnections, true)
+  is<TrunklineOptions>()(presets.multiTenant, true)
+  return [
+    new Trunkline({ pool }),
+    new Trunkline({ ...presets.enterprise, apiKey: key, pool: { ...presets.enterprise.pool, idleTimeout: 5_000 } }),
+  ]
 }
 
 export async function upstreams() {
