@@ -135,7 +135,9 @@ export type CloseReason = 'idle' | 'age' | 'server' | 'goaway' | 'error' | 'canc
  * figures are only limits. Where `maxConnections` is above 100, set `maxConnectionsPerOrigin` too.
  * @throws {ConfigError} for what is missing or no such number, and for loads that would need more than 65,535 connections.
  */
-export declare function recommendPool(load: PoolLoad): Required<Pick<PoolOptions, 'maxConnections' | 'maxIdleConnections'>>
+export declare function recommendPool(
+  load: PoolLoad,
+): Required<Pick<PoolOptions, 'maxConnections' | 'maxIdleConnections'>>
 
 export interface PoolLoad {
   /** Users, workers or jobs that call at the same time at the peak. A positive integer. */

@@ -195,6 +195,10 @@ impl State {
             idle_since: Instant::now(),
         });
         line.serve_streams(shared);
+        if let Some(unused) = line.shared.last().filter(|connection| connection.active == 0) {
+            // Nobody waited for it: whoever comes finds it there, and pays nothing for it.
+            unused.info.lease_again();
+        }
         self.make_room(&shared.config);
     }
 
