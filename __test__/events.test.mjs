@@ -226,6 +226,29 @@ test('a client that listens and is dropped is collected, and closes its sockets'
   }, 'its sockets close')
 })
 
+test('a worker that listens and is terminated in the middle of it leaves nothing', async (t) => {
+  const upstream = await MockUpstream.start()
+  t.after(() => upstream.close())
+  const options = own({ baseURL: `${upstream.url}/v1`, pool: { maxIdleConnections: 0 } })
+  const source = `
+    const { workerData: { options, REQUEST }, parentPort } = require('node:worker_threads')
+    const { Trunkline } = require(${JSON.stringify(root)})
+    const line = new Trunkline(options)
+    line.on('connection', (event) => parentPort.postMessage(event))
+    for (let n = 0; n < 8; n++) (async () => { for (;;) await line.chat(REQUEST) })()`
+  const made = Array.from({ length: 4 }, () => new Worker(source, { eval: true, workerData: { options, REQUEST } }))
+  for (const worker of made) t.after(() => worker.terminate())
+  await Promise.all(made.map((worker) => once(worker, 'message')))
+  await Promise.all(made.map((worker) => worker.terminate()))
+  // With its last client the pool goes, which nobody but them had.
+  await until(() => upstream.connections.open === 0, 'their pool is closed')
+  const line = new Trunkline(options)
+  const events = heard(line)
+  await line.chat(REQUEST)
+  await line.close()
+  assert.deepEqual([line.metrics().pool.opened, events.length], [1, 2])
+})
+
 test('while JavaScript is busy so many events are kept, and it is told how many are not', async (t) => {
   const { upstream, line } = await start(t, { pool: { maxIdleConnections: 0, maxAge: 222_003 } })
   const options = { baseURL: `${upstream.url}/v1`, pool: { maxIdleConnections: 0, maxAge: 222_003 } }
