@@ -152,6 +152,22 @@ async fn warm_opens_ahead_and_its_connects_outlive_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_warmed_connection_was_there_already() {
+    for (net, connections) in [(Net::h1(), 3), (Net::h2(2), 6)] {
+        let (pool, net, _tasks) = net.pool(streams(2, config(10, 10)));
+        let site = origin(SECURE);
+        pool.warm(&site, connections, how()).await.unwrap();
+        assert_eq!(net.opened(), 3);
+        let mut leases = Vec::new();
+        for _ in 0..connections {
+            leases.push(lease(&pool, &site).await);
+        }
+        assert!(leases.iter().all(|lease| lease.is_reused() && lease.phases().is_none()));
+        assert_eq!((net.opened(), pool.snapshot().reused), (3, connections as u64));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connector_that_panics_fails_its_callers_and_not_the_pool() {
     let (pool, net, tasks) =
         Net::new(|_, n| if n < 2 { panic!("scripted") } else { Plan::H1 }).pool(config(1, 1));

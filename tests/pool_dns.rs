@@ -152,12 +152,12 @@ async fn a_resolver_that_hangs_costs_connect_timeouts_and_one_lookup_for_each_ho
     let settings = config(10, 10);
     let connector = Connector::with_lookup(&settings, &tasks, lookup.clone());
     let pool = Pool::with_connector(settings, tasks.clone(), Arc::new(connector));
-    let impatient = Checkout { connect_timeout: SECOND, ..how() };
+    let impatient = || Checkout { connect_timeout: SECOND, ..how() };
     for round in 0..5 {
         let mut calls = Vec::new();
         for n in 0..8 {
             let host = origin(&format!("http://{}.test", n % 2));
-            calls.push(queued(&pool, &host, impatient).await);
+            calls.push(queued(&pool, &host, impatient()).await);
         }
         let mut kinds = HashSet::new();
         for call in calls {

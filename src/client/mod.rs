@@ -42,7 +42,7 @@ use self::key::KeyStore;
 use self::pools::SharedPool;
 use crate::config::{CallOptions, ClientConfig, Environment, Key};
 use crate::error::Error;
-use crate::pool::{Checkout, Lane, Pool, Tasks};
+use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
 use crate::telemetry::{Counters, Metrics};
 
 /// The name of the one provider that there is without `providers`.
@@ -157,14 +157,26 @@ impl Client {
         self.counters.metrics(self.pool.snapshot())
     }
 
-    /// Refuses new calls from now on.
-    pub fn begin_close(&self) {
+    /// Tells of the connections of the pool, those of other clients that share it too.
+    pub fn listen(&self, wake: Wake) -> Listener {
+        self.pool.listen(wake)
+    }
+
+    /// Refuses new calls from now on. If no other client shares the pool, the sockets that no call needs close.
+    pub fn begin_close(self: &Arc<Self>) {
         self.closed.store(true, Ordering::Relaxed);
+        let client = self.clone();
+        // Behind the calls that were begun before, so that each finds the socket that rests for it.
+        self.tasks.spawn("close", async move {
+            if client.pool.is_last() {
+                client.pool.close_idle();
+            }
+        });
     }
 
     /// Lets go of the pool. If no other client shares it, resolves when its last socket is closed.
     pub async fn finish_close(&self) {
-        self.begin_close();
+        self.closed.store(true, Ordering::Relaxed);
         if let Some(pool) = self.pool.release() {
             pool.close();
             pool.closed().await;

@@ -13,7 +13,7 @@ use super::limit::LineId;
 use super::partition::{Lane, Partition, Tenant};
 use super::queue::{Priority, Rank};
 use super::state::{After, Found};
-use super::{Error, Kind, Origin, Protocol, Shared};
+use super::{Error, Kind, Origin, Shared};
 
 /// How a checkout goes.
 #[derive(Clone, Debug)]
@@ -127,13 +127,8 @@ pub(super) async fn warm(
 ) -> Result<(), Error> {
     // One first: it tells what the origin speaks, and what is wrong with it.
     let first = checkout(shared, origin, how).await?;
-    let wanted = match first.protocol() {
-        Protocol::H2 => connections.div_ceil(shared.config.max_streams_per_connection.get()),
-        Protocol::H1 => connections,
-    };
-    let line = first.line();
     let mut after = After::default();
-    shared.state.lock().open_up_to(shared, line, wanted, &mut after);
+    shared.state.lock().open_up_to(shared, first.line(), first.protocol(), connections, &mut after);
     drop(first);
     // Each connect holds an end of this until it is through. It goes on if this call is dropped.
     let (opening, mut opened) = mpsc::channel::<()>(1);
@@ -199,6 +194,10 @@ impl Shared {
         let mut after = After::default();
         self.state.lock().retire(self, info, &mut after);
         self.run(after);
+    }
+
+    pub(super) fn close_idle(&self) {
+        self.state.lock().close_idle();
     }
 
     pub(super) fn close(&self) {

@@ -33,6 +33,7 @@ use tokio::time::Instant;
 
 use super::connect::{Connected, Phases};
 use super::error::is_hang_up;
+use super::events::Event;
 use super::keep_alive::Hint;
 use super::lease::RequestBody;
 use super::limit::LineId;
@@ -58,6 +59,7 @@ pub(super) struct Info {
     pub(super) id: u64,
     /// The number of its line, which lives as long as the connection, and as leases of it.
     pub(super) line: LineId,
+    pub(super) origin: Origin,
     pub(super) protocol: Protocol,
     pub(super) phases: Phases,
     pub(super) retire_at: Instant,
@@ -171,6 +173,7 @@ impl Drop for SocketRight {
             info.close_with(CloseReason::Server);
             self.shared.stats.closed(info.reason());
             tracing::debug!(target: "trunkline::pool", connection = info.id, origin = %self.origin, reason = info.reason().as_str(), "closed");
+            self.shared.events.tell(|| Event::closed(info));
         }
         let mut after = After::default();
         {
@@ -228,6 +231,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
     let info = Arc::new(Info {
         id,
         line: right.line,
+        origin: right.origin.clone(),
         protocol,
         phases,
         retire_at: Instant::now() + age,
@@ -242,6 +246,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
+    shared.events.tell(|| Event::opened(&info));
     right.info = Some(info.clone());
     match protocol {
         Protocol::H1 => establish_h1(&shared, right, info, io).await,

@@ -34,6 +34,7 @@
 //! | `reaper` | what is idle or old goes |
 //! | `clock` | whether the machine slept |
 //! | `stats` | counters, and the plain snapshot of them |
+//! | `events` | who is told of connections that open and close |
 //! | `tasks` | the one place that spawns |
 
 mod checkout;
@@ -42,6 +43,7 @@ mod config;
 mod connect;
 mod connection;
 mod error;
+mod events;
 mod keep_alive;
 mod lease;
 mod limit;
@@ -67,6 +69,7 @@ pub use self::config::{Config, Http2, Lanes, TlsConfig};
 pub(crate) use self::connect::certificates;
 pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases};
 pub use self::error::{Error, Kind};
+pub use self::events::{Change, Event, Inbox, Listener, Wake};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};
 pub use self::partition::{Lane, Tenant};
@@ -75,11 +78,13 @@ pub use self::stats::{CloseReason, Histogram, OriginSnapshot, QueueSnapshot, Sna
 pub use self::tasks::Tasks;
 
 use self::clock::Clock;
+use self::events::Events;
 use self::state::State;
 use self::stats::Stats;
 
 /// The protocol that a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     H1,
     H2,
@@ -117,6 +122,7 @@ pub(crate) struct Shared {
     clock: Clock,
     /// Cancelled when the pool closes.
     closing: CancellationToken,
+    events: Arc<Events>,
     /// Told whenever a socket has gone, for those who wait for the end of a close.
     gone: tokio::sync::Notify,
 }
@@ -145,6 +151,7 @@ impl Pool {
             stats: Stats::default(),
             clock: Clock::new(wall),
             closing: CancellationToken::new(),
+            events: Arc::default(),
             gone: tokio::sync::Notify::new(),
             config,
             connector,
@@ -177,6 +184,17 @@ impl Pool {
     /// one with room for as many streams.
     pub async fn warm(&self, origin: &Origin, connections: usize, how: Checkout) -> Result<(), Error> {
         checkout::warm(&self.handle.shared, origin, connections, &how).await
+    }
+
+    /// Tells of every connection that opens or closes from now on, until the listener is dropped. `wake` is told when there is
+    /// something to take where there was nothing.
+    pub fn listen(&self, wake: Wake) -> Listener {
+        self.handle.shared.events.listen(wake)
+    }
+
+    /// Closes what rests now. What comes to rest later may be used again.
+    pub fn close_idle(&self) {
+        self.handle.shared.close_idle();
     }
 
     /// Stops giving out leases: waiters get [`Kind::Closed`], idle sockets close. What is leased runs on.

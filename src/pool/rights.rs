@@ -78,8 +78,20 @@ impl State {
         BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).map(Limit::room).min().unwrap_or(0)
     }
 
-    /// Gives out rights until a line has so many sockets, as far as the limits allow.
-    pub(super) fn open_up_to(&mut self, shared: &Arc<Shared>, id: LineId, wanted: usize, after: &mut After) {
+    /// Gives out rights until a line has so many sockets or, over HTTP/2, sockets with so many streams, as far as the limits allow.
+    pub(super) fn open_up_to(
+        &mut self,
+        shared: &Arc<Shared>,
+        id: LineId,
+        protocol: Protocol,
+        wanted: usize,
+        after: &mut After,
+    ) {
+        let Some((_, site)) = self.line_and_site(id) else { return };
+        let wanted = match protocol {
+            Protocol::H1 => wanted,
+            Protocol::H2 => wanted.div_ceil(site.expected_streams(&shared.config).max(1)),
+        };
         while !self.closing
             && self.lines.get(id).is_some_and(|line| line.sockets < wanted)
             && self.denied_by(id).is_none()

@@ -229,6 +229,10 @@ impl State {
             place: Some(resting.join(id)),
         });
         line.serve_streams(shared, id, resting);
+        if let Some(unused) = line.shared.last().filter(|connection| connection.active == 0) {
+            // Nobody waited for it: whoever comes finds it there, and pays nothing for it.
+            unused.info.lease_again();
+        }
         self.reconsider(shared, id, after);
         self.make_room_beside(id);
     }
@@ -388,6 +392,17 @@ impl State {
         // It may starve from now on, and is put in its place anew.
         self.strike(id);
         self.feed(shared, id, after);
+    }
+
+    /// Lets go what rests now.
+    pub(super) fn close_idle(&mut self) {
+        let Self { lines, resting, .. } = self;
+        for (_, line) in lines.iter_mut() {
+            line.give_up_idle(resting, |_| Some(CloseReason::Shutdown));
+            // One whose SETTINGS are not here yet was just made for somebody.
+            let rests = |c: &Multiplexed| c.active == 0 && c.announced;
+            line.give_up_shared(resting, |c| rests(c).then_some(CloseReason::Shutdown));
+        }
     }
 
     /// Ends the queue and lets every resting connection go.

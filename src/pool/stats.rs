@@ -12,7 +12,8 @@ use super::partition::Partition;
 use super::{Lane, Phases, Priority, Protocol, Shared};
 
 /// Why a connection closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum CloseReason {
     /// Rested longer than the idle timeout.
