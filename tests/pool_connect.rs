@@ -163,6 +163,9 @@ async fn a_warmed_connection_was_there_already() {
             leases.push(lease(&pool, &site).await);
         }
         assert!(leases.iter().all(|lease| lease.is_reused() && lease.phases().is_none()));
+        for lease in leases {
+            exchange(lease, "/").await.unwrap();
+        }
         assert_eq!((net.opened(), pool.snapshot().reused), (3, connections as u64));
     }
 }

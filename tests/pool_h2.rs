@@ -3,10 +3,12 @@
 
 mod support;
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use support::frames::{CANCEL, GOAWAY, HEADERS, REFUSED_STREAM, RST_STREAM, peers};
 use support::*;
-use trunkline::pool::Kind;
+use tokio::task::JoinHandle;
+use trunkline::pool::{Error, Kind, Pool};
 
 const SITE: &str = "https://a.test";
 
@@ -39,13 +41,13 @@ async fn a_cold_burst_that_meets_fewer_streams_than_was_thought_is_served_all_th
     for theirs in [1, 4, 50] {
         let settings = config(20, 20);
         let (pool, net, tasks) = Net::h2(theirs).watching(&settings).pool(settings);
-        let calls: Vec<_> = (0..250).map(|_| call(&pool, "/slow")).collect();
+        let calls: Vec<_> = (0..250).map(|_| persistent(&pool)).collect();
         for call in calls {
             assert_eq!(call.await.unwrap().unwrap(), "slow");
         }
         // From now on its limit is known.
         let before = pool.snapshot();
-        let calls: Vec<_> = (0..250).map(|_| call(&pool, "/slow")).collect();
+        let calls: Vec<_> = (0..250).map(|_| persistent(&pool)).collect();
         for call in calls {
             call.await.unwrap().unwrap();
         }
@@ -54,6 +56,11 @@ async fn a_cold_burst_that_meets_fewer_streams_than_was_thought_is_served_all_th
         whole(&pool, &net).await;
         nothing_left(pool, &net, &tasks).await;
     }
+}
+
+fn persistent(pool: &Pool) -> JoinHandle<Result<Bytes, Error>> {
+    let pool = pool.clone();
+    tokio::spawn(async move { get_in_the_end(&pool, &origin(SITE), "/slow").await })
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +157,7 @@ async fn a_refused_stream_is_unprocessed_and_its_neighbour_runs_on() {
     let mut peer = peers.recv().await.unwrap();
     let running = peer.requests(3).await;
     peer.reset(running[0], REFUSED_STREAM);
-    assert_eq!(first.await.unwrap().unwrap_err().kind(), Kind::Refused);
+    assert_eq!(first.await.unwrap().unwrap_err().kind(), Kind::Unprocessed);
     peer.reset(running[1], CANCEL);
     assert_eq!(second.await.unwrap().unwrap_err().kind(), Kind::NoResponse { reused: true });
     peer.answer(running[2]);

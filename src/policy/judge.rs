@@ -15,9 +15,10 @@ pub enum Failure {
     Tls,
     /// No socket or stream within the queue timeout, or no room to wait.
     Queue,
-    /// GOAWAY from the peer above the last processed stream, or a request of which no byte was written.
+    /// HTTP/2 stream refused, GOAWAY from the peer above the last processed stream, or a request of which no byte was
+    /// written.
     Unprocessed,
-    /// HTTP/2 stream refused.
+    /// HTTP/2 stream refused because the connection carries as many as the server takes.
     Refused,
     /// A reused socket closed after request bytes were written, before any response byte.
     NoResponseReused,

@@ -31,11 +31,10 @@ pub enum Kind {
     TooManyTenants(usize),
     /// The pool is closed.
     Closed,
-    /// Certainly not processed: never written, or above the last stream that a GOAWAY of the peer names. Safe to send again at
-    /// once.
+    /// Certainly not processed: never written, refused (REFUSED_STREAM), or above the last stream that a GOAWAY of the
+    /// peer names. Safe to send again at once.
     Unprocessed,
-    /// Certainly not processed: the server refused the stream (REFUSED_STREAM), and the connection lives. Safe to send again at
-    /// once.
+    /// The same, and nothing is wrong with the connection: it was given more streams than the server takes, before that was known.
     Refused,
     /// The connection ended after the request was written and before a byte of the response. `reused`: the
     /// connection had served before, so the request most likely met a socket that was just being closed.
@@ -127,7 +126,7 @@ impl fmt::Display for Kind {
             Self::TooManyTenants(max) => write!(f, "{max} tenants have calls already"),
             Self::Closed => f.write_str("the pool is closed"),
             Self::Unprocessed => f.write_str("the request was not processed"),
-            Self::Refused => f.write_str("the server refused the stream"),
+            Self::Refused => f.write_str("the server takes fewer streams"),
             Self::NoResponse { .. } => f.write_str("the connection closed before a response"),
             Self::Protocol => f.write_str("the response is not HTTP"),
             Self::Body => f.write_str("the response broke off"),

@@ -124,10 +124,10 @@ impl Lease {
                 // hyper gives the message back only when it never took it.
                 let unsent = error.take_message().is_some();
                 let error = error.into_error();
-                let kind = if unsent || is_unprocessed(&error) {
-                    Kind::Unprocessed
-                } else if is_refused(&error) {
+                let kind = if is_refused(&error) && self.info.is_oversubscribed() {
                     Kind::Refused
+                } else if unsent || is_unprocessed(&error) || is_refused(&error) {
+                    Kind::Unprocessed
                 } else if error.is_parse() {
                     Kind::Protocol
                 } else {

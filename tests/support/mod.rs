@@ -57,15 +57,20 @@ pub async fn exchange(lease: Lease, path: &str) -> Result<Bytes, Error> {
     Ok(lease.send(request).await?.into_body().collect().await?.to_bytes())
 }
 
-/// Checkout, send, read to the end; again, if the server refused the stream.
+/// Checkout, send, read to the end.
 pub async fn get(pool: &Pool, origin: &Origin, path: &str) -> Result<Bytes, Error> {
+    exchange(pool.checkout(origin, how()).await?, path).await
+}
+
+/// The same; again, up to three times, where the request was not processed.
+pub async fn get_in_the_end(pool: &Pool, origin: &Origin, path: &str) -> Result<Bytes, Error> {
     for _ in 0..3 {
-        match exchange(pool.checkout(origin, how()).await?, path).await {
-            Err(error) if error.kind() == Kind::Refused => {}
+        match get(pool, origin, path).await {
+            Err(error) if matches!(error.kind(), Kind::Refused | Kind::Unprocessed) => {}
             ended => return ended,
         }
     }
-    exchange(pool.checkout(origin, how()).await?, path).await
+    get(pool, origin, path).await
 }
 
 /// Waits for what nothing tells.
