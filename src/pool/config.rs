@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::connect::{Identity, Route};
+
 /// The settings of a pool. Equal settings mean that two clients may share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
@@ -30,6 +32,8 @@ pub struct Config {
     /// refused at once. Default 10 000.
     pub max_waiting: usize,
     pub tls: TlsConfig,
+    /// Default [`Route::Direct`].
+    pub route: Route,
 }
 
 /// How HTTP/2 comes to be spoken.
@@ -56,7 +60,9 @@ pub struct TlsConfig {
     pub system_ca_dir: Option<PathBuf>,
     /// TLS 1.3 only.
     pub require_tls13: bool,
-    /// False: any certificate is taken. Development only.
+    /// Shown to origins that ask for a client certificate.
+    pub identity: Option<Identity>,
+    /// False: any certificate is taken, a proxy's as well. Development only.
     pub verify: bool,
 }
 
@@ -74,6 +80,7 @@ impl Default for Config {
             ping_timeout: Duration::from_secs(10),
             max_waiting: 10_000,
             tls: TlsConfig::default(),
+            route: Route::Direct,
         }
     }
 }
@@ -86,6 +93,7 @@ impl Default for TlsConfig {
             system_ca_file: None,
             system_ca_dir: None,
             require_tls13: false,
+            identity: None,
             verify: true,
         }
     }

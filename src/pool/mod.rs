@@ -24,7 +24,7 @@
 //! | `line` | what one origin has, and who waits for it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
-//! | `connect/` | DNS, TCP, TLS, each timed |
+//! | `connect/` | DNS, TCP, TLS, each timed; proxies, Unix sockets |
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
 //! | `reaper` | what is idle or old goes |
 //! | `stats` | counters, and the plain snapshot of them |
@@ -53,6 +53,7 @@ pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, TlsConfig};
 pub(crate) use self::connect::certificates;
 pub use self::connect::{Connect, Connected, Connector, Io, Phases};
+pub use self::connect::{Identity, IdentityError, NoProxy, NoProxyError, Proxies, Proxy, ProxyError, Route};
 pub use self::error::{Error, Kind};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};

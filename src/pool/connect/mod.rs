@@ -1,29 +1,48 @@
-//! DNS, TCP and TLS, each timed. Behind the [`Connect`] trait, so that tests can script a network.
+//! DNS, TCP and TLS, each timed, straight or through a proxy. Behind the [`Connect`] trait, so that tests can script a network.
 //!
 //! | file | idea |
 //! |---|---|
+//! | `route` | straight, through a proxy or through a Unix socket |
 //! | `dns` | the addresses of a host |
 //! | `tcp` | a connection to one of them |
-//! | `tls` | TLS over it |
+//! | `unix` | a connection to a Unix socket |
+//! | `proxy` | a proxy, and how it is asked to lead to an origin |
+//! | `no_proxy` | origins that no proxy is used for |
+//! | `tls` | TLS over any of these |
 //! | `roots` | settings of TLS, and whom it trusts |
+//! | `identity` | a client certificate with its key |
 
 mod dns;
+mod identity;
+mod no_proxy;
+mod proxy;
 mod roots;
+mod route;
 mod tcp;
 mod tls;
+mod unix;
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+use tokio_socks::TargetAddr;
 
+pub use self::identity::{Identity, IdentityError};
+pub use self::no_proxy::{NoProxy, NoProxyError};
+pub use self::proxy::{Proxy, ProxyError};
 pub(crate) use self::roots::certificates;
+pub use self::route::{Proxies, Route};
+
+use self::proxy::Scheme;
+use self::roots::TlsSettings;
 use super::{Config, Error, Http2, Kind, Origin, Protocol, TlsConfig};
 
 /// A bidirectional byte stream, as hyper wants it.
@@ -81,51 +100,146 @@ pub trait Connect: Send + Sync {
 pub struct Connector {
     http2: Http2,
     tls: TlsConfig,
-    /// Made at the first secure origin: reading the roots costs milliseconds.
-    client_config: OnceCell<Arc<ClientConfig>>,
+    route: Route,
+    /// Made at the first session: reading the roots costs milliseconds.
+    tls_settings: OnceCell<TlsSettings>,
 }
 
 impl Connector {
     pub fn new(config: &Config) -> Self {
-        Self { http2: config.http2, tls: config.tls.clone(), client_config: OnceCell::new() }
+        Self {
+            http2: config.http2,
+            tls: config.tls.clone(),
+            route: config.route.clone(),
+            tls_settings: OnceCell::new(),
+        }
     }
 
-    async fn client_config(&self) -> Result<Arc<ClientConfig>, Error> {
-        let made = self.client_config.get_or_try_init(|| async {
+    async fn tls_settings(&self) -> Result<&TlsSettings, Error> {
+        let made = self.tls_settings.get_or_try_init(|| async {
             let (tls, http2) = (self.tls.clone(), self.http2);
-            tokio::task::spawn_blocking(move || roots::client_config(&tls, http2))
+            tokio::task::spawn_blocking(move || TlsSettings::of(&tls, http2))
                 .await
                 .map_err(|error| Error::with(Kind::Tls, error))?
         });
-        made.await.cloned()
+        made.await
+    }
+
+    fn proxy_to(&self, origin: &Origin) -> Option<&Proxy> {
+        match &self.route {
+            Route::Proxied(proxies) => proxies.lead_to(origin),
+            Route::Direct | Route::UnixSocket(_) => None,
+        }
+    }
+
+    fn needs_tls(&self, origin: &Origin) -> bool {
+        origin.secure || self.proxy_to(origin).is_some_and(Proxy::is_secure)
     }
 
     async fn open(&self, origin: &Origin) -> Result<Connected, Error> {
         // The roots are read outside of the phases: once in a process, and not the network's doing.
-        let config = if origin.secure { Some(self.client_config().await?) } else { None };
-        let started = Instant::now();
-        let addresses = dns::resolve(origin).await?;
-        let resolved = Instant::now();
-        let tcp = tcp::connect(&addresses).await?;
-        let connected = Instant::now();
-        let mut phases =
-            Phases { dns: resolved - started, connect: connected - resolved, tls: Duration::ZERO };
-        let Some(config) = config else {
-            let protocol = if self.http2 == Http2::PriorKnowledge { Protocol::H2 } else { Protocol::H1 };
-            return Ok(Connected { io: Box::new(TokioIo::new(tcp)), protocol, phases, tls_resumed: false });
-        };
-        let (io, protocol, tls_resumed) = tls::connect(origin, tcp, config, self.http2).await?;
-        phases.tls = connected.elapsed();
-        Ok(Connected { io: Box::new(io), protocol, phases, tls_resumed })
+        let tls = if self.needs_tls(origin) { Some(self.tls_settings().await?) } else { None };
+        let mut phases = Phases::default();
+        // Boxed: each way is a large future of its own, and a connect takes one of them.
+        match (&self.route, self.proxy_to(origin)) {
+            (_, Some(proxy)) => Box::pin(self.open_through(proxy, origin, tls, phases)).await,
+            (Route::UnixSocket(path), None) => {
+                let started = Instant::now();
+                let socket = unix::connect(path).await?;
+                phases.connect = started.elapsed();
+                Box::pin(self.finish(origin, socket, tls, phases)).await
+            }
+            (Route::Direct | Route::Proxied(_), None) => {
+                let socket = tcp_to(origin, &mut phases).await?;
+                Box::pin(self.finish(origin, socket, tls, phases)).await
+            }
+        }
     }
+
+    /// What the proxy takes, TLS with it included, counts as `connect`.
+    async fn open_through(
+        &self,
+        proxy: &Proxy,
+        origin: &Origin,
+        tls: Option<&TlsSettings>,
+        mut phases: Phases,
+    ) -> Result<Connected, Error> {
+        let target = match proxy.scheme {
+            Scheme::Socks5 => TargetAddr::Ip(address_for_socks(origin, &mut phases).await?),
+            _ => TargetAddr::Domain(origin.bare_host().into(), origin.port),
+        };
+        let socket = tcp_to(&proxy.address, &mut phases).await.map_err(|error| proxy.failed(error))?;
+        let started = Instant::now();
+        match (proxy.scheme, tls) {
+            (Scheme::Https, Some(settings)) => {
+                let session = tls::connect(&proxy.address, socket, settings.proxies.clone()).await;
+                let tunnel = proxy.connect(session.map_err(|error| proxy.failed(error))?, origin).await?;
+                phases.connect += started.elapsed();
+                self.finish(origin, tunnel, tls, phases).await
+            }
+            (Scheme::Http | Scheme::Https, _) => {
+                let tunnel = proxy.connect(socket, origin).await?;
+                phases.connect += started.elapsed();
+                self.finish(origin, tunnel, tls, phases).await
+            }
+            (Scheme::Socks5 | Scheme::Socks5h, _) => {
+                let tunnel = proxy.socks(socket, target).await?;
+                phases.connect += started.elapsed();
+                self.finish(origin, tunnel, tls, phases).await
+            }
+        }
+    }
+
+    /// A way to the origin is there; what is left is TLS with it, if it is spoken.
+    async fn finish<S>(
+        &self,
+        origin: &Origin,
+        stream: S,
+        tls: Option<&TlsSettings>,
+        mut phases: Phases,
+    ) -> Result<Connected, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(settings) = tls.filter(|_| origin.secure) else {
+            let protocol = if self.http2 == Http2::PriorKnowledge { Protocol::H2 } else { Protocol::H1 };
+            let io = Box::new(TokioIo::new(stream));
+            return Ok(Connected { io, protocol, phases, tls_resumed: false });
+        };
+        let started = Instant::now();
+        let session = tls::connect(origin, stream, settings.origins.clone()).await?;
+        phases.tls = started.elapsed();
+        let (protocol, tls_resumed) = tls::agreed(&session, self.http2);
+        Ok(Connected { io: Box::new(TokioIo::new(session)), protocol, phases, tls_resumed })
+    }
+}
+
+/// A TCP connection to host and port, which may be a proxy's.
+async fn tcp_to(host: &Origin, phases: &mut Phases) -> Result<TcpStream, Error> {
+    let started = Instant::now();
+    let addresses = dns::resolve(host).await?;
+    let resolved = Instant::now();
+    let socket = tcp::connect(&addresses).await?;
+    phases.dns += resolved - started;
+    phases.connect += resolved.elapsed();
+    Ok(socket)
+}
+
+/// The address that a SOCKS proxy is given. It is asked for one alone, so for what every proxy speaks: IPv4, if there is any.
+async fn address_for_socks(origin: &Origin, phases: &mut Phases) -> Result<SocketAddr, Error> {
+    let started = Instant::now();
+    let addresses = dns::resolve(origin).await?;
+    phases.dns += started.elapsed();
+    let four = addresses.iter().find(|address| address.is_ipv4());
+    four.or(addresses.first()).copied().ok_or_else(|| Error::new(Kind::Dns))
 }
 
 impl Connect for Connector {
     fn prepare<'a>(&'a self, origin: &'a Origin) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
-            if origin.secure {
+            if self.needs_tls(origin) {
                 // What is wrong with the roots, the first connection says.
-                let _ = self.client_config().await;
+                let _ = self.tls_settings().await;
             }
         })
     }
