@@ -43,7 +43,10 @@ export async function calls() {
       maxStreamsPerConnection: 100,
       pingInterval: 30_000,
       pingTimeout: 10_000,
-      tls: { ca: ['pem'], minVersion: 'TLSv1.3', rejectUnauthorized: true },
+      tls: { ca: ['pem'], cert: 'pem', key: 'pem', minVersion: 'TLSv1.3', rejectUnauthorized: true },
+      proxy: 'socks5h://user:password@proxy.example',
+      noProxy: ['localhost', '10.0.0.0/8'],
+      socketPath: '/run/upstream.sock',
     },
     timeouts: { connect: 5_000, queue: 5_000, firstByte: 30_000, idle: 15_000, total: 120_000 },
     retry: {
