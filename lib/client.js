@@ -37,7 +37,7 @@ function environment() {
     sslCertDir: env.SSL_CERT_DIR,
     httpsProxy: firstSet(env, 'https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'),
     // In a CGI program HTTP_PROXY is a header that whoever calls it may send (httpoxy).
-    httpProxy: firstSet(env, 'http_proxy', env.REQUEST_METHOD ? '' : 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'),
+    httpProxy: firstSet(env, 'http_proxy', ...(env.REQUEST_METHOD ? [] : ['HTTP_PROXY']), 'all_proxy', 'ALL_PROXY'),
     noProxy: env.no_proxy ?? env.NO_PROXY,
   }
 }

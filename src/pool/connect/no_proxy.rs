@@ -42,8 +42,9 @@ impl NoProxy {
         let for_port = self.0.iter().filter(|rule| rule.port.is_none_or(|port| port == origin.port));
         let hosts: Vec<_> = for_port.map(|rule| rule.host.as_str()).collect();
         let Ok(uri) = origin.to_string().parse::<Uri>() else { return false };
-        if hosts.is_empty() {
-            return false;
+        if hosts.is_empty() || hosts.contains(&"*") {
+            // The matcher's `*` leaves addresses out, curl's does not.
+            return !hosts.is_empty();
         }
         // The matcher is asked for a proxy of everything, so that what it lets pass is what the list holds. Made anew each time,
         // since that costs microseconds and a connect milliseconds.
@@ -109,6 +110,9 @@ mod tests {
             ("", "http://a.example", false),
             ("*", "http://a.example", true),
             ("b.example, *", "http://a.example", true),
+            ("*", "http://127.0.0.1", true),
+            ("*:8080", "http://[::1]:8080", true),
+            ("*:8080", "http://a.example", false),
             ("a.example", "http://a.example", true),
             ("A.EXAMPLE", "https://a.Example", true),
             (".a.example", "http://a.example", true),
