@@ -96,7 +96,7 @@ async fn the_name_is_looked_up_here_for_socks5_and_there_for_socks5h() {
     let proxy = Proxy::socks(Socks::Tunnel, site.address).await;
     let pool = servers::pool(Config { route: through(&proxy.url("socks5h://")), ..Config::default() });
     healthy(&pool, "http://[::1]:7").await;
-    assert_eq!(proxy.seen().asked, ["::1:7"]);
+    assert_eq!(proxy.seen().asked, ["[::1]:7"]);
 }
 
 #[tokio::test]

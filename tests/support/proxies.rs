@@ -192,7 +192,7 @@ async fn socks(mut socket: TcpStream, how: Socks, upstream: SocketAddr, seen: &S
     let host = match request[3] {
         1 => std::net::Ipv4Addr::from(socket.read_u32().await?).to_string(),
         3 => text(&mut socket).await?,
-        4 => std::net::Ipv6Addr::from(socket.read_u128().await?).to_string(),
+        4 => format!("[{}]", std::net::Ipv6Addr::from(socket.read_u128().await?)),
         other => panic!("no kind of address: {other}"),
     };
     let port = socket.read_u16().await?;

@@ -33,7 +33,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
-use tokio_socks::TargetAddr;
 
 pub use self::identity::{Identity, IdentityError};
 pub use self::no_proxy::{NoProxy, NoProxyError};
@@ -137,21 +136,23 @@ impl Connector {
     }
 
     async fn open(&self, origin: &Origin) -> Result<Connected, Error> {
-        // The roots are read outside of the phases: once in a process, and not the network's doing.
-        let tls = if self.needs_tls(origin) { Some(self.tls_settings().await?) } else { None };
+        if self.needs_tls(origin) {
+            // The roots are read outside of the phases: once in a process, and not the network's doing.
+            self.tls_settings().await?;
+        }
         let mut phases = Phases::default();
         // Boxed: each way is a large future of its own, and a connect takes one of them.
         match (&self.route, self.proxy_to(origin)) {
-            (_, Some(proxy)) => Box::pin(self.open_through(proxy, origin, tls, phases)).await,
+            (_, Some(proxy)) => Box::pin(self.open_through(proxy, origin, phases)).await,
             (Route::UnixSocket(path), None) => {
                 let started = Instant::now();
                 let socket = unix::connect(path).await?;
                 phases.connect = started.elapsed();
-                Box::pin(self.finish(origin, socket, tls, phases)).await
+                Box::pin(self.finish(origin, socket, phases)).await
             }
             (Route::Direct | Route::Proxied(_), None) => {
                 let socket = tcp_to(origin, &mut phases).await?;
-                Box::pin(self.finish(origin, socket, tls, phases)).await
+                Box::pin(self.finish(origin, socket, phases)).await
             }
         }
     }
@@ -161,53 +162,48 @@ impl Connector {
         &self,
         proxy: &Proxy,
         origin: &Origin,
-        tls: Option<&TlsSettings>,
         mut phases: Phases,
     ) -> Result<Connected, Error> {
-        let target = match proxy.scheme {
-            Scheme::Socks5 => TargetAddr::Ip(address_for_socks(origin, &mut phases).await?),
-            _ => TargetAddr::Domain(origin.bare_host().into(), origin.port),
+        let local = match proxy.scheme {
+            Scheme::Socks5 => Some(address_for_socks(origin, &mut phases).await?),
+            Scheme::Http | Scheme::Https | Scheme::Socks5h => None,
         };
         let socket = tcp_to(&proxy.address, &mut phases).await.map_err(|error| proxy.failed(error))?;
         let started = Instant::now();
-        match (proxy.scheme, tls) {
-            (Scheme::Https, Some(settings)) => {
-                let session = tls::connect(&proxy.address, socket, settings.proxies.clone()).await;
-                let tunnel = proxy.connect(session.map_err(|error| proxy.failed(error))?, origin).await?;
-                phases.connect += started.elapsed();
-                self.finish(origin, tunnel, tls, phases).await
-            }
-            (Scheme::Http | Scheme::Https, _) => {
+        match proxy.scheme {
+            Scheme::Http => {
                 let tunnel = proxy.connect(socket, origin).await?;
                 phases.connect += started.elapsed();
-                self.finish(origin, tunnel, tls, phases).await
+                self.finish(origin, tunnel, phases).await
             }
-            (Scheme::Socks5 | Scheme::Socks5h, _) => {
-                let tunnel = proxy.socks(socket, target).await?;
+            Scheme::Https => {
+                let settings = self.tls_settings().await?.proxies.clone();
+                let session = tls::connect(&proxy.address, socket, settings).await;
+                let tunnel = proxy.connect(session.map_err(|error| proxy.failed(error))?, origin).await?;
                 phases.connect += started.elapsed();
-                self.finish(origin, tunnel, tls, phases).await
+                self.finish(origin, tunnel, phases).await
+            }
+            Scheme::Socks5 | Scheme::Socks5h => {
+                let tunnel = proxy.socks(socket, origin, local).await?;
+                phases.connect += started.elapsed();
+                self.finish(origin, tunnel, phases).await
             }
         }
     }
 
     /// A way to the origin is there; what is left is TLS with it, if it is spoken.
-    async fn finish<S>(
-        &self,
-        origin: &Origin,
-        stream: S,
-        tls: Option<&TlsSettings>,
-        mut phases: Phases,
-    ) -> Result<Connected, Error>
+    async fn finish<S>(&self, origin: &Origin, stream: S, mut phases: Phases) -> Result<Connected, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(settings) = tls.filter(|_| origin.secure) else {
+        if !origin.secure {
             let protocol = if self.http2 == Http2::PriorKnowledge { Protocol::H2 } else { Protocol::H1 };
             let io = Box::new(TokioIo::new(stream));
             return Ok(Connected { io, protocol, phases, tls_resumed: false });
-        };
+        }
+        let settings = self.tls_settings().await?.origins.clone();
         let started = Instant::now();
-        let session = tls::connect(origin, stream, settings.origins.clone()).await?;
+        let session = tls::connect(origin, stream, settings).await?;
         phases.tls = started.elapsed();
         let (protocol, tls_resumed) = tls::agreed(&session, self.http2);
         Ok(Connected { io: Box::new(TokioIo::new(session)), protocol, phases, tls_resumed })
@@ -216,22 +212,25 @@ impl Connector {
 
 /// A TCP connection to host and port, which may be a proxy's.
 async fn tcp_to(host: &Origin, phases: &mut Phases) -> Result<TcpStream, Error> {
+    let addresses = addresses_of(host, phases).await?;
     let started = Instant::now();
-    let addresses = dns::resolve(host).await?;
-    let resolved = Instant::now();
     let socket = tcp::connect(&addresses).await?;
-    phases.dns += resolved - started;
-    phases.connect += resolved.elapsed();
+    phases.connect += started.elapsed();
     Ok(socket)
 }
 
 /// The address that a SOCKS proxy is given. It is asked for one alone, so for what every proxy speaks: IPv4, if there is any.
 async fn address_for_socks(origin: &Origin, phases: &mut Phases) -> Result<SocketAddr, Error> {
-    let started = Instant::now();
-    let addresses = dns::resolve(origin).await?;
-    phases.dns += started.elapsed();
+    let addresses = addresses_of(origin, phases).await?;
     let four = addresses.iter().find(|address| address.is_ipv4());
     four.or(addresses.first()).copied().ok_or_else(|| Error::new(Kind::Dns))
+}
+
+async fn addresses_of(host: &Origin, phases: &mut Phases) -> Result<Vec<SocketAddr>, Error> {
+    let started = Instant::now();
+    let addresses = dns::resolve(host).await?;
+    phases.dns += started.elapsed();
+    Ok(addresses)
 }
 
 impl Connect for Connector {

@@ -41,11 +41,11 @@ impl NoProxy {
     pub(super) fn contains(&self, origin: &Origin) -> bool {
         let for_port = self.0.iter().filter(|rule| rule.port.is_none_or(|port| port == origin.port));
         let hosts: Vec<_> = for_port.map(|rule| rule.host.as_str()).collect();
-        let Ok(uri) = origin.to_string().parse::<Uri>() else { return false };
-        if hosts.is_empty() || hosts.contains(&"*") {
-            // The matcher's `*` leaves addresses out, curl's does not.
-            return !hosts.is_empty();
+        // The matcher's `*` leaves addresses out, curl's does not.
+        if hosts.contains(&"*") {
+            return true;
         }
+        let Ok(uri) = origin.to_string().parse::<Uri>() else { return false };
         // The matcher is asked for a proxy of everything, so that what it lets pass is what the list holds. Made anew each time,
         // since that costs microseconds and a connect milliseconds.
         let all = Matcher::builder().all("http://proxy.invalid").no(hosts.join(",")).build();

@@ -11,6 +11,7 @@
 //! tokio-socks': hyper-util's `SocksV5` loses the same, and has 262 bytes for all of a handshake's messages together.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
@@ -22,8 +23,8 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_socks::TargetAddr;
 use tokio_socks::tcp::Socks5Stream;
+use tokio_socks::{IntoTargetAddr, TargetAddr};
 
 use super::super::{Error, Kind, Origin};
 
@@ -150,8 +151,19 @@ impl Proxy {
         request.body(Empty::new())
     }
 
-    /// Asks for a tunnel by SOCKS5.
-    pub(super) async fn socks(&self, socket: TcpStream, target: TargetAddr<'_>) -> Result<TcpStream, Error> {
+    /// Asks for a tunnel by SOCKS5: to an address, or to the origin's name.
+    pub(super) async fn socks(
+        &self,
+        socket: TcpStream,
+        origin: &Origin,
+        address: Option<SocketAddr>,
+    ) -> Result<TcpStream, Error> {
+        let target = match address {
+            Some(address) => Ok(TargetAddr::Ip(address)),
+            // A host that is an address is sent as one.
+            None => (origin.bare_host(), origin.port).into_target_addr(),
+        };
+        let target = target.map_err(|error| self.failed(error))?;
         let tunnel = match &self.credentials {
             Some(Credentials::Password { user, password }) => {
                 Socks5Stream::connect_with_password_and_socket(socket, target, user, password).await
