@@ -8,6 +8,8 @@ import { root, setUp } from './setup.mjs'
 
 setUp()
 process.chdir(root)
+// Upstreams of tests are on loopback, where no proxy of this machine's leads to.
+for (const name of Object.keys(process.env)) if (/^(https?|all|no)_proxy$/i.test(name)) delete process.env[name]
 
 const tests = readdirSync(join(root, '__test__')).filter((name) => name.endsWith('.test.mjs'))
 const kinds = {
