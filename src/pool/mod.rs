@@ -51,8 +51,7 @@ use parking_lot::Mutex;
 
 pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, TlsConfig};
-pub(crate) use self::connect::certificates;
-pub use self::connect::{Connect, Connected, Connector, Io, Phases};
+pub use self::connect::{Connect, Connected, Connector, Io, Phases, certificates};
 pub use self::error::{Error, Kind};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};

@@ -23,7 +23,7 @@ use rustls::ClientConfig;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-pub(crate) use self::roots::certificates;
+pub use self::roots::certificates;
 use super::{Config, Error, Http2, Kind, Origin, Protocol, TlsConfig};
 
 /// A bidirectional byte stream, as hyper wants it.

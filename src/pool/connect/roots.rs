@@ -39,7 +39,7 @@ pub(super) fn client_config(tls: &TlsConfig, http2: Http2) -> Result<Arc<ClientC
 }
 
 /// The certificates of a PEM text; None where it has none, or a broken one.
-pub(crate) fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     found.ok().filter(|found| !found.is_empty())
 }
