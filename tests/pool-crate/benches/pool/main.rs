@@ -9,13 +9,18 @@ mod rows;
 
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::json;
 
-use self::rows::{Scale, Unit, rows};
+use self::rows::{Goal, Row, Scale, Unit, rows};
 
-/// How long all rows take turns.
+/// How long the rows take turns at most, and how often.
 const MOST: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 50;
+/// How many times the first row of its kind a row may cost.
+const FLAT: f64 = 1.5;
+const AT_MOST: &str = "≤";
+const AT_LEAST: &str = "≥";
 
 fn main() {
     let given = |option: &str| std::env::args().any(|argument| argument == option);
@@ -31,20 +36,59 @@ fn main() {
     for times in &mut times {
         times.sort_unstable();
     }
-    let rounds = times[0].len();
-    let figures: Vec<_> = rows.iter().zip(&times).map(|(row, times)| (row, times[0], times[rounds / 2])).collect();
+    let figures = figures(&rows, &times);
     if given("--json") {
-        let rows: Vec<_> = figures.iter().map(|(row, best, median)| json!({
-            "id": row.id, "title": row.title, "unit": row.unit.name(), "goal": row.goal,
-            "best": row.unit.of(*best), "median": row.unit.of(*median),
-        })).collect();
-        println!("{}", json!({ "rounds": rounds, "rows": rows }));
+        println!("{}", json!({ "rounds": times[0].len(), "rows": figures }));
+    } else if smoke {
+        println!("test result: ok. {} passed; 0 failed; 0 ignored", rows.len());
     } else {
-        for (row, best, median) in figures {
-            println!("{:<20} {:<70} {:>12.2} {:>12.2} {}", row.id, row.title, row.unit.of(best), row.unit.of(median), row.unit.name());
+        for Figures { title, unit, best, median, goal, met, .. } in figures {
+            let goal = goal.map_or_else(String::new, |goal| format!("{} {:.2}", goal.sign, goal.value));
+            let missed = if met == Some(false) { "!" } else { "" };
+            println!("{title:<74} {best:>12.2} {median:>12.2} {unit:<3} {goal} {missed}");
         }
-        println!("{rounds} rounds");
     }
+}
+
+#[derive(Serialize)]
+struct Figures<'a> {
+    kind: &'a str,
+    title: &'a str,
+    unit: &'a str,
+    best: f64,
+    median: f64,
+    goal: Option<Wanted>,
+    /// Whether the best round is what is wanted.
+    met: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Wanted {
+    sign: &'static str,
+    value: f64,
+}
+
+impl Wanted {
+    fn is_met_by(&self, best: f64) -> bool {
+        if self.sign == AT_MOST { best <= self.value } else { best >= self.value }
+    }
+}
+
+fn figures<'a>(rows: &'a [Row], times: &[Vec<Duration>]) -> Vec<Figures<'a>> {
+    let mut figures: Vec<Figures<'_>> = Vec::new();
+    for (row, times) in rows.iter().zip(times) {
+        let Row { kind, title, unit, .. } = row;
+        let [best, median] = [times[0], times[times.len() / 2]].map(|time| unit.of(time));
+        let base = figures.iter().find(|other| other.kind == *kind).map_or(best, |first| first.best);
+        let goal = row.goal.map(|goal| match goal {
+            Goal::AtMost(value) => Wanted { sign: AT_MOST, value: value.into() },
+            Goal::AtLeast(value) => Wanted { sign: AT_LEAST, value: value.into() },
+            Goal::Flat => Wanted { sign: AT_MOST, value: base * FLAT },
+        });
+        let met = goal.as_ref().map(|goal| goal.is_met_by(best));
+        figures.push(Figures { kind, title, unit: unit.name(), best, median, goal, met });
+    }
+    figures
 }
 
 impl Unit {
@@ -56,8 +100,9 @@ impl Unit {
         }
     }
 
-    fn of(self, time: Duration) -> f64 {
-        let seconds = time.as_secs_f64();
+    /// The figure of what took so long each.
+    fn of(self, each: Duration) -> f64 {
+        let seconds = each.as_secs_f64();
         match self {
             Self::Nanos => seconds * 1e9,
             Self::Micros => seconds * 1e6,

@@ -10,32 +10,33 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::runtime::Handle;
 use trunkline_pool::pool::{
-    Checkout, Config, Connect, Connected, Error, Lease, Origin, Phases, Pool, Protocol, Tasks,
+    Checkout, Config, Connect, Connected, Error, Lease, Origin, Phases, Pool, Protocol, RequestBody, Tasks,
 };
 
 const PIPE: usize = 4 * 1024;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Connects to peers of one protocol, and counts.
-pub struct Net {
+pub(crate) struct Net {
     protocol: Protocol,
     connects: AtomicUsize,
 }
 
 impl Net {
     /// A pool over it, on the runtime that runs.
-    pub fn pool(protocol: Protocol, config: Config) -> (Pool, Arc<Self>) {
+    pub(crate) fn pool(protocol: Protocol, config: Config) -> (Pool, Arc<Self>) {
         let net = Arc::new(Self { protocol, connects: AtomicUsize::new(0) });
         let config = Config { idle_timeout: LONG, max_age: LONG, ..config };
         (Pool::with_connector(config, Tasks::new(Handle::current()), net.clone()), net)
     }
 
-    pub fn connects(&self) -> usize {
+    pub(crate) fn connects(&self) -> usize {
         self.connects.load(Ordering::Relaxed)
     }
 }
@@ -62,6 +63,19 @@ impl Connect for Net {
     }
 }
 
+/// Connections to the same peer without a pool: what hyper alone costs.
+pub(crate) async fn bare(count: usize) -> Vec<SendRequest<RequestBody>> {
+    let mut senders = Vec::new();
+    for _ in 0..count {
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        tokio::spawn(serve_h1(theirs));
+        let (sender, connection) = http1::handshake(TokioIo::new(ours)).await.unwrap();
+        tokio::spawn(connection);
+        senders.push(sender);
+    }
+    senders
+}
+
 async fn serve_h1(mut end: DuplexStream) {
     let mut request = Vec::with_capacity(256);
     while matches!(end.read_buf(&mut request).await, Ok(1..)) {
@@ -84,7 +98,7 @@ async fn serve_h2(end: DuplexStream) {
 }
 
 /// Limits that are never reached, but for `all`.
-pub fn config(all: usize) -> Config {
+pub(crate) fn config(all: usize) -> Config {
     Config {
         max_connections: all.try_into().unwrap(),
         max_connections_per_origin: all.try_into().unwrap(),
@@ -94,24 +108,33 @@ pub fn config(all: usize) -> Config {
     }
 }
 
-pub fn origins(protocol: Protocol, count: usize) -> Vec<Origin> {
+pub(crate) fn origins(protocol: Protocol, count: usize) -> Vec<Origin> {
     let scheme = if protocol == Protocol::H2 { "https" } else { "http" };
     let url = |n: usize| format!("{scheme}://api-{n}.example.com");
     (0..count).map(|n| Origin::of(&url(n).parse().unwrap()).unwrap()).collect()
 }
 
 /// How all of the bench checks out.
-pub fn how() -> Checkout {
+pub(crate) fn how() -> Checkout {
     Checkout { queue_timeout: LONG, connect_timeout: LONG, fresh: false }
 }
 
-pub async fn lease(pool: &Pool, origin: &Origin) -> Lease {
+pub(crate) async fn lease(pool: &Pool, origin: &Origin) -> Lease {
     pool.checkout(origin, how()).await.unwrap()
 }
 
-/// Sends a request and reads the answer to its end.
-pub async fn exchange(lease: Lease) {
-    let request = Request::get("/v1/models").header("host", "api.example.com").body(Full::default()).unwrap();
-    let answer = lease.send(request).await.unwrap().into_body().collect().await.unwrap();
-    assert_eq!(answer.to_bytes(), "ok");
+/// The whole of one call: taken, sent, answered, read to the end.
+pub(crate) async fn exchange(pool: &Pool, origin: &Origin) {
+    let answer = lease(pool, origin).await.send(request()).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
+}
+
+pub(crate) async fn bare_exchange(sender: &mut SendRequest<RequestBody>) {
+    sender.ready().await.unwrap();
+    let answer = sender.send_request(request()).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
+}
+
+fn request() -> Request<RequestBody> {
+    Request::get("/v1/models").header("host", "api.example.com").body(Full::default()).unwrap()
 }

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
@@ -12,84 +13,120 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, unconstrained, yield_now};
 use trunkline_pool::pool::{Lease, Origin, Pool, Protocol};
 
-use crate::net::{Net, config, exchange, how, lease, origins};
+use crate::net::{Net, bare, bare_exchange, config, exchange, how, lease, origins};
 
-pub struct Row {
-    pub id: String,
-    pub title: String,
-    pub unit: Unit,
-    /// What is wanted of it, in its unit.
-    pub goal: Option<f64>,
-    /// One measurement: what one of it took.
-    pub round: Box<dyn FnMut() -> Duration>,
+pub(crate) struct Row {
+    /// Rows of one kind differ in size alone.
+    pub(crate) kind: &'static str,
+    pub(crate) title: String,
+    pub(crate) unit: Unit,
+    pub(crate) goal: Option<Goal>,
+    /// One measurement: what each of it took.
+    pub(crate) round: Round,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-pub enum Unit {
+/// What is wanted of the best round, in the row's unit.
+#[derive(Clone, Copy)]
+pub(crate) enum Goal {
+    AtMost(u32),
+    AtLeast(u32),
+    /// The first row of its kind costs about as much.
+    Flat,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
     Nanos,
     Micros,
     PerSecond,
 }
 
 /// How much of it.
-pub struct Scale {
-    pub calls: usize,
-    pub exchanges: usize,
-    pub waiters: usize,
+pub(crate) struct Scale {
+    pub(crate) calls: usize,
+    pub(crate) exchanges: usize,
+    pub(crate) waiters: usize,
     /// The limit of all connections, where it is to be reached.
-    pub limit: usize,
-    pub origins: Vec<usize>,
+    pub(crate) limit: usize,
+    pub(crate) origins: Vec<usize>,
 }
 
 impl Scale {
-    pub fn whole() -> Self {
+    pub(crate) fn whole() -> Self {
         Self { calls: 20_000, exchanges: 2_000, waiters: 10_000, limit: 200, origins: vec![1, 10, 100, 1000] }
     }
 
     /// Only to see that it works.
-    pub fn smoke() -> Self {
+    pub(crate) fn smoke() -> Self {
         Self { calls: 20, exchanges: 20, waiters: 100, limit: 5, origins: vec![1, 10] }
     }
 }
 
-pub fn rows(scale: &Scale) -> Vec<Row> {
-    let (calls, waiters) = (scale.calls, scale.waiters);
-    let most = *scale.origins.last().unwrap();
-    let mut rows = vec![
-        row("pair-h1", "an idle socket, taken and given back", Unit::Nanos, Some(1000.0), pairs(Protocol::H1, calls)),
-        row("pair-h2", "a free stream, taken and given back", Unit::Nanos, Some(1000.0), pairs(Protocol::H2, calls)),
-        row("drain-h1", "waiters served in order, 1 socket", Unit::PerSecond, Some(200_000.0), drain(Protocol::H1, 1, waiters)),
-        row("drain-h2", "waiters served in order, 100 streams", Unit::PerSecond, Some(200_000.0), drain(Protocol::H2, 100, waiters)),
-        row("drain-semaphore", "the same with a semaphore of tokio alone", Unit::PerSecond, None, drain_semaphore(waiters)),
-        row("join", "to join the queue", Unit::Nanos, None, queue(waiters, Timed::Join)),
-        row("leave", "to leave the queue, in any order", Unit::Nanos, None, queue(waiters, Timed::Leave)),
-        row("snapshot", &format!("snapshot of {most} origins"), Unit::Micros, Some(50.0), snapshot(most)),
-    ];
-    for &count in &scale.origins {
-        let title = format!("taken and given back, {count} origins");
-        rows.push(row(&format!("pair-{count}"), &title, Unit::Nanos, None, pairs_over(count, 2 * count, calls)));
+pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
+    use Goal::{AtLeast, AtMost, Flat};
+    use Unit::{Micros, Nanos, PerSecond};
+    let Scale { calls, exchanges, waiters, limit, ref origins } = *scale;
+    let most = origins.iter().copied().max().unwrap_or_default();
+    let mut rows = Vec::new();
+    let mut add = |kind, title: String, unit, goal: Option<Goal>, round| {
+        rows.push(Row { kind, title, unit, goal, round });
+    };
+
+    let title = |what| format!("{what}, taken and given back");
+    add("h1", title("an idle socket"), Nanos, Some(AtMost(1000)), pairs(Protocol::H1, calls));
+    add("h2", title("a free stream"), Nanos, Some(AtMost(1000)), pairs(Protocol::H2, calls));
+    for &count in origins {
+        let title = format!("the idle sockets of {count} origins in turn");
+        add("origins", title, Nanos, Some(Flat), pairs_over(count, 2 * count, calls));
     }
-    for &count in &scale.origins {
-        let title = format!("the same, {count} origins and as many sockets allowed");
-        rows.push(row(&format!("full-{count}"), &title, Unit::Nanos, None, pairs_over(count, count, calls / 10)));
+    for &count in origins {
+        let title = format!("the same, and no more than {count} sockets allowed");
+        add("full", title, Nanos, Some(Flat), pairs_over(count, count, calls / 10));
     }
-    for &count in &scale.origins {
-        let title = format!("a whole exchange, {count} origins");
-        rows.push(row(&format!("exchange-{count}"), &title, Unit::Micros, None, exchanges(count, scale.exchanges)));
+    for &count in origins {
+        let title = format!("a whole call, {count} origins in turn");
+        add("call", title, Micros, Some(Flat), calls_over(count, exchanges));
     }
-    for count in [scale.limit + 1, 2 * scale.limit, 5 * scale.limit] {
-        let title = format!("the least recently used of {} sockets gives way, {count} origins", scale.limit);
-        rows.push(row(&format!("evict-{count}"), &title, Unit::Micros, None, evictions(count, scale.limit, scale.exchanges / 4)));
+    for &count in origins {
+        let title = format!("the same by hyper alone, {count} connections in turn");
+        add("bare", title, Micros, None, bare_calls(count, exchanges));
     }
+    for count in [limit + 1, 2 * limit, 5 * limit] {
+        let title = format!("an idle one of {limit} sockets closed and one opened, {count} origins in turn");
+        add("evict", title, Micros, Some(Flat), evictions(count, limit, exchanges / 4));
+    }
+
+    let title = |by| format!("{waiters} waiters served in order by {by}");
+    add("drain-h1", title("1 socket"), PerSecond, Some(AtLeast(200_000)), drain(Protocol::H1, 1, waiters));
+    add(
+        "drain-h2",
+        title("100 streams"),
+        PerSecond,
+        Some(AtLeast(200_000)),
+        drain(Protocol::H2, 100, waiters),
+    );
+    add("drain-semaphore", title("tokio's semaphore"), PerSecond, None, drain_semaphore(waiters));
+    let title = format!("{most} waiters of as many origins served by {limit} sockets");
+    add("drain-origins", title, PerSecond, None, drain_origins(most, limit));
+    add("join", format!("the queue joined by {waiters}"), Nanos, None, queue(waiters, Timed::Join));
+    add(
+        "leave",
+        format!("the queue left by {waiters} in any order"),
+        Nanos,
+        None,
+        queue(waiters, Timed::Leave),
+    );
+
+    add("snapshot", format!("the snapshot of {most} origins"), Micros, Some(AtMost(50)), snapshot(most));
+    let title = "the longest that a checkout waits beside it".to_owned();
+    add("beside-snapshot", title, Micros, None, beside_snapshot(most));
     rows
 }
 
-fn row(id: &str, title: &str, unit: Unit, goal: Option<f64>, round: impl FnMut() -> Duration + 'static) -> Row {
-    Row { id: id.into(), title: title.into(), unit, goal, round: Box::new(round) }
-}
+type Round = Box<dyn FnMut() -> Duration>;
 
 /// A lease that is dropped unused goes back as it came: there is no I/O in this.
-fn pairs(protocol: Protocol, calls: usize) -> impl FnMut() -> Duration {
+fn pairs(protocol: Protocol, calls: usize) -> Round {
     let runtime = runtime();
     let site = origins(protocol, 1).remove(0);
     let (pool, net) = runtime.block_on(async {
@@ -98,7 +135,7 @@ fn pairs(protocol: Protocol, calls: usize) -> impl FnMut() -> Duration {
         settle().await;
         (pool, net)
     });
-    move || {
+    Box::new(move || {
         let time = runtime.block_on(async {
             let started = Instant::now();
             for _ in 0..calls {
@@ -108,15 +145,15 @@ fn pairs(protocol: Protocol, calls: usize) -> impl FnMut() -> Duration {
         });
         assert_eq!(net.connects(), 1);
         each(time, calls)
-    }
+    })
 }
 
 /// The origins in turn, each with an idle socket.
-fn pairs_over(count: usize, limit: usize, calls: usize) -> impl FnMut() -> Duration {
+fn pairs_over(count: usize, limit: usize, calls: usize) -> Round {
     let runtime = runtime();
     let sites = origins(Protocol::H1, count);
     let (pool, net) = runtime.block_on(opened(&sites, limit));
-    move || {
+    Box::new(move || {
         let time = runtime.block_on(async {
             let started = Instant::now();
             for site in sites.iter().cycle().take(calls) {
@@ -126,33 +163,48 @@ fn pairs_over(count: usize, limit: usize, calls: usize) -> impl FnMut() -> Durat
         });
         assert_eq!(net.connects(), count);
         each(time, calls)
-    }
+    })
 }
 
-fn exchanges(count: usize, calls: usize) -> impl FnMut() -> Duration {
+fn calls_over(count: usize, calls: usize) -> Round {
     let runtime = runtime();
     let sites = origins(Protocol::H1, count);
     let (pool, net) = runtime.block_on(opened(&sites, 2 * count));
-    move || {
+    Box::new(move || {
         let time = runtime.block_on(async {
             let started = Instant::now();
             for site in sites.iter().cycle().take(calls) {
-                exchange(lease(&pool, site).await).await;
+                exchange(&pool, site).await;
             }
             started.elapsed()
         });
         assert_eq!(net.connects(), count);
         each(time, calls)
-    }
+    })
+}
+
+fn bare_calls(count: usize, calls: usize) -> Round {
+    let runtime = runtime();
+    let mut senders = runtime.block_on(bare(count));
+    Box::new(move || {
+        let time = runtime.block_on(async {
+            let started = Instant::now();
+            for n in 0..calls {
+                bare_exchange(&mut senders[n % count]).await;
+            }
+            started.elapsed()
+        });
+        each(time, calls)
+    })
 }
 
 /// More origins than sockets, in turn: each call closes the socket that has rested longest, and opens one.
-fn evictions(count: usize, limit: usize, calls: usize) -> impl FnMut() -> Duration {
+fn evictions(count: usize, limit: usize, calls: usize) -> Round {
     let runtime = runtime();
     let sites = origins(Protocol::H1, count);
     let (pool, net) = runtime.block_on(opened(&sites, limit));
     let mut next = 0;
-    move || {
+    Box::new(move || {
         let before = net.connects();
         let time = runtime.block_on(async {
             let started = Instant::now();
@@ -164,15 +216,15 @@ fn evictions(count: usize, limit: usize, calls: usize) -> impl FnMut() -> Durati
         });
         assert_eq!(net.connects() - before, calls);
         each(time, calls)
-    }
+    })
 }
 
 /// All places of one connection are held while the waiters queue up; each of them gives on at once what it gets.
-fn drain(protocol: Protocol, places: usize, waiters: usize) -> impl FnMut() -> Duration {
+fn drain(protocol: Protocol, places: usize, waiters: usize) -> Round {
     let runtime = runtime();
     let site = origins(protocol, 1).remove(0);
     let (pool, net) = runtime.block_on(async { Net::pool(protocol, config(1)) });
-    move || {
+    Box::new(move || {
         let time = runtime.block_on(async {
             let mut held = Vec::new();
             for _ in 0..places {
@@ -186,7 +238,7 @@ fn drain(protocol: Protocol, places: usize, waiters: usize) -> impl FnMut() -> D
         });
         assert_eq!((net.connects(), waiting(&pool)), (1, 0));
         each(time, waiters)
-    }
+    })
 }
 
 fn waiter(pool: &Pool, site: &Origin, n: usize, served: &Arc<AtomicUsize>) -> JoinHandle<()> {
@@ -198,10 +250,10 @@ fn waiter(pool: &Pool, site: &Origin, n: usize, served: &Arc<AtomicUsize>) -> Jo
 }
 
 /// The least that a queue in order costs: tasks that wake each other.
-fn drain_semaphore(waiters: usize) -> impl FnMut() -> Duration {
+fn drain_semaphore(waiters: usize) -> Round {
     let runtime = runtime();
     let semaphore = Arc::new(Semaphore::new(1));
-    move || {
+    Box::new(move || {
         let time = runtime.block_on(async {
             let held = semaphore.clone().acquire_owned().await.unwrap();
             let served = Arc::new(AtomicUsize::new(0));
@@ -217,7 +269,33 @@ fn drain_semaphore(waiters: usize) -> impl FnMut() -> Duration {
             time_of(tasks, || drop(held)).await
         });
         each(time, waiters)
-    }
+    })
+}
+
+/// One waiter for each of more origins than there may be sockets, which are all held while they queue up.
+fn drain_origins(count: usize, limit: usize) -> Round {
+    let runtime = runtime();
+    let sites = origins(Protocol::H1, count);
+    let holder = Origin::of(&"http://holder.example.com".parse().unwrap()).unwrap();
+    let (pool, _net) = runtime.block_on(async { Net::pool(Protocol::H1, config(limit)) });
+    Box::new(move || {
+        let time = runtime.block_on(async {
+            let mut held = Vec::new();
+            for _ in 0..limit {
+                held.push(lease(&pool, &holder).await);
+            }
+            let wait = |site: &Origin| {
+                let (pool, site) = (pool.clone(), site.clone());
+                tokio::spawn(async move { drop(lease(&pool, &site).await) })
+            };
+            let tasks: Vec<_> = sites.iter().map(wait).collect();
+            settle().await;
+            assert_eq!(waiting(&pool), count);
+            time_of(tasks, || drop(held)).await
+        });
+        assert_eq!(waiting(&pool), 0);
+        each(time, count)
+    })
 }
 
 async fn time_of(tasks: Vec<JoinHandle<()>>, start: impl FnOnce()) -> Duration {
@@ -236,13 +314,13 @@ enum Timed {
 }
 
 /// Waiters that come, and leave before they got anything.
-fn queue(waiters: usize, timed: Timed) -> impl FnMut() -> Duration {
+fn queue(waiters: usize, timed: Timed) -> Round {
     /// Without a common factor with the number of waiters, so that it meets each of them.
     const STRIDE: usize = 7919;
     let runtime = runtime();
     let site = origins(Protocol::H1, 1).remove(0);
     let (pool, net) = runtime.block_on(async { Net::pool(Protocol::H1, config(1)) });
-    move || {
+    Box::new(move || {
         let (join, leave) = runtime.block_on(unconstrained(async {
             let held: Lease = lease(&pool, &site).await;
             let mut cx = Context::from_waker(Waker::noop());
@@ -265,15 +343,15 @@ fn queue(waiters: usize, timed: Timed) -> impl FnMut() -> Duration {
         }));
         assert_eq!(net.connects(), 1);
         each(if timed == Timed::Join { join } else { leave }, waiters)
-    }
+    })
 }
 
-fn snapshot(count: usize) -> impl FnMut() -> Duration {
+fn snapshot(count: usize) -> Round {
     const TIMES: usize = 20;
     let runtime = runtime();
     let sites = origins(Protocol::H1, count);
     let (pool, _net) = runtime.block_on(opened(&sites, 2 * count));
-    move || {
+    Box::new(move || {
         let mut time = Duration::ZERO;
         for _ in 0..TIMES {
             let started = Instant::now();
@@ -284,7 +362,39 @@ fn snapshot(count: usize) -> impl FnMut() -> Duration {
         // Its reaper goes on.
         let _runtime = &runtime;
         each(time, TIMES)
-    }
+    })
+}
+
+/// Tells how long a snapshot holds the lock, the waking included: as long nobody gets a lease.
+fn beside_snapshot(count: usize) -> Round {
+    const SNAPSHOTS: usize = 20;
+    let runtime = runtime();
+    let sites = origins(Protocol::H1, count);
+    let (pool, _net) = runtime.block_on(opened(&sites, 2 * count));
+    Box::new(move || {
+        let (other, taken) = (pool.clone(), Arc::new(AtomicUsize::new(0)));
+        let counter = taken.clone();
+        let taking = thread::spawn(move || {
+            for _ in 0..SNAPSHOTS {
+                thread::sleep(Duration::from_micros(100));
+                black_box(other.snapshot());
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut longest = [Duration::ZERO; SNAPSHOTS];
+        runtime.block_on(async {
+            loop {
+                let number = taken.load(Ordering::Relaxed);
+                let Some(longest) = longest.get_mut(number) else { return };
+                let started = Instant::now();
+                drop(lease(&pool, &sites[0]).await);
+                *longest = started.elapsed().max(*longest);
+            }
+        });
+        taking.join().unwrap();
+        longest.sort_unstable();
+        longest[SNAPSHOTS / 2]
+    })
 }
 
 /// A pool that has been at each of the origins.
