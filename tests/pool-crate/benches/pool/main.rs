@@ -1,10 +1,11 @@
 //! What the pool itself costs, over a network of memory: `cargo bench -p trunkline-pool`, or `npm run bench -- --only pool`.
 //!
-//! All rows take turns, round by round, on one thread. The best round is what the pool can do; the median says how much others
-//! disturbed. As a test (without `--bench`) each row runs once, with little to do. `--json` prints the figures for the report.
+//! All rows take turns, round by round. The best round is what the pool can do; the median says how much others disturbed. As a
+//! test (without `--bench`) each row runs once, with little to do, and no goal. `--json` prints the figures for the report.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic and print")]
 
 mod net;
+mod rounds;
 mod rows;
 
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ fn main() {
     for times in &mut times {
         times.sort_unstable();
     }
-    let figures = figures(&rows, &times);
+    let figures = figures(&rows, &times, !smoke);
     if given("--json") {
         println!("{}", json!({ "rounds": times[0].len(), "rows": figures }));
     } else if smoke {
@@ -74,13 +75,13 @@ impl Wanted {
     }
 }
 
-fn figures<'a>(rows: &'a [Row], times: &[Vec<Duration>]) -> Vec<Figures<'a>> {
+fn figures<'a>(rows: &'a [Row], times: &[Vec<Duration>], with_goals: bool) -> Vec<Figures<'a>> {
     let mut figures: Vec<Figures<'_>> = Vec::new();
     for (row, times) in rows.iter().zip(times) {
         let Row { kind, title, unit, .. } = row;
         let [best, median] = [times[0], times[times.len() / 2]].map(|time| unit.of(time));
         let base = figures.iter().find(|other| other.kind == *kind).map_or(best, |first| first.best);
-        let goal = row.goal.map(|goal| match goal {
+        let goal = row.goal.filter(|_| with_goals).map(|goal| match goal {
             Goal::AtMost(value) => Wanted { sign: AT_MOST, value: value.into() },
             Goal::AtLeast(value) => Wanted { sign: AT_LEAST, value: value.into() },
             Goal::Flat => Wanted { sign: AT_MOST, value: base * FLAT },

@@ -1,19 +1,11 @@
-//! What is measured. Each row has a runtime of one thread and a pool of its own, and checks that what it measures was done.
+//! What is measured, with what is wanted of it.
 
-use std::future::Future;
-use std::hint::black_box;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
-use std::thread;
-use std::time::{Duration, Instant};
+use trunkline_pool::pool::Protocol;
 
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, unconstrained, yield_now};
-use trunkline_pool::pool::{Lease, Origin, Pool, Protocol};
-
-use crate::net::{Net, bare, bare_exchange, config, exchange, how, lease, origins};
+use crate::rounds::{
+    Round, Timed, bare_calls, beside_snapshot, calls_over, drain, drain_origins, drain_semaphore, evictions,
+    pairs, pairs_over, queue, snapshot,
+};
 
 pub(crate) struct Row {
     /// Rows of one kind differ in size alone.
@@ -48,381 +40,74 @@ pub(crate) struct Scale {
     pub(crate) waiters: usize,
     /// The limit of all connections, where it is to be reached.
     pub(crate) limit: usize,
-    pub(crate) origins: Vec<usize>,
+    /// Numbers of origins.
+    pub(crate) sizes: Vec<usize>,
 }
 
 impl Scale {
     pub(crate) fn whole() -> Self {
-        Self { calls: 20_000, exchanges: 2_000, waiters: 10_000, limit: 200, origins: vec![1, 10, 100, 1000] }
+        Self { calls: 20_000, exchanges: 2_000, waiters: 10_000, limit: 200, sizes: vec![1, 10, 100, 1000] }
     }
 
     /// Only to see that it works.
     pub(crate) fn smoke() -> Self {
-        Self { calls: 20, exchanges: 20, waiters: 100, limit: 5, origins: vec![1, 10] }
+        Self { calls: 20, exchanges: 20, waiters: 100, limit: 5, sizes: vec![1, 10] }
     }
 }
 
 pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
-    use Goal::{AtLeast, AtMost, Flat};
     use Unit::{Micros, Nanos, PerSecond};
-    let Scale { calls, exchanges, waiters, limit, ref origins } = *scale;
-    let most = origins.iter().copied().max().unwrap_or_default();
+    const PAIR: Option<Goal> = Some(Goal::AtMost(1000));
+    const DRAIN: Option<Goal> = Some(Goal::AtLeast(200_000));
+    const SNAPSHOT: Option<Goal> = Some(Goal::AtMost(50));
+    const FLAT: Option<Goal> = Some(Goal::Flat);
+    let Scale { calls, exchanges, waiters, limit, ref sizes } = *scale;
+    let most = sizes.iter().copied().max().unwrap_or_default();
     let mut rows = Vec::new();
     let mut add = |kind, title: String, unit, goal: Option<Goal>, round| {
         rows.push(Row { kind, title, unit, goal, round });
     };
 
     let title = |what| format!("{what}, taken and given back");
-    add("h1", title("an idle socket"), Nanos, Some(AtMost(1000)), pairs(Protocol::H1, calls));
-    add("h2", title("a free stream"), Nanos, Some(AtMost(1000)), pairs(Protocol::H2, calls));
-    for &count in origins {
-        let title = format!("the idle sockets of {count} origins in turn");
-        add("origins", title, Nanos, Some(Flat), pairs_over(count, 2 * count, calls));
+    add("h1", title("an idle socket"), Nanos, PAIR, pairs(Protocol::H1, calls));
+    add("h2", title("a free stream"), Nanos, PAIR, pairs(Protocol::H2, calls));
+    for &count in sizes {
+        let title = format!("an idle socket of {} in turn", counted(count, "origin"));
+        add("origins", title, Nanos, FLAT, pairs_over(count, 2 * count, calls));
     }
-    for &count in origins {
-        let title = format!("the same, and no more than {count} sockets allowed");
-        add("full", title, Nanos, Some(Flat), pairs_over(count, count, calls / 10));
+    for &count in sizes {
+        let title = format!("the same, with no more than {} allowed", counted(count, "socket"));
+        add("full", title, Nanos, FLAT, pairs_over(count, count, calls / 10));
     }
-    for &count in origins {
-        let title = format!("a whole call, {count} origins in turn");
-        add("call", title, Micros, Some(Flat), calls_over(count, exchanges));
+    for &count in sizes {
+        let title = format!("a whole call, {} in turn", counted(count, "origin"));
+        add("call", title, Micros, FLAT, calls_over(count, exchanges));
     }
-    for &count in origins {
-        let title = format!("the same by hyper alone, {count} connections in turn");
+    for &count in sizes {
+        let title = format!("the same by hyper alone, {} in turn", counted(count, "connection"));
         add("bare", title, Micros, None, bare_calls(count, exchanges));
     }
     for count in [limit + 1, 2 * limit, 5 * limit] {
-        let title = format!("an idle one of {limit} sockets closed and one opened, {count} origins in turn");
-        add("evict", title, Micros, Some(Flat), evictions(count, limit, exchanges / 4));
+        let title = format!("one of {limit} idle sockets closed and one opened, {count} origins in turn");
+        add("evict", title, Micros, FLAT, evictions(count, limit, exchanges / 4));
     }
 
     let title = |by| format!("{waiters} waiters served in order by {by}");
-    add("drain-h1", title("1 socket"), PerSecond, Some(AtLeast(200_000)), drain(Protocol::H1, 1, waiters));
-    add(
-        "drain-h2",
-        title("100 streams"),
-        PerSecond,
-        Some(AtLeast(200_000)),
-        drain(Protocol::H2, 100, waiters),
-    );
+    add("drain-h1", title("1 socket"), PerSecond, DRAIN, drain(Protocol::H1, 1, waiters));
+    add("drain-h2", title("100 streams"), PerSecond, DRAIN, drain(Protocol::H2, 100, waiters));
     add("drain-semaphore", title("tokio's semaphore"), PerSecond, None, drain_semaphore(waiters));
     let title = format!("{most} waiters of as many origins served by {limit} sockets");
     add("drain-origins", title, PerSecond, None, drain_origins(most, limit));
-    add("join", format!("the queue joined by {waiters}"), Nanos, None, queue(waiters, Timed::Join));
-    add(
-        "leave",
-        format!("the queue left by {waiters} in any order"),
-        Nanos,
-        None,
-        queue(waiters, Timed::Leave),
-    );
+    let title = |how| format!("the queue {how} by {waiters}");
+    add("join", title("joined"), Nanos, None, queue(waiters, Timed::Join));
+    add("leave", title("left in any order"), Nanos, None, queue(waiters, Timed::Leave));
 
-    add("snapshot", format!("the snapshot of {most} origins"), Micros, Some(AtMost(50)), snapshot(most));
+    add("snapshot", format!("the snapshot of {most} origins"), Micros, SNAPSHOT, snapshot(most));
     let title = "the longest that a checkout waits beside it".to_owned();
     add("beside-snapshot", title, Micros, None, beside_snapshot(most));
     rows
 }
 
-type Round = Box<dyn FnMut() -> Duration>;
-
-/// A lease that is dropped unused goes back as it came: there is no I/O in this.
-fn pairs(protocol: Protocol, calls: usize) -> Round {
-    let runtime = runtime();
-    let site = origins(protocol, 1).remove(0);
-    let (pool, net) = runtime.block_on(async {
-        let (pool, net) = Net::pool(protocol, config(1));
-        drop(lease(&pool, &site).await);
-        settle().await;
-        (pool, net)
-    });
-    Box::new(move || {
-        let time = runtime.block_on(async {
-            let started = Instant::now();
-            for _ in 0..calls {
-                drop(lease(&pool, &site).await);
-            }
-            started.elapsed()
-        });
-        assert_eq!(net.connects(), 1);
-        each(time, calls)
-    })
-}
-
-/// The origins in turn, each with an idle socket.
-fn pairs_over(count: usize, limit: usize, calls: usize) -> Round {
-    let runtime = runtime();
-    let sites = origins(Protocol::H1, count);
-    let (pool, net) = runtime.block_on(opened(&sites, limit));
-    Box::new(move || {
-        let time = runtime.block_on(async {
-            let started = Instant::now();
-            for site in sites.iter().cycle().take(calls) {
-                drop(lease(&pool, site).await);
-            }
-            started.elapsed()
-        });
-        assert_eq!(net.connects(), count);
-        each(time, calls)
-    })
-}
-
-fn calls_over(count: usize, calls: usize) -> Round {
-    let runtime = runtime();
-    let sites = origins(Protocol::H1, count);
-    let (pool, net) = runtime.block_on(opened(&sites, 2 * count));
-    Box::new(move || {
-        let time = runtime.block_on(async {
-            let started = Instant::now();
-            for site in sites.iter().cycle().take(calls) {
-                exchange(&pool, site).await;
-            }
-            started.elapsed()
-        });
-        assert_eq!(net.connects(), count);
-        each(time, calls)
-    })
-}
-
-fn bare_calls(count: usize, calls: usize) -> Round {
-    let runtime = runtime();
-    let mut senders = runtime.block_on(bare(count));
-    Box::new(move || {
-        let time = runtime.block_on(async {
-            let started = Instant::now();
-            for n in 0..calls {
-                bare_exchange(&mut senders[n % count]).await;
-            }
-            started.elapsed()
-        });
-        each(time, calls)
-    })
-}
-
-/// More origins than sockets, in turn: each call closes the socket that has rested longest, and opens one.
-fn evictions(count: usize, limit: usize, calls: usize) -> Round {
-    let runtime = runtime();
-    let sites = origins(Protocol::H1, count);
-    let (pool, net) = runtime.block_on(opened(&sites, limit));
-    let mut next = 0;
-    Box::new(move || {
-        let before = net.connects();
-        let time = runtime.block_on(async {
-            let started = Instant::now();
-            for _ in 0..calls {
-                drop(lease(&pool, &sites[next]).await);
-                next = (next + 1) % count;
-            }
-            started.elapsed()
-        });
-        assert_eq!(net.connects() - before, calls);
-        each(time, calls)
-    })
-}
-
-/// All places of one connection are held while the waiters queue up; each of them gives on at once what it gets.
-fn drain(protocol: Protocol, places: usize, waiters: usize) -> Round {
-    let runtime = runtime();
-    let site = origins(protocol, 1).remove(0);
-    let (pool, net) = runtime.block_on(async { Net::pool(protocol, config(1)) });
-    Box::new(move || {
-        let time = runtime.block_on(async {
-            let mut held = Vec::new();
-            for _ in 0..places {
-                held.push(lease(&pool, &site).await);
-            }
-            let served = Arc::new(AtomicUsize::new(0));
-            let tasks: Vec<_> = (0..waiters).map(|n| waiter(&pool, &site, n, &served)).collect();
-            settle().await;
-            assert_eq!(waiting(&pool), waiters);
-            time_of(tasks, || drop(held)).await
-        });
-        assert_eq!((net.connects(), waiting(&pool)), (1, 0));
-        each(time, waiters)
-    })
-}
-
-fn waiter(pool: &Pool, site: &Origin, n: usize, served: &Arc<AtomicUsize>) -> JoinHandle<()> {
-    let (pool, site, served) = (pool.clone(), site.clone(), served.clone());
-    tokio::spawn(async move {
-        let _lease = lease(&pool, &site).await;
-        assert_eq!(served.fetch_add(1, Ordering::Relaxed), n, "out of order");
-    })
-}
-
-/// The least that a queue in order costs: tasks that wake each other.
-fn drain_semaphore(waiters: usize) -> Round {
-    let runtime = runtime();
-    let semaphore = Arc::new(Semaphore::new(1));
-    Box::new(move || {
-        let time = runtime.block_on(async {
-            let held = semaphore.clone().acquire_owned().await.unwrap();
-            let served = Arc::new(AtomicUsize::new(0));
-            let wait = |n| {
-                let (semaphore, served) = (semaphore.clone(), served.clone());
-                tokio::spawn(async move {
-                    let _permit = semaphore.acquire().await.unwrap();
-                    assert_eq!(served.fetch_add(1, Ordering::Relaxed), n, "out of order");
-                })
-            };
-            let tasks: Vec<_> = (0..waiters).map(wait).collect();
-            settle().await;
-            time_of(tasks, || drop(held)).await
-        });
-        each(time, waiters)
-    })
-}
-
-/// One waiter for each of more origins than there may be sockets, which are all held while they queue up.
-fn drain_origins(count: usize, limit: usize) -> Round {
-    let runtime = runtime();
-    let sites = origins(Protocol::H1, count);
-    let holder = Origin::of(&"http://holder.example.com".parse().unwrap()).unwrap();
-    let (pool, _net) = runtime.block_on(async { Net::pool(Protocol::H1, config(limit)) });
-    Box::new(move || {
-        let time = runtime.block_on(async {
-            let mut held = Vec::new();
-            for _ in 0..limit {
-                held.push(lease(&pool, &holder).await);
-            }
-            let wait = |site: &Origin| {
-                let (pool, site) = (pool.clone(), site.clone());
-                tokio::spawn(async move { drop(lease(&pool, &site).await) })
-            };
-            let tasks: Vec<_> = sites.iter().map(wait).collect();
-            settle().await;
-            assert_eq!(waiting(&pool), count);
-            time_of(tasks, || drop(held)).await
-        });
-        assert_eq!(waiting(&pool), 0);
-        each(time, count)
-    })
-}
-
-async fn time_of(tasks: Vec<JoinHandle<()>>, start: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    start();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    started.elapsed()
-}
-
-#[derive(PartialEq)]
-enum Timed {
-    Join,
-    Leave,
-}
-
-/// Waiters that come, and leave before they got anything.
-fn queue(waiters: usize, timed: Timed) -> Round {
-    /// Without a common factor with the number of waiters, so that it meets each of them.
-    const STRIDE: usize = 7919;
-    let runtime = runtime();
-    let site = origins(Protocol::H1, 1).remove(0);
-    let (pool, net) = runtime.block_on(async { Net::pool(Protocol::H1, config(1)) });
-    Box::new(move || {
-        let (join, leave) = runtime.block_on(unconstrained(async {
-            let held: Lease = lease(&pool, &site).await;
-            let mut cx = Context::from_waker(Waker::noop());
-            let mut queue: Vec<_> =
-                (0..waiters).map(|_| Some(Box::pin(pool.checkout(&site, how())))).collect();
-            let started = Instant::now();
-            for waiter in queue.iter_mut().flatten() {
-                assert!(waiter.as_mut().poll(&mut cx).is_pending());
-            }
-            let join = started.elapsed();
-            assert_eq!(waiting(&pool), waiters);
-            let started = Instant::now();
-            for n in 0..waiters {
-                drop(queue[n * STRIDE % waiters].take());
-            }
-            let leave = started.elapsed();
-            assert_eq!(waiting(&pool), 0);
-            drop(held);
-            (join, leave)
-        }));
-        assert_eq!(net.connects(), 1);
-        each(if timed == Timed::Join { join } else { leave }, waiters)
-    })
-}
-
-fn snapshot(count: usize) -> Round {
-    const TIMES: usize = 20;
-    let runtime = runtime();
-    let sites = origins(Protocol::H1, count);
-    let (pool, _net) = runtime.block_on(opened(&sites, 2 * count));
-    Box::new(move || {
-        let mut time = Duration::ZERO;
-        for _ in 0..TIMES {
-            let started = Instant::now();
-            let snapshot = black_box(pool.snapshot());
-            time += started.elapsed();
-            assert_eq!(snapshot.connections.idle, count);
-        }
-        // Its reaper goes on.
-        let _runtime = &runtime;
-        each(time, TIMES)
-    })
-}
-
-/// Tells how long a snapshot holds the lock, the waking included: as long nobody gets a lease.
-fn beside_snapshot(count: usize) -> Round {
-    const SNAPSHOTS: usize = 20;
-    let runtime = runtime();
-    let sites = origins(Protocol::H1, count);
-    let (pool, _net) = runtime.block_on(opened(&sites, 2 * count));
-    Box::new(move || {
-        let (other, taken) = (pool.clone(), Arc::new(AtomicUsize::new(0)));
-        let counter = taken.clone();
-        let taking = thread::spawn(move || {
-            for _ in 0..SNAPSHOTS {
-                thread::sleep(Duration::from_micros(100));
-                black_box(other.snapshot());
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let mut longest = [Duration::ZERO; SNAPSHOTS];
-        runtime.block_on(async {
-            loop {
-                let number = taken.load(Ordering::Relaxed);
-                let Some(longest) = longest.get_mut(number) else { return };
-                let started = Instant::now();
-                drop(lease(&pool, &sites[0]).await);
-                *longest = started.elapsed().max(*longest);
-            }
-        });
-        taking.join().unwrap();
-        longest.sort_unstable();
-        longest[SNAPSHOTS / 2]
-    })
-}
-
-/// A pool that has been at each of the origins.
-async fn opened(sites: &[Origin], limit: usize) -> (Pool, Arc<Net>) {
-    let (pool, net) = Net::pool(Protocol::H1, config(limit));
-    for site in sites {
-        drop(lease(&pool, site).await);
-    }
-    settle().await;
-    (pool, net)
-}
-
-fn waiting(pool: &Pool) -> usize {
-    pool.snapshot().origins.iter().map(|origin| origin.waiting).sum()
-}
-
-/// Lets every task that can run do so.
-async fn settle() {
-    for _ in 0..1000 {
-        yield_now().await;
-    }
-}
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_time().build().unwrap()
-}
-
-fn each(time: Duration, count: usize) -> Duration {
-    // Of so few that a Duration's whole nanoseconds would be too coarse there is none.
-    time / u32::try_from(count).unwrap()
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
