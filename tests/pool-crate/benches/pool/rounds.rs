@@ -1,9 +1,9 @@
 //! How it is measured: each row has a runtime of one thread and a pool of its own, and checks that what it measures was done.
 
 use std::future::Future;
-use std::hint::black_box;
-use std::sync::Arc;
+use std::hint::{self, black_box};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -260,33 +260,37 @@ pub(crate) fn snapshot(count: usize) -> Round {
 
 /// Tells how long a snapshot holds the lock, the waking included: as long nobody gets a lease.
 pub(crate) fn beside_snapshot(count: usize) -> Round {
-    const SNAPSHOTS: usize = 20;
+    const TIMES: usize = 20;
     let runtime = runtime();
     let sites = origins(Protocol::H1, count);
     let (pool, _net) = runtime.block_on(opened(&sites, 2 * count));
     Box::new(move || {
-        let (other, taken) = (pool.clone(), Arc::new(AtomicUsize::new(0)));
-        let counter = taken.clone();
-        let taking = thread::spawn(move || {
-            for _ in 0..SNAPSHOTS {
-                thread::sleep(Duration::from_micros(100));
-                black_box(other.snapshot());
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
+        let mut longest = [Duration::ZERO; TIMES];
+        let (wanted, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            // It spins, or its waking could take the place of the very thread that is to meet it.
+            scope.spawn(|| {
+                for number in 1..=TIMES {
+                    while wanted.load(Ordering::Acquire) < number {
+                        hint::spin_loop();
+                    }
+                    black_box(pool.snapshot());
+                    taken.store(number, Ordering::Release);
+                }
+            });
+            runtime.block_on(async {
+                for (number, longest) in (1..).zip(&mut longest) {
+                    wanted.store(number, Ordering::Release);
+                    while taken.load(Ordering::Acquire) < number {
+                        let started = Instant::now();
+                        drop(lease(&pool, &sites[0]).await);
+                        *longest = started.elapsed().max(*longest);
+                    }
+                }
+            });
         });
-        let mut longest = [Duration::ZERO; SNAPSHOTS];
-        runtime.block_on(async {
-            loop {
-                let number = taken.load(Ordering::Relaxed);
-                let Some(longest) = longest.get_mut(number) else { return };
-                let started = Instant::now();
-                drop(lease(&pool, &sites[0]).await);
-                *longest = started.elapsed().max(*longest);
-            }
-        });
-        taking.join().unwrap();
         longest.sort_unstable();
-        longest[SNAPSHOTS / 2]
+        longest[TIMES / 2]
     })
 }
 
