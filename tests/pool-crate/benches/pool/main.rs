@@ -17,7 +17,7 @@ use self::rows::{Goal, Row, Scale, Unit, rows};
 
 /// How long the rows take turns at most, and how often.
 const MOST: Duration = Duration::from_secs(10);
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 100;
 /// How many times the first row of its kind a row may cost.
 const FLAT: f64 = 1.5;
 const AT_MOST: &str = "≤";

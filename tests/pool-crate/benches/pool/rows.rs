@@ -46,7 +46,7 @@ pub(crate) struct Scale {
 
 impl Scale {
     pub(crate) fn whole() -> Self {
-        Self { calls: 20_000, exchanges: 2_000, waiters: 10_000, limit: 200, sizes: vec![1, 10, 100, 1000] }
+        Self { calls: 5_000, exchanges: 1_000, waiters: 10_000, limit: 200, sizes: vec![1, 10, 100, 1000] }
     }
 
     /// Only to see that it works.
@@ -77,7 +77,7 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     }
     for &count in sizes {
         let title = format!("the same, with no more than {} allowed", counted(count, "socket"));
-        add("full", title, Nanos, FLAT, pairs_over(count, count, calls / 10));
+        add("full", title, Nanos, FLAT, pairs_over(count, count, calls / 5));
     }
     for &count in sizes {
         let title = format!("a whole call, {} in turn", counted(count, "origin"));
