@@ -14,7 +14,7 @@ for (const name of Object.keys(process.env)) if (/^(https?|all|no)_proxy$/i.test
 const tests = readdirSync(join(root, '__test__')).filter((name) => name.endsWith('.test.mjs'))
 const kinds = {
   rust: {
-    command: ['cargo', ['test', '--no-default-features', '--quiet']],
+    command: ['cargo', ['test', '--workspace', '--no-default-features', '--quiet']],
     // "test result: ok. 12 passed; 0 failed; …", once for each binary.
     count: (output) => sums(output, /test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/g),
   },

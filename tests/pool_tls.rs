@@ -147,7 +147,8 @@ async fn a_client_certificate_is_shown_to_whom_asks_for_it() {
             let late = *tls_version == version::TLS13;
             let expected = if late { Kind::NoResponse { reused: false } } else { Kind::Tls };
             assert_eq!(kind, expected, "{said}");
-            assert!(said.contains("CertificateRequired"), "{said}");
+            // Its alert may be lost with the connection.
+            assert!(late || said.contains("CertificateRequired"), "{said}");
             healthy(&nobody, &authority.site().await.url("https", "localhost")).await;
         }
     }

@@ -62,7 +62,7 @@ fn client_config(tls: &TlsConfig) -> Result<ClientConfig, Error> {
 }
 
 /// The certificates of a PEM text; None where it has none, or a broken one.
-pub(crate) fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     found.ok().filter(|found| !found.is_empty())
 }
