@@ -103,7 +103,6 @@ pub(crate) fn config(all: usize) -> Config {
         max_connections: all.try_into().unwrap(),
         max_connections_per_origin: all.try_into().unwrap(),
         max_idle_connections: all,
-        max_waiting: 1_000_000,
         ..Config::default()
     }
 }
@@ -116,7 +115,7 @@ pub(crate) fn origins(protocol: Protocol, count: usize) -> Vec<Origin> {
 
 /// How all of the bench checks out.
 pub(crate) fn how() -> Checkout {
-    Checkout { queue_timeout: LONG, connect_timeout: LONG, ..Checkout::default() }
+    Checkout { queue_timeout: LONG, connect_timeout: LONG, max_waiting: 1_000_000, ..Checkout::default() }
 }
 
 pub(crate) async fn lease(pool: &Pool, origin: &Origin) -> Lease {
