@@ -136,6 +136,9 @@ impl State {
 
     /// Whether a line must let a connection go although its waiters need it: others wait longer for the same limit.
     pub(super) fn must_give_way(&self, id: LineId, draining_counts: bool) -> bool {
+        if self.hungry == 0 {
+            return false;
+        }
         let Some(line) = self.lines.get(id) else { return false };
         let ours = line.queue.first();
         BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).any(|limit| {
@@ -146,6 +149,9 @@ impl State {
 
     /// A connection came to rest: what has rested longest goes, where somebody is denied a socket.
     pub(super) fn make_room_beside(&mut self, id: LineId) {
+        if self.hungry == 0 {
+            return;
+        }
         for bound in BOUNDS {
             self.make_room(id, bound);
         }
@@ -202,6 +208,7 @@ impl State {
             && let Some(limit) = self.limit_mut(id, bound)
         {
             limit.strike(id, hunger);
+            self.hungry -= 1;
         }
     }
 
@@ -216,6 +223,7 @@ impl State {
         line.hungry = Some((bound, hunger));
         if let Some(limit) = self.limit_mut(id, bound) {
             limit.enlist(id, hunger);
+            self.hungry += 1;
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) struct State {
     by_tenant: HashMap<Tenant, usize>,
     /// The limit of all sockets together.
     pub(super) all: Limit,
+    /// How many lines some limit denies a socket.
+    pub(super) hungry: usize,
     pub(super) resting: Resting,
     /// Connections that were told to go so that another can be opened, and have not gone yet, by their number; true for those that
     /// had streams then.
@@ -73,6 +75,7 @@ impl State {
             tenants: Slab::new(),
             by_tenant: HashMap::new(),
             all: Limit::new(config.max_connections.get()),
+            hungry: 0,
             resting: Resting::default(),
             leaving: HashMap::new(),
             looked: None,

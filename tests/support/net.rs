@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -111,10 +111,18 @@ impl Net {
     }
 
     pub fn pool(self, config: Config) -> (Pool, Arc<Self>, Tasks) {
+        self.pool_with_clock(config, SystemTime::now)
+    }
+
+    pub fn pool_with_clock(
+        self,
+        config: Config,
+        wall: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> (Pool, Arc<Self>, Tasks) {
         let net = Arc::new(self);
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let connector = Arc::new(Handle(net.clone()));
-        (Pool::with_connector(config, tasks.clone(), connector), net, tasks)
+        (Pool::with_clock(config, tasks.clone(), connector, wall), net, tasks)
     }
 
     pub fn open_gate(&self, permits: usize) {

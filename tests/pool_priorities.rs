@@ -1,0 +1,126 @@
+//! Who goes first among those who wait.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use support::*;
+use tokio::task::JoinSet;
+use trunkline::pool::{Checkout, Origin, Pool, Priority};
+
+const SITE: &str = "http://a.test";
+
+/// Callers that note the order in which they are served, each for a millisecond.
+#[derive(Default)]
+struct Crowd {
+    served: Arc<Mutex<Vec<String>>>,
+    callers: JoinSet<()>,
+}
+
+impl Crowd {
+    async fn join(&mut self, pool: &Pool, site: &Origin, name: &str, how: Checkout) {
+        let (pool, site, name, served) = (pool.clone(), site.clone(), name.to_owned(), self.served.clone());
+        self.callers.spawn(async move {
+            let lease = pool.checkout(&site, how).await.unwrap();
+            served.lock().unwrap().push(name);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop(lease);
+        });
+        settle().await;
+    }
+
+    async fn served(self) -> String {
+        self.callers.join_all().await;
+        self.served.lock().unwrap().join(" ")
+    }
+}
+
+fn at(priority: Priority) -> Checkout {
+    Checkout { priority, ..how() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_more_urgent_go_first_and_among_equals_those_who_came_first() {
+    let (pool, net, _) = Net::h1().pool(config(1, 1));
+    let site = origin(SITE);
+    let held = lease(&pool, &site).await;
+    let mut crowd = Crowd::default();
+    for n in 1..=2 {
+        for priority in Priority::ALL.into_iter().rev() {
+            crowd.join(&pool, &site, &format!("{}{n}", priority.as_str()), at(priority)).await;
+        }
+    }
+    assert_eq!(pool.snapshot().queue.depth, [2, 2, 2, 2]);
+    drop(held);
+    let served = "critical1 critical2 interactive1 interactive2 batch1 batch2 background1 background2";
+    assert_eq!(crowd.served().await, served);
+    assert_eq!(pool.snapshot().queue.depth, [0; 4]);
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_behind_the_more_urgent() {
+    let (pool, net, _) = Net::h1().pool(config(1, 1));
+    let site = origin(SITE);
+    let held = lease(&pool, &site).await;
+    let aging = Duration::from_secs(1);
+    let mut crowd = Crowd::default();
+    crowd.join(&pool, &site, "old", Checkout { aging, ..at(Priority::Background) }).await;
+    for second in 0..6 {
+        let name = format!("c{second}");
+        crowd.join(&pool, &site, &name, Checkout { aging, ..at(Priority::Critical) }).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    drop(held);
+    // After three spans it is as urgent as they are, and came before those who came later.
+    let served = crowd.served().await;
+    assert!(["c0 c1 c2 old c3 c4 c5", "c0 c1 c2 c3 old c4 c5"].contains(&served.as_str()), "{served}");
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_more_urgent_go_first_for_streams_too() {
+    let (pool, net, _) = Net::h2(1).pool(config(1, 1));
+    let site = origin("https://a.test");
+    // So that its limit is known.
+    get(&pool, &site, "/").await.unwrap();
+    let held = lease(&pool, &site).await;
+    let mut crowd = Crowd::default();
+    crowd.join(&pool, &site, "later", at(Priority::Batch)).await;
+    crowd.join(&pool, &site, "first", at(Priority::Critical)).await;
+    drop(held);
+    assert_eq!(crowd.served().await, "first later");
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_of_the_total_goes_to_the_origin_with_the_most_urgent_waiter() {
+    let (pool, net, _) = Net::h1().pool(config(1, 1));
+    let busy = origin(SITE);
+    let held = lease(&pool, &busy).await;
+    let mut crowd = Crowd::default();
+    crowd.join(&pool, &origin("http://b.test"), "b", at(Priority::Background)).await;
+    crowd.join(&pool, &origin("http://c.test"), "c", at(Priority::Critical)).await;
+    drop(held);
+    assert_eq!(crowd.served().await, "c b");
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_origin_gives_way_to_one_whose_waiter_outranks_its_own_by_a_whole_priority() {
+    let (pool, net, _) = Net::h1().pool(config(2, 2));
+    let (busy, other) = (origin(SITE), origin("http://b.test"));
+    // The other origin is not starving: it has a socket, which is in use.
+    let (held, kept) = (lease(&pool, &busy).await, lease(&pool, &other).await);
+    let mut crowd = Crowd::default();
+    crowd.join(&pool, &busy, "busy1", at(Priority::Batch)).await;
+    crowd.join(&pool, &busy, "busy2", at(Priority::Batch)).await;
+    crowd.join(&pool, &other, "urgent", at(Priority::Critical)).await;
+    drop(held);
+    settle().await;
+    drop(kept);
+    assert!(crowd.served().await.starts_with("urgent"));
+    whole(&pool, &net).await;
+}
