@@ -119,9 +119,18 @@ export type ConnectionEvent = {
 /**
  * `idle`, `age`: rested or lived too long. `server`: the server closed it. `goaway`: it said so by GOAWAY. `error`: it broke.
  * `cancelled`: its caller left in the middle of an answer. `evicted`: given up for another, or one idle socket too many.
- * `shutdown`: the pool closed.
+ * `clockJump`: the machine had slept while it rested. `shutdown`: the pool closed.
  */
-export type CloseReason = 'idle' | 'age' | 'server' | 'goaway' | 'error' | 'cancelled' | 'evicted' | 'shutdown'
+export type CloseReason =
+  | 'idle'
+  | 'age'
+  | 'server'
+  | 'goaway'
+  | 'error'
+  | 'cancelled'
+  | 'evicted'
+  | 'clockJump'
+  | 'shutdown'
 
 // ───────────────────────────── sizes ─────────────────────────────
 
@@ -205,6 +214,8 @@ export interface TrunklineOptions {
   concurrency?: ConcurrencyOptions
   /** Sockets. */
   pool?: PoolOptions
+  /** Limits of each tenant, whom calls name by their `tenant`. */
+  tenants?: TenantOptions
 }
 
 export interface PoolOptions {
@@ -226,6 +237,12 @@ export interface PoolOptions {
   pingInterval?: number
   /** An unanswered PING ends the connection after this. Default 10,000 ms. */
   pingTimeout?: number
+  /**
+   * Sockets to one origin set aside for either kind of call, so that streams, which hold one for half a minute, never keep short calls
+   * waiting. The two share no connection. A lane that is not given has what the other leaves of `maxConnectionsPerOrigin`; together they
+   * must not be above it. Default: all calls share all sockets.
+   */
+  lanes?: { streaming?: { maxConnections?: number }; unary?: { maxConnections?: number } }
   /**
    * How long the addresses of a host are good: the system's resolver, which is asked, tells no time of its own. For ten times that they are
    * still used while new ones are looked up in the background; addresses of which none can be connected to are forgotten at once.
@@ -296,7 +313,20 @@ export interface RetryOptions {
 export interface ConcurrencyOptions {
   /** Calls that may wait for a socket. One more is refused at once with {@link QueueFullError}. Default 10,000. */
   maxQueue?: number
+  /** A waiting call moves up one priority for each such span, so that nothing waits for ever. Default 5,000 ms. */
+  agingInterval?: number
 }
+
+/** Calls for one tenant share connections with each other and with nobody else. Tenants without calls and sockets are forgotten. */
+export interface TenantOptions {
+  /** Sockets of one tenant, to all origins together. At most `pool.maxConnections`. Default: as many as there are. */
+  maxConnections?: number
+  /** Tenants that have calls or sockets at one time. A call for one more is a {@link QueueFullError}. Default 10,000. */
+  maxTenants?: number
+}
+
+/** Who goes first where calls wait for a connection; among equals who came first. */
+export type Priority = 'critical' | 'interactive' | 'batch' | 'background'
 
 export interface WarmupOptions {
   /** Default 1. */
@@ -321,6 +351,10 @@ export interface CallOptions {
   timeouts?: TimeoutOptions
   /** In place of the client's, one by one. */
   retry?: RetryOptions | false
+  /** Who goes first, where calls wait for a connection. Default `interactive`. */
+  priority?: Priority
+  /** Whom the call is for: it shares connections with calls for the same tenant alone. 1 to 256 bytes; shown in the metrics. Default: nobody. */
+  tenant?: string
   /** Sent as `Idempotency-Key`; makes the repetition of a `post` or `events` safe. */
   idempotencyKey?: string
 }
@@ -562,6 +596,11 @@ export interface Metrics {
     retried: number
     inFlight: number
   }
+  /**
+   * Calls that wait for a connection, of all clients that share the pool. `wait`: how long calls waited, those that did not have to included.
+   * `refused`: calls that found too many waiting.
+   */
+  queue: { depth: Record<Priority, number>; wait: Histogram; refused: number }
   /** From a call's start to its end, failed ones included. */
   latency: Histogram
   /** From a request to the head of its answer or, in a stream, to the first piece that says something. */
@@ -601,8 +640,14 @@ export interface PoolMetrics {
   origins: OriginMetrics[]
 }
 
+/** An origin or, with lanes and tenants, the part of it that one of them has. */
 export interface OriginMetrics {
   origin: string
+  /** Of this client, if the origin is its own. */
+  provider: string | null
+  tenant: string | null
+  lane: 'streaming' | 'unary' | null
+  /** What it spoke last. */
   protocol: 'h1' | 'h2' | null
   active: number
   idle: number

@@ -114,7 +114,10 @@ const options = [
   [{ idempotencyKey: 'a\nb' }, /^idempotencyKey: /],
   [{ signal: {} }, /^signal: must be an AbortSignal$/],
   [{ signal: new AbortController() }, /^signal: must be an AbortSignal$/],
-  [{ tenant: 'a' }, /^tenant: is not an option/],
+  [{ tenant: '' }, /^tenant: must have 1 to 256 bytes, got 0$/],
+  [{ tenant: 5 }, /^tenant: must be a string, got a number/],
+  [{ priority: 'high' }, /^priority: must be one of 'critical', 'interactive', 'batch', 'background', got 'high'$/],
+  [{ hedge: {} }, /^hedge: is not an option/],
   [{ retry: 1n }, /^retry: must be an object, got a bigint/],
 ]
 const paths = [

@@ -37,7 +37,7 @@ test('metrics has the shape that is declared', async (t) => {
     latency: histogram,
     pool: {
       acquireWait: histogram,
-      closed: numbers('idle', 'age', 'server', 'goaway', 'error', 'cancelled', 'evicted', 'shutdown'),
+      closed: numbers('idle', 'age', 'server', 'goaway', 'error', 'cancelled', 'evicted', 'clockJump', 'shutdown'),
       connections: numbers('active', 'idle', 'connecting', 'draining', 'peak', 'max'),
       handshake: histogram,
       handshakeTimeSaved: 'number',
@@ -46,7 +46,10 @@ test('metrics has the shape that is declared', async (t) => {
         {
           ...numbers('active', 'idle', 'connecting', 'waiting', 'streams', 'opened', 'reused', 'closed'),
           origin: 'string',
+          provider: 'string',
           protocol: 'string',
+          lane: 'object',
+          tenant: 'object',
         },
       ],
       reuseRate: 'number',
@@ -54,6 +57,11 @@ test('metrics has the shape that is declared', async (t) => {
       streams: numbers('active', 'capacity', 'perConnection'),
       tlsResumed: 'number',
       utilization: 'number',
+    },
+    queue: {
+      depth: numbers('critical', 'interactive', 'batch', 'background'),
+      refused: 'number',
+      wait: histogram,
     },
     requests: numbers('started', 'succeeded', 'failed', 'aborted', 'retried', 'inFlight'),
     tokens: numbers('input', 'output'),

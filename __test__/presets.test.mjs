@@ -114,7 +114,6 @@ test('presets by scale have the figures of the guides', () => {
   assert.equal(Object.keys(presets).length, 8)
 })
 
-// `batch` and `multiTenant` need the options `pool.lanes` and `tenants`.
 for (const name of ['cli', 'backend', 'batch', 'multiTenant', 'development', 'startup', 'growth', 'enterprise']) {
   test(`a client takes the preset as it is, and calls: ${name}`, async (t) => {
     const { upstream } = await start(t)

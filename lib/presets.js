@@ -2,6 +2,7 @@
 
 /** Ready-made options: by workload, and by scale. Plain data; what is not said here has its default. */
 
+/** @type {Record<string, import('../index.js').TrunklineOptions>} */
 const presets = {
   cli: { pool: { maxConnections: 5, idleTimeout: 30_000 } },
   backend: { pool: { maxConnections: 30, idleTimeout: 120_000 } },

@@ -413,6 +413,35 @@ mod tests {
             ),
             (json!({"pool": {"dnsTTL": 1}}), "pool.dnsTTL: is not an option; did you mean pool.dnsTtl?"),
             (
+                json!({"pool": {"lanes": {"streaming": {"maxConnections": 0}}}}),
+                "pool.lanes.streaming.maxConnections: must be a positive integer, got 0",
+            ),
+            (
+                json!({"pool": {"lanes": {"unary": {"maxConnections": 101}}}}),
+                "pool.lanes.unary.maxConnections: must not be above pool.maxConnectionsPerOrigin (100), got 101",
+            ),
+            (
+                json!({"pool": {"lanes": {"streaming": {"maxConnections": 100}}}}),
+                "pool.lanes: must leave each lane a connection of pool.maxConnectionsPerOrigin (100)",
+            ),
+            (
+                json!({"pool": {"lanes": {"streaming": {"maxConnections": 60}, "unary": {"maxConnections": 41}}}}),
+                "pool.lanes: must leave each lane a connection of pool.maxConnectionsPerOrigin (100)",
+            ),
+            (
+                json!({"pool": {"lanes": {"batch": {}}}}),
+                "pool.lanes.batch: is not an option; there are streaming, unary",
+            ),
+            (
+                json!({"tenants": {"maxConnections": 201}}),
+                "tenants.maxConnections: must not be above pool.maxConnections (200), got 201",
+            ),
+            (json!({"tenants": {"maxTenants": 0}}), "tenants.maxTenants: must be a positive integer, got 0"),
+            (
+                json!({"concurrency": {"agingInterval": 0}}),
+                "concurrency.agingInterval: must be a positive number of milliseconds, got 0",
+            ),
+            (
                 json!({"concurrency": {"maxQueue": -1}}),
                 "concurrency.maxQueue: must be an integer of 0 or more, got -1",
             ),
@@ -438,6 +467,20 @@ mod tests {
     fn a_dns_ttl_may_be_zero() {
         let ttl = |ttl: Value| parse(json!({"pool": {"dnsTtl": ttl}})).unwrap().pool.dns_ttl.as_micros();
         assert_eq!([ttl(json!(0)), ttl(json!(0.5)), ttl(json!(60_000))], [0, 500, 60_000_000]);
+    }
+
+    #[test]
+    fn a_lane_has_what_the_other_leaves() {
+        let lanes = |lanes| {
+            let options = json!({"pool": {"maxConnections": 50, "lanes": lanes}});
+            parse(options).unwrap().pool.lanes.map(|lanes| (lanes.streaming.get(), lanes.unary.get()))
+        };
+        assert_eq!(lanes(json!({"streaming": {"maxConnections": 20}})), Some((20, 30)));
+        assert_eq!(lanes(json!({"unary": {"maxConnections": 1}})), Some((49, 1)));
+        let both = json!({"streaming": {"maxConnections": 5}, "unary": {"maxConnections": 6}});
+        assert_eq!(lanes(both), Some((5, 6)));
+        assert_eq!(lanes(json!({"streaming": {}, "unary": {}})), None);
+        assert_eq!(lanes(json!({})), None);
     }
 
     #[test]

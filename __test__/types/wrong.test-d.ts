@@ -49,8 +49,12 @@ line.chat({ model: 'm', messages, temperature: 'hot' })
 line.chat({ model: 'm', messages }, { flushInterval: 5 })
 // @ts-expect-error: not a signal
 line.chat({ model: 'm', messages }, { signal: new AbortController() })
+// @ts-expect-error: a name
+line.chat({ model: 'm', messages }, { tenant: 7 })
+// @ts-expect-error: not a priority
+line.chat({ model: 'm', messages }, { priority: 'high' })
 // @ts-expect-error: not there yet
-line.chat({ model: 'm', messages }, { tenant: 'a' })
+line.chat({ model: 'm', messages }, { provider: 'a' })
 // @ts-expect-error: no input
 line.embed({ model: 'm' })
 // @ts-expect-error: no body

@@ -154,7 +154,12 @@ impl Client {
     }
 
     pub fn metrics(&self) -> Metrics {
-        self.counters.metrics(self.pool.snapshot())
+        let mut pool = self.pool.snapshot();
+        let ours = self.config.base.origin.to_string();
+        for origin in pool.origins.iter_mut().filter(|origin| *origin.origin == *ours) {
+            origin.provider = Some(PROVIDER);
+        }
+        self.counters.metrics(pool)
     }
 
     /// Tells of the connections of the pool, those of other clients that share it too.

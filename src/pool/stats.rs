@@ -232,6 +232,8 @@ pub struct QueueSnapshot {
 #[derive(Clone, Debug, Serialize)]
 pub struct OriginSnapshot {
     pub origin: Arc<str>,
+    /// None here: the pool knows no providers. For whoever does.
+    pub provider: Option<&'static str>,
     pub tenant: Option<Arc<str>>,
     pub lane: Option<&'static str>,
     pub protocol: Option<&'static str>,
@@ -276,6 +278,7 @@ impl Shared {
                 let Partition { origin, tenant, lane } = &line.partition;
                 origins.push(OriginSnapshot {
                     origin: origin.shown().clone(),
+                    provider: None,
                     tenant: tenant.as_ref().map(|tenant| tenant.name().clone()),
                     lane: lane.map(Lane::as_str),
                     protocol: protocol.map(Protocol::as_str),
