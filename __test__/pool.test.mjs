@@ -92,11 +92,12 @@ for (const how of [{}, { tls: true, http2: true }]) {
       pool: { maxConnections: 10 },
       retry: { strategy: 'immediate', maxRetries: 5 },
     })
-    const stop = new AbortController()
+    // From then on the server's limit of streams is known: what it refuses, it does not record.
+    await line.chat(REQUEST)
     for (let round = 0; round < 5; round++) {
       upstream.fault({ kind: 'status', status: 500 }, { times: 3 })
       upstream.fault({ kind: 'reset', after: 'headers' }, { times: 2 })
-      const left = AbortSignal.any([stop.signal, AbortSignal.timeout(20)])
+      const left = AbortSignal.timeout(20)
       const calls = Array.from({ length: 100 }, (_, n) =>
         n % 10 === 0 ? line.chat(REQUEST, { signal: left }).catch(() => {}) : line.chat(REQUEST).catch(() => {}),
       )
@@ -130,6 +131,6 @@ for (const how of [{}, { tls: true, http2: true }]) {
     assert.equal(pool.handshake.count, pool.opened)
     const { requests: calls } = line.metrics()
     assert.equal(calls.started, calls.succeeded + calls.failed + calls.aborted)
-    assert.equal(calls.started, 600)
+    assert.equal(calls.started, 601)
   })
 }
