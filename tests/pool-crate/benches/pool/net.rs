@@ -1,7 +1,8 @@
-//! A network of memory: every connect is a pipe, and at its other end a peer as small as may be.
+//! A network of memory, or of loopback: every connect is a pipe or a socket, and at its other end a peer as small as may be.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +14,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use trunkline_pool::pool::{
-    Checkout, Config, Connect, Connected, Error, Lease, Origin, Phases, Pool, Protocol, RequestBody, Tasks,
+    Checkout, Config, Connect, Connected, Error, Io, Lease, Origin, Phases, Pool, Protocol, RequestBody,
+    Tasks,
 };
 
 const PIPE: usize = 4 * 1024;
@@ -25,13 +28,32 @@ const LONG: Duration = Duration::from_secs(3600);
 /// Connects to peers of one protocol, and counts.
 pub(crate) struct Net {
     protocol: Protocol,
+    /// Where sockets go to; pipes without it.
+    server: Option<SocketAddr>,
     connects: AtomicUsize,
 }
 
 impl Net {
     /// A pool over it, on the runtime that runs.
     pub(crate) fn pool(protocol: Protocol, config: Config) -> (Pool, Arc<Self>) {
-        let net = Arc::new(Self { protocol, connects: AtomicUsize::new(0) });
+        Self::pool_over(None, protocol, config)
+    }
+
+    /// A pool over sockets of loopback: all origins are one server, in the same thread.
+    pub(crate) async fn pool_of_sockets(config: Config) -> (Pool, Arc<Self>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let _ = socket.set_nodelay(true);
+                tokio::spawn(serve_h1(socket));
+            }
+        });
+        Self::pool_over(Some(address), Protocol::H1, config)
+    }
+
+    fn pool_over(server: Option<SocketAddr>, protocol: Protocol, config: Config) -> (Pool, Arc<Self>) {
+        let net = Arc::new(Self { protocol, server, connects: AtomicUsize::new(0) });
         let config = Config { idle_timeout: LONG, max_age: LONG, ..config };
         (Pool::with_connector(config, Tasks::new(Handle::current()), net.clone()), net)
     }
@@ -48,17 +70,19 @@ impl Connect for Net {
     ) -> Pin<Box<dyn Future<Output = Result<Connected, Error>> + Send + 'a>> {
         Box::pin(async {
             self.connects.fetch_add(1, Ordering::Relaxed);
-            let (ours, theirs) = tokio::io::duplex(PIPE);
-            match self.protocol {
-                Protocol::H1 => tokio::spawn(serve_h1(theirs)),
-                Protocol::H2 => tokio::spawn(serve_h2(theirs)),
+            let io: Box<dyn Io> = if let Some(server) = self.server {
+                let socket = TcpStream::connect(server).await.unwrap();
+                socket.set_nodelay(true).unwrap();
+                Box::new(TokioIo::new(socket))
+            } else {
+                let (ours, theirs) = tokio::io::duplex(PIPE);
+                match self.protocol {
+                    Protocol::H1 => tokio::spawn(serve_h1(theirs)),
+                    Protocol::H2 => tokio::spawn(serve_h2(theirs)),
+                };
+                Box::new(TokioIo::new(ours))
             };
-            Ok(Connected {
-                io: Box::new(TokioIo::new(ours)),
-                protocol: self.protocol,
-                phases: Phases::default(),
-                tls_resumed: false,
-            })
+            Ok(Connected { io, protocol: self.protocol, phases: Phases::default(), tls_resumed: false })
         })
     }
 }
@@ -76,7 +100,7 @@ pub(crate) async fn bare(count: usize) -> Vec<SendRequest<RequestBody>> {
     senders
 }
 
-async fn serve_h1(mut end: DuplexStream) {
+async fn serve_h1(mut end: impl AsyncRead + AsyncWrite + Unpin) {
     let mut request = Vec::with_capacity(256);
     while matches!(end.read_buf(&mut request).await, Ok(1..)) {
         if request.ends_with(b"\r\n\r\n") {

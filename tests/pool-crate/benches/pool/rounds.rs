@@ -63,10 +63,22 @@ pub(crate) fn pairs_over(count: usize, limit: usize, calls: usize) -> Round {
     })
 }
 
-pub(crate) fn calls_over(count: usize, calls: usize) -> Round {
+/// What calls go over.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    Pipes,
+    Sockets,
+}
+
+pub(crate) fn calls_over(count: usize, calls: usize, way: Way) -> Round {
     let runtime = runtime();
     let sites = origins(Protocol::H1, count);
-    let (pool, net) = runtime.block_on(opened(&sites, 2 * count));
+    let (pool, net) = runtime.block_on(async {
+        match way {
+            Way::Pipes => opened(&sites, 2 * count).await,
+            Way::Sockets => Net::pool_of_sockets(config(2 * count)).await,
+        }
+    });
     Box::new(move || {
         let time = runtime.block_on(async {
             // Not counted: the other rows have had the processor's caches.
@@ -327,7 +339,7 @@ async fn settle() {
 }
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_time().build().unwrap()
+    Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 fn each(time: Duration, count: usize) -> Duration {

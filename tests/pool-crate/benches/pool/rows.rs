@@ -3,8 +3,8 @@
 use trunkline_pool::pool::Protocol;
 
 use crate::rounds::{
-    Round, Timed, bare_calls, beside_snapshot, calls_over, drain, drain_origins, drain_semaphore, evictions,
-    pairs, pairs_over, queue, snapshot,
+    Round, Timed, Way, bare_calls, beside_snapshot, calls_over, drain, drain_origins, drain_semaphore,
+    evictions, pairs, pairs_over, queue, snapshot,
 };
 
 pub(crate) struct Row {
@@ -80,8 +80,12 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         add("full", title, Nanos, FLAT, pairs_over(count, count, calls / 5));
     }
     for &count in sizes {
-        let title = format!("a whole call, {} in turn", counted(count, "origin"));
-        add("call", title, Micros, FLAT, calls_over(count, exchanges));
+        let title = format!("a whole call over loopback, {} in turn", counted(count, "origin"));
+        add("call", title, Micros, FLAT, calls_over(count, exchanges, Way::Sockets));
+    }
+    for &count in sizes {
+        let title = format!("the same over memory, {} in turn", counted(count, "origin"));
+        add("call-memory", title, Micros, None, calls_over(count, exchanges, Way::Pipes));
     }
     for &count in sizes {
         let title = format!("the same by hyper alone, {} in turn", counted(count, "connection"));
