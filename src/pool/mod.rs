@@ -26,6 +26,7 @@
 //! | `lease` | a socket or stream in use, and the body that carries it |
 //! | `connect/` | DNS, TCP, TLS, each timed |
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
+//! | `last_words` | what a server said before it closed is heard |
 //! | `reaper` | what is idle or old goes |
 //! | `stats` | counters, and the plain snapshot of them |
 //! | `tasks` | the one place that spawns |
@@ -35,6 +36,7 @@ mod config;
 mod connect;
 mod connection;
 mod error;
+mod last_words;
 mod lease;
 mod line;
 mod origin;
