@@ -152,7 +152,7 @@ pub async fn around_a_second(
 pub async fn through(site: &Site, meanwhile: impl Future<Output = ()>) -> (Ends, Ends) {
     const STREAMS: usize = 5;
     // They have begun to speak, and stop in the middle of it for a while.
-    let pause = json!({ "kind": "stall", "afterTokens": 3, "for": 1000 });
+    let pause = json!({ "kind": "stall", "afterTokens": 3, "for": 600 });
     site.fault(pause, json!({ "times": STREAMS, "model": "slow" }));
     let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as f64;
     let streams: JoinSet<_> = (0..STREAMS).map(|_| call(site, true, "slow", json!({}))).collect();

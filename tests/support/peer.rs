@@ -1,6 +1,7 @@
 //! Real servers from Debian's packages, in front of the stand-in upstream.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -136,9 +137,21 @@ impl Peer {
         tokio::task::spawn_blocking(move || keeper.wait().unwrap()).await.unwrap();
     }
 
-    pub fn signal(&self, signal: &str) {
-        let mut input = self.keeper.as_ref().and_then(|keeper| keeper.stdin.as_ref()).unwrap();
-        writeln!(input, "{signal}").unwrap();
+    /// Signals it until it has heard, since one that has just started may not listen yet.
+    pub async fn signal(&self, signal: &str, has_heard: impl Fn() -> bool) {
+        let signalled = Cell::new(None::<Instant>);
+        let heard = || {
+            if has_heard() {
+                return true;
+            }
+            if signalled.get().is_none_or(|at| at.elapsed() > Duration::from_millis(300)) {
+                let mut input = self.keeper.as_ref().and_then(|keeper| keeper.stdin.as_ref()).unwrap();
+                writeln!(input, "{signal}").unwrap();
+                signalled.set(Some(Instant::now()));
+            }
+            false
+        };
+        self.patiently("it hears a signal", heard).await;
     }
 
     /// A file that the server writes.
@@ -146,7 +159,7 @@ impl Peer {
         fs::read_to_string(self.dir.join(name)).unwrap_or_default()
     }
 
-    pub async fn patiently(&self, what: &str, condition: impl Fn() -> bool) {
+    async fn patiently(&self, what: &str, condition: impl Fn() -> bool) {
         let started = Instant::now();
         while !condition() {
             let files = ["conf", "stderr", "error"].map(|name| self.file(name)).join("\n──\n");
