@@ -4,6 +4,8 @@
  * All durations are milliseconds, above 0 and at most 2³¹−1; all sizes are bytes. What is declared here is what there is.
  */
 
+import { EventEmitter } from 'node:events'
+
 // ───────────────────────────── the client ─────────────────────────────
 
 /**
@@ -12,8 +14,10 @@
  *
  * An idle client does not keep the process alive; a running call does. A client that nobody holds any more closes its idle
  * sockets once it is collected.
+ *
+ * It emits {@link TrunklineEvents}, and never `error`. Listeners keep neither the process alive nor a client that nobody holds.
  */
-export declare class Trunkline implements AsyncDisposable {
+export declare class Trunkline extends EventEmitter<TrunklineEvents> implements AsyncDisposable {
   /**
    * @throws {ConfigError} for an option that is wrong or unknown, by its path: `pool.maxConnections: must be a positive
    * integer, got -1`.
@@ -64,7 +68,8 @@ export declare class Trunkline implements AsyncDisposable {
   metrics(): Metrics
 
   /**
-   * Opens connections ahead of the first request: as many as there are not yet. One is enough where HTTP/2 is spoken.
+   * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
+   * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one.
    *
    * Rejects with {@link ConnectionError}, {@link TimeoutError} of phase `connect`, {@link ConfigError}, {@link ClosedError}
    * or the signal's reason.
@@ -72,8 +77,9 @@ export declare class Trunkline implements AsyncDisposable {
   warmup(options?: WarmupOptions): Promise<void>
 
   /**
-   * No new calls: they reject with {@link ClosedError}. Running ones get `drainTimeout` to finish; the rest then reject with
-   * {@link ClosedError} as well. Resolves when they have ended and every socket that no other client shares is closed.
+   * No new calls: they reject with {@link ClosedError}. Unless another client shares the pool, the sockets that rest close.
+   * Running calls get `drainTimeout` to finish; the rest then reject with {@link ClosedError} as well. Resolves when they have
+   * ended and every socket that no other client shares is closed, with its reason counted and its event emitted.
    * A second call waits for the same end, its options are not looked at.
    */
   close(options?: CloseOptions): Promise<void>
@@ -81,6 +87,94 @@ export declare class Trunkline implements AsyncDisposable {
   /** As {@link close} without options, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>
 }
+
+// ───────────────────────────── events ─────────────────────────────
+
+export interface TrunklineEvents {
+  /**
+   * A connection of the pool has opened or closed, whichever client of the pool it was made for. Rust tells of them only while
+   * somebody listens, until {@link Trunkline.close} resolves. At most 1,024 wait for JavaScript that is busy; what comes beyond
+   * is dropped, and a process warning of code `TRUNKLINE_EVENTS_LOST` says how many. The metrics count all.
+   */
+  connection: [ConnectionEvent]
+}
+
+/** Each connection that opened closes once, after that. */
+export type ConnectionEvent = {
+  /** As in {@link CallMeta.connection}: counted from 1 in each pool. */
+  id: number
+  /** `https://api.example.com` */
+  origin: string
+  protocol: 'h1' | 'h2'
+} & (
+  | {
+      event: 'opened'
+      /** DNS, TCP and TLS together, in milliseconds. */
+      handshake: number
+      reason?: undefined
+    }
+  | { event: 'closed'; reason: CloseReason; handshake?: undefined }
+)
+
+/**
+ * `idle`, `age`: rested or lived too long. `server`: the server closed it. `goaway`: it said so by GOAWAY. `error`: it broke.
+ * `cancelled`: its caller left in the middle of an answer. `evicted`: given up for another, or one idle socket too many.
+ * `shutdown`: the pool closed.
+ */
+export type CloseReason = 'idle' | 'age' | 'server' | 'goaway' | 'error' | 'cancelled' | 'evicted' | 'shutdown'
+
+// ───────────────────────────── sizes ─────────────────────────────
+
+/**
+ * How large a pool should be. By Little's law, L = λW (J. D. C. Little, Operations Research 9, 1961): calls come at a rate of
+ * `peakConcurrent ÷ requestInterval`, each is there for `responseTime`, and the product is how many are there at once. A tenth
+ * is added for bursts, and the sum rounded up; half of it, rounded up, is kept warm. `{ peakConcurrent: 50, responseTime: 2_000,
+ * requestInterval: 1_000 }` gives 110 and 55.
+ *
+ * That is one connection for each call, as HTTP/1.1 has it. Over HTTP/2 so many calls share fewer connections, and the
+ * figures are only limits. Where `maxConnections` is above 100, set `maxConnectionsPerOrigin` too.
+ * @throws {ConfigError} for what is missing or no such number, and for loads that would need more than 65,535 connections.
+ */
+export declare function recommendPool(
+  load: PoolLoad,
+): Required<Pick<PoolOptions, 'maxConnections' | 'maxIdleConnections'>>
+
+export interface PoolLoad {
+  /** Users, workers or jobs that call at the same time at the peak. A positive integer. */
+  peakConcurrent: number
+  /** How long one call takes, in milliseconds, 1 or more. */
+  responseTime: number
+  /** From one call of each of them to its next, in milliseconds. */
+  requestInterval: number
+}
+
+/**
+ * Ready-made options, deeply frozen. Spread and override: `{ ...presets.backend, apiKey }`.
+ *
+ * | by workload | connections | idle kept |
+ * |---|---|---|
+ * | `cli` | 5 | 30 s |
+ * | `backend`, 10 to 50 calls a second | 30 | 120 s |
+ * | `batch`, above 100 calls a second | 80, of which streams take up to 20 | 60 s |
+ * | `multiTenant` | 200, 10 for each tenant | default |
+ *
+ * | by scale | connections | idle kept | timeout of an attempt | retries |
+ * |---|---|---|---|---|
+ * | `development` | 10 | 60 s | 30 s | 2 |
+ * | `startup`, 1,000 calls a day | 25 | 45 s | 45 s | 3 |
+ * | `growth`, 10,000 | 50 | 30 s | 60 s | 3 |
+ * | `enterprise`, above 100,000 | 200 | 20 s | 90 s | 4 |
+ *
+ * There is no limit of an attempt as such. Its timeout is `timeouts.firstByte` and `timeouts.idle`: no attempt is silent for
+ * longer; and `timeouts.total` is so much for each attempt that the retries allow, which is what bounds an answer that comes
+ * whole. All connections may go to one origin.
+ */
+export declare const presets: Readonly<
+  Record<
+    'cli' | 'backend' | 'batch' | 'multiTenant' | 'development' | 'startup' | 'growth' | 'enterprise',
+    TrunklineOptions
+  >
+>
 
 // ───────────────────────────── options ─────────────────────────────
 
@@ -132,6 +226,12 @@ export interface PoolOptions {
   pingInterval?: number
   /** An unanswered PING ends the connection after this. Default 10,000 ms. */
   pingTimeout?: number
+  /**
+   * How long the addresses of a host are good: the system's resolver, which is asked, tells no time of its own. For ten times that they are
+   * still used while new ones are looked up in the background; addresses of which none can be connected to are forgotten at once.
+   * 0: every new connection waits for a lookup. Default 30,000 ms.
+   */
+  dnsTtl?: number
   /** TLS 1.2 and 1.3, verified against the system's roots and NODE_EXTRA_CA_CERTS. */
   tls?: TlsOptions
 }
@@ -467,7 +567,7 @@ export interface PoolMetrics {
   /** Sockets opened so far. */
   opened: number
   /** Sockets closed so far, by why. */
-  closed: Record<'idle' | 'age' | 'server' | 'goaway' | 'error' | 'cancelled' | 'evicted' | 'shutdown', number>
+  closed: Record<CloseReason, number>
   tlsResumed: number
   /** Requests that found a connection. */
   reused: number

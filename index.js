@@ -2,10 +2,14 @@
 
 const { Trunkline } = require('./lib/client.js')
 const { classes } = require('./lib/errors.js')
+const { presets } = require('./lib/presets.js')
+const { recommendPool } = require('./lib/sizing.js')
 
 // One by one, so that `import { … }` finds the names.
 module.exports.Trunkline = Trunkline
 module.exports.default = Trunkline
+module.exports.presets = presets
+module.exports.recommendPool = recommendPool
 module.exports.TrunklineError = classes.TrunklineError
 module.exports.ConfigError = classes.ConfigError
 module.exports.APIError = classes.APIError

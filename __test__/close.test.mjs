@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { connect, createServer } from 'node:net'
 import test from 'node:test'
 import { ClosedError } from 'trunkline'
+import { MockUpstream } from 'trunkline/testing'
 import { client, collect, REQUEST, rejection, start, until } from './support.mjs'
 
 test('close() lets running calls finish', async (t) => {
@@ -122,6 +124,23 @@ test('close() ends calls that wait in the queue, for a retry or for the key', as
   assert.ok((await again) instanceof ClosedError)
 })
 
+test('close() lets idle sockets go at once, while calls still run', async (t) => {
+  const { upstream, line } = await start(t, { upstream: { latency: 60_000 } })
+  await line.warmup({ connections: 4 })
+  const controller = new AbortController()
+  const call = rejection(line.chat(REQUEST, { signal: controller.signal }))
+  await until(() => upstream.requests.length === 1)
+  const closing = line.close()
+  await until(() => line.metrics().pool.closed.shutdown === 3, 'what rested is closed')
+  await until(() => upstream.connections.open === 1, 'only the socket of the call is left')
+  const { connections } = line.metrics().pool
+  assert.deepEqual([connections.active, connections.idle], [1, 0])
+  controller.abort(new Error('enough'))
+  assert.equal((await call).message, 'enough')
+  await closing
+  assert.deepEqual([line.metrics().pool.closed.shutdown, line.metrics().pool.closed.cancelled], [3, 1])
+})
+
 test('close() of one client leaves the sockets that another shares', async (t) => {
   const { upstream, line } = await start(t, { pool: { maxAge: 111_111 } })
   const other = client(t, upstream, { pool: { maxAge: 111_111 } })
@@ -143,7 +162,8 @@ test('metrics() still tells after close()', async (t) => {
 test('warmup opens connections ahead of the first request', async (t) => {
   const { upstream, line } = await start(t)
   assert.equal(await line.warmup({ connections: 4 }), undefined)
-  assert.equal(upstream.connections.opened, 4)
+  // They are connected once the kernel says so; the upstream takes them after that.
+  await until(() => upstream.connections.opened === 4)
   assert.equal(line.metrics().pool.connections.idle, 4)
   const { meta } = await line.chat(REQUEST).withMeta()
   assert.ok(meta.connection.reused)
@@ -152,6 +172,45 @@ test('warmup opens connections ahead of the first request', async (t) => {
   assert.equal(upstream.connections.opened, 4)
   assert.equal(upstream.requests.length, 1)
 })
+
+for (const [how, upstreamOptions, pool, connections] of [
+  ['HTTP/1.1', { tls: true, http2: false }, {}, 6],
+  // As many as twelve calls at once need.
+  ['HTTP/2', { tls: true }, { maxStreamsPerConnection: 2 }, 12],
+]) {
+  test(`warmup opens its connections side by side over ${how}`, async (t) => {
+    const upstream = await MockUpstream.start(upstreamOptions)
+    t.after(() => upstream.close())
+    // Between the two: after the first connection, none comes through before five are there.
+    const held = []
+    let count = 0
+    const gate = createServer((socket) => {
+      const through = () => {
+        const other = connect(new URL(upstream.url).port, '127.0.0.1')
+        socket.pipe(other).pipe(socket)
+        for (const end of [socket, other]) end.on('error', () => end.destroy())
+      }
+      if (++count === 1) return through()
+      held.push(through)
+      if (held.length === 5) for (const open of held) open()
+    })
+    await new Promise((resolve) => gate.listen(0, '127.0.0.1', resolve))
+    t.after(() => gate.close())
+    const line = client(t, `https://localhost:${gate.address().port}`, {
+      pool: { ...pool, tls: { ca: upstream.ca } },
+      timeouts: { connect: 60_000 },
+    })
+    await line.warmup({ connections })
+    const { pool: after } = line.metrics()
+    assert.deepEqual([after.opened, after.connections.idle, after.connections.connecting], [6, 6, 0])
+    assert.equal(upstream.connections.opened, 6)
+    // Twelve calls at once, where two fit on each, or six.
+    const calls = Array.from({ length: connections }, () => line.chat(REQUEST).withMeta())
+    for (const { meta } of await Promise.all(calls)) assert.ok(meta.connection.reused)
+    assert.equal(line.metrics().pool.opened, 6)
+    await line.close()
+  })
+}
 
 test('warmup opens one connection by default, which is enough for HTTP/2', async (t) => {
   const { upstream, line } = await start(t, { upstream: { tls: true } })

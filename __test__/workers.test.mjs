@@ -47,6 +47,47 @@ test('eight workers share one HTTP/2 connection, with the main thread', async (t
   await line.close()
 })
 
+test('a thousand calls of each of eight workers ride on one HTTP/2 connection', async (t) => {
+  const upstream = await MockUpstream.start({ tls: true, record: false })
+  t.after(() => upstream.close())
+  const options = own({ baseURL: `${upstream.url}/v1`, pool: { tls: { ca: upstream.ca } } })
+  // Holds the pool while the workers come and go, and never calls.
+  const here = client(t, upstream, { pool: options.pool })
+  const events = []
+  here.on('connection', (event) => events.push(event))
+  // Twelve of each at a time are fewer than a connection's hundred streams.
+  const source = `
+    let [left, good] = [1_000, 0]
+    await Promise.all(Array.from({ length: 12 }, async () => {
+      while (left-- > 0) if ((await line.chat(REQUEST)).object === 'chat.completion') good++
+    }))
+    say(good)`
+  const workers = Array.from({ length: 8 }, () => worker(t, options, source))
+  assert.deepEqual(await Promise.all(workers.map(heard)), Array(8).fill(1_000))
+  const { pool } = here.metrics()
+  assert.deepEqual([pool.opened, pool.reused, upstream.connections.opened], [1, 7_999, 1])
+  assert.equal(pool.streams.active, 0)
+  assert.equal(events.length, 1)
+})
+
+test('when the streams of a connection run out, workers share as many as they need', async (t) => {
+  const upstream = await MockUpstream.start({ tls: true, latency: 60_000, maxConcurrentStreams: 10 })
+  t.after(() => upstream.close())
+  const options = own({ baseURL: `${upstream.url}/v1`, pool: { tls: { ca: upstream.ca } } })
+  const here = client(t, upstream, { pool: options.pool })
+  const source = `
+    const calls = Array.from({ length: 12 }, () => line.chat(REQUEST))
+    calls.forEach((call) => call.catch(() => {}))`
+  const workers = Array.from({ length: 8 }, () => worker(t, options, source))
+  await until(() => upstream.requests.length === 96, 'all 96 run at once')
+  const { pool } = here.metrics()
+  assert.deepEqual([pool.opened, upstream.connections.opened], [10, 10])
+  assert.deepEqual(pool.streams, { active: 96, capacity: 100, perConnection: 9.6 })
+  await Promise.all(workers.map((made) => made.terminate()))
+  await until(() => here.metrics().pool.streams.active === 0, 'the streams of the workers are gone')
+  assert.equal(here.metrics().pool.connections.idle, 10)
+})
+
 test('workers that begin together open one connection', async (t) => {
   const { upstream } = await start(t, { upstream: { tls: true } })
   const options = own({ baseURL: `${upstream.url}/v1`, pool: { tls: { ca: upstream.ca } } })
@@ -95,6 +136,64 @@ test('a worker whose upstream asks it goes away without harm', async (t) => {
   )
   assert.equal(await heard(made), 'Hello')
   assert.equal(asked, 1)
+})
+
+// 200 with `LONG=1`.
+const ROUNDS = process.env.LONG ? 200 : 30
+
+test(`${ROUNDS} workers terminated in mid-stream cost the others nothing`, async (t) => {
+  const upstream = await MockUpstream.start({ tls: true, tokensPerSecond: 2_000, record: false })
+  t.after(() => upstream.close())
+  const options = own({ baseURL: `${upstream.url}/v1`, pool: { tls: { ca: upstream.ca } } })
+  const here = client(t, upstream, { pool: options.pool })
+  const whole = await here.stream(REQUEST).finalText()
+  const events = []
+  here.on('connection', (event) => events.push(event))
+
+  // On this thread and on another, streams and calls without a pause, each to its end.
+  let over = false
+  const work = async () => {
+    let ended = 0
+    for (; !over; ended++) {
+      assert.equal(await here.stream(REQUEST).finalText(), whole)
+      assert.equal((await here.chat(REQUEST)).object, 'chat.completion')
+    }
+    return ended
+  }
+  const working = Array.from({ length: 4 }, work)
+  const stays = worker(
+    t,
+    options,
+    `
+    let [over, ended] = [false, 0]
+    parentPort.once('message', () => (over = true))
+    const whole = await line.stream(REQUEST).finalText()
+    say('ready')
+    for (; !over; ended++) if ((await line.stream(REQUEST).finalText()) !== whole) throw new Error('torn')
+    say(ended)`,
+  )
+  assert.equal(await heard(stays), 'ready')
+
+  for (let round = 0; round < ROUNDS; round++) {
+    const goes = worker(
+      t,
+      options,
+      `
+      line.on('connection', () => {})
+      for (let n = 0; n < 5; n++) (async () => { for (;;) for await (const _ of line.stream(REQUEST)) say('piece') })()`,
+    )
+    assert.equal(await heard(goes), 'piece')
+    await goes.terminate()
+  }
+  over = true
+  for (const ended of await Promise.all(working)) assert.ok(ended > 0)
+  stays.postMessage('over')
+  assert.ok((await heard(stays)) > 0)
+  await until(() => here.metrics().pool.streams.active === 0, 'the streams of the workers are gone')
+  const { requests, pool } = here.metrics()
+  assert.deepEqual([requests.failed, requests.aborted, requests.retried], [0, 0, 0])
+  assert.deepEqual([pool.opened, upstream.connections.opened, upstream.connections.open], [1, 1, 1])
+  assert.deepEqual(events, [])
 })
 
 test('thirty workers terminated in mid-stream crash nothing', async (t) => {

@@ -28,6 +28,7 @@ const ABORTED = 3
 const PIECES = 4
 const ASK_KEY = 5
 const ASK_MATCH = 6
+const CONNECTIONS = 7
 
 const words = new Uint32Array(LETTERS * WORDS)
 
@@ -38,6 +39,9 @@ const free = []
 
 /** @type {{ key: (client: number) => void, match: (question: number, matcher: number, request: string) => void }} */
 const questions = { key() {}, match() {} }
+
+/** @type {{ connections: (client: number, events: string, lost: number) => void }} */
+const news = { connections() {} }
 
 /**
  * Called by Rust with all that has come: four words for each letter (number, kind, count, texts), and the texts in a row.
@@ -67,6 +71,9 @@ function deliver(count, more, ...texts) {
         break
       case ASK_MATCH:
         questions.match(id, words[at + 2], texts[text])
+        break
+      case CONNECTIONS:
+        news.connections(id, texts[text], words[at + 2])
         break
     }
     text += words[at + 3]
@@ -111,4 +118,4 @@ function partiesOf(client) {
   return parties.filter((party) => party !== null && party.client === client)
 }
 
-module.exports = { native, border, enter, leave, partiesOf, questions }
+module.exports = { native, border, enter, leave, partiesOf, questions, news }

@@ -1,11 +1,13 @@
 'use strict'
 
-const { native, border, partiesOf, questions } = require('./border.js')
+const { native, border, partiesOf, questions, news } = require('./border.js')
 const { classes, closedError, configError, errorOf } = require('./errors.js')
 const { encodeBody, encodeOptions, encodeRequest, kindOf } = require('./encode.js')
 const { Call, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
+const { Emitter } = require('./emitter.js')
+const { LONGEST, only } = require('./options.js')
 
 /** As src/node/client.rs has them. */
 const CHAT = 0
@@ -16,15 +18,16 @@ const GET = 3
 /** How long `close` lets running calls finish, unless it is told. */
 const DRAIN_TIMEOUT = 30_000
 
-/** The longest of JavaScript's timers. */
-const LONGEST = 2 ** 31 - 1
-
-/** Clients whose key is a function, by number; weakly, or none would ever be collected. @type {Map<number, WeakRef<Trunkline>>} */
-const askable = new Map()
-const collected = new FinalizationRegistry((/** @type {number} */ number) => askable.delete(number))
+/**
+ * Clients that get letters, since their key is a function or somebody listens, by number; weakly, or none would ever be collected.
+ * @type {Map<number, WeakRef<Trunkline>>}
+ */
+const reachable = new Map()
+const collected = new FinalizationRegistry((/** @type {number} */ number) => reachable.delete(number))
 let clients = 0
 
-questions.key = (number) => askable.get(number)?.deref()?.askKey()
+questions.key = (number) => reachable.get(number)?.deref()?.askKey()
+news.connections = (number, events, lost) => reachable.get(number)?.deref()?.connectionsChanged(events, lost)
 
 /** What Rust may know of the environment: it does not read it itself, which would race with writes to it. */
 function environment() {
@@ -38,8 +41,9 @@ function environment() {
   }
 }
 
-class Trunkline {
+class Trunkline extends Emitter {
   #native
+  #number = ++clients
   /** Calls of this client that have a number. */
   #running = 0
   /** @type {(() => void)[]} */
@@ -48,21 +52,22 @@ class Trunkline {
   #closing = null
   /** @type {(() => unknown) | null} */
   #askKey = null
+  /** Whether Rust tells of connections. */
+  #listening = false
+  /** Whether `close` has come to its end. */
+  #ended = false
 
   /** @param {any} [options] */
   constructor(options = {}) {
-    const number = ++clients
+    super()
     if (typeof options?.apiKey === 'function') this.#askKey = options.apiKey
     try {
       const text = encodeOptions(options, 'options')
-      this.#native = new native.Client(border, number, text, JSON.stringify(environment()))
+      this.#native = new native.Client(border, this.#number, text, JSON.stringify(environment()))
     } catch (error) {
       throw thrown(error)
     }
-    if (this.#askKey !== null) {
-      askable.set(number, new WeakRef(this))
-      collected.register(this, number)
-    }
+    if (this.#askKey !== null) this.#becomeReachable()
     if (options?.pool?.tls?.rejectUnauthorized === false) {
       process.emitWarning('pool.tls.rejectUnauthorized is false: the servers of this client are not verified', {
         code: 'TRUNKLINE_INSECURE_TLS',
@@ -110,7 +115,7 @@ class Trunkline {
   }
 
   /** @param {any} [options] */
-  async warmup(options) {
+  async warmup(options = {}) {
     const { connections = 1, signal } = only(options, ['connections', 'signal'])
     if (!Number.isInteger(connections) || connections < 1) throw configError('connections: must be a positive integer')
     await Call.start(this, signalOf(signal), (id) => {
@@ -120,7 +125,7 @@ class Trunkline {
   }
 
   /** @param {any} [options] */
-  async close(options) {
+  async close(options = {}) {
     const { drainTimeout = DRAIN_TIMEOUT } = only(options, ['drainTimeout'])
     if (typeof drainTimeout !== 'number' || !(drainTimeout >= 0 && drainTimeout <= LONGEST)) {
       throw configError(`drainTimeout: must be a number of milliseconds from 0 to ${LONGEST}`)
@@ -152,6 +157,35 @@ class Trunkline {
     } catch (error) {
       this.#native.setKey(null, error instanceof Error ? error.message : 'it threw no error')
     }
+  }
+
+  listenersChanged() {
+    const listening = !this.#ended && this.listenerCount('connection') > 0
+    if (listening === this.#listening) return
+    this.#listening = listening
+    if (listening) this.#becomeReachable()
+    this.#native.listen(listening)
+  }
+
+  /** @param {string} events @param {number} lost */
+  connectionsChanged(events, lost) {
+    // Each in a microtask of its own: a listener that throws is an uncaught exception, and takes no other event with it.
+    for (const event of JSON.parse(events)) {
+      queueMicrotask(() => {
+        if (!this.#ended) this.emit('connection', event)
+      })
+    }
+    if (lost > 0) {
+      process.emitWarning(`${lost} connection events were dropped while JavaScript was busy`, {
+        code: 'TRUNKLINE_EVENTS_LOST',
+      })
+    }
+  }
+
+  #becomeReachable() {
+    if (reachable.has(this.#number)) return
+    reachable.set(this.#number, new WeakRef(this))
+    collected.register(this, this.#number)
   }
 
   /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
@@ -212,17 +246,9 @@ class Trunkline {
       this.#native.finishClose(id)
       return null
     })
+    this.#ended = true
+    this.listenersChanged()
   }
-}
-
-/** Options of these names alone. @param {any} options @param {string[]} names */
-function only(options, names) {
-  if (options === undefined) return {}
-  if (typeof options !== 'object' || options === null)
-    throw configError(`options: must be an object, got ${kindOf(options)}`)
-  const unknown = Object.keys(options).find((name) => !names.includes(name))
-  if (unknown !== undefined) throw configError(`${unknown}: is not an option; there are ${names.join(', ')}`)
-  return options
 }
 
 /** @param {any} options */

@@ -5,6 +5,8 @@ mod call;
 mod pool_options;
 mod section;
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::Value;
 
@@ -14,7 +16,7 @@ use crate::error::Error;
 use crate::policy::backoff::Strategy;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::timeouts::Timeouts;
-use crate::pool::{self, Origin};
+use crate::pool::{self, Checkout, Origin};
 
 /// What a client is made of.
 #[derive(Debug, Clone)]
@@ -24,7 +26,17 @@ pub struct ClientConfig {
     pub headers: HeaderMap,
     pub timeouts: Timeouts,
     pub retry: RetryPolicy,
+    pub queue: QueueLimits,
     pub pool: pool::Config,
+}
+
+/// Who may wait for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Calls that may wait; one more is refused at once. Default 10 000.
+    pub max: usize,
+    /// A waiting call moves up one priority for each such span. Default 5 s.
+    pub aging: Duration,
 }
 
 /// Where the key of a provider comes from.
@@ -81,14 +93,10 @@ impl ClientConfig {
         let timeouts = parse_timeouts(&mut top, Timeouts::default())?;
         let retry = parse_retry(&mut top, RetryPolicy::default())?;
         let mut pool = pool_options::parse_pool(&mut top, environment)?;
-        if let Some(mut concurrency) = top.section("concurrency")? {
-            if let Some(max) = concurrency.count("maxQueue")? {
-                pool.max_waiting = max;
-            }
-            concurrency.finish()?;
-        }
+        pool_options::parse_tenants(&mut top, &mut pool)?;
+        let queue = parse_concurrency(&mut top)?;
         top.finish()?;
-        Ok(Self { base, key, headers, timeouts, retry, pool })
+        Ok(Self { base, key, headers, timeouts, retry, queue, pool })
     }
 }
 
@@ -184,6 +192,22 @@ fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
         headers.insert(header, value);
     }
     Ok(headers)
+}
+
+fn parse_concurrency(top: &mut Section) -> Result<QueueLimits, Error> {
+    let Checkout { max_waiting: max, aging, .. } = Checkout::default();
+    let mut queue = QueueLimits { max, aging };
+    let Some(mut given) = top.section("concurrency")? else {
+        return Ok(queue);
+    };
+    if let Some(max) = given.count("maxQueue")? {
+        queue.max = max;
+    }
+    if let Some(aging) = given.duration("agingInterval")? {
+        queue.aging = aging;
+    }
+    given.finish()?;
+    Ok(queue)
 }
 
 fn parse_timeouts(section: &mut Section, mut timeouts: Timeouts) -> Result<Timeouts, Error> {
@@ -362,6 +386,19 @@ mod tests {
                 "pool.maxIdleConnections: must not be above pool.maxConnections (5), got 6",
             ),
             (
+                json!({"pool": {"dnsTtl": -1}}),
+                "pool.dnsTtl: must be a number of milliseconds, 0 or more, got -1",
+            ),
+            (
+                json!({"pool": {"dnsTtl": "30s"}}),
+                "pool.dnsTtl: must be a number of milliseconds, 0 or more, got a string",
+            ),
+            (
+                json!({"pool": {"dnsTtl": 3_000_000_000_u64}}),
+                "pool.dnsTtl: must be at most 2147483647 ms, got 3000000000",
+            ),
+            (json!({"pool": {"dnsTTL": 1}}), "pool.dnsTTL: is not an option; did you mean pool.dnsTtl?"),
+            (
                 json!({"concurrency": {"maxQueue": -1}}),
                 "concurrency.maxQueue: must be an integer of 0 or more, got -1",
             ),
@@ -381,6 +418,12 @@ mod tests {
     fn a_smaller_total_makes_the_limits_below_it_smaller() {
         let pool = parse(json!({"pool": {"maxConnections": 9}})).unwrap().pool;
         assert_eq!((pool.max_connections_per_origin.get(), pool.max_idle_connections), (9, 5));
+    }
+
+    #[test]
+    fn a_dns_ttl_may_be_zero() {
+        let ttl = |ttl: Value| parse(json!({"pool": {"dnsTtl": ttl}})).unwrap().pool.dns_ttl.as_micros();
+        assert_eq!([ttl(json!(0)), ttl(json!(0.5)), ttl(json!(60_000))], [0, 500, 60_000_000]);
     }
 
     #[test]

@@ -160,3 +160,29 @@ async fn connections_opened_ahead_serve_the_first_calls() {
         until("the upstream has them", || site.upstream.connections().opened == opened).await;
     }
 }
+
+#[tokio::test]
+async fn at_the_beginning_of_a_close_what_rests_closes_unless_it_is_shared() {
+    for shared in [false, true] {
+        let ours = alone();
+        let site = Site::with(Way::H1, json!({}), json!({ "pool": { "idleTimeout": ours } }));
+        let theirs = if shared { ours } else { alone() };
+        let options = json!({ "pool": { "idleTimeout": theirs } });
+        let other = client_of(&site.upstream.url(), options, &site.tasks);
+        site.client.warm(3).await.unwrap();
+        site.once(json!({ "kind": "silence", "for": 50 }));
+        let client = site.client.clone();
+        let call = site.make(Endpoint::Chat, &request(), json!({}));
+        let running = tokio::spawn(async move { tell(&client.call(call).await) });
+        until("it runs", || site.seen() == 1).await;
+        site.client.begin_close();
+        if !shared {
+            until("two rest no more", || site.metrics()["pool"]["closed"]["shutdown"] == 2).await;
+        }
+        assert_eq!(running.await.unwrap(), "ok after yes");
+        site.client.finish_close().await;
+        let closed = site.metrics()["pool"]["closed"]["shutdown"].as_u64();
+        assert_eq!(closed, Some(if shared { 0 } else { 3 }));
+        other.finish_close().await;
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use support::*;
-use trunkline::pool::{Checkout, Config, Error, Kind, Origin, Pool, Tasks};
+use trunkline::pool::{Checkout, Config, Error, Kind, Lane, Origin, Pool, Priority, Tasks, Tenant};
 
 const PATHS: [&str; 5] = ["/", "/slow", "/endless", "/hang", "/large"];
 const STAGES: usize = 5;
@@ -74,6 +74,10 @@ async fn storm(pool: &Pool, calls: usize, seed: u64, real: bool) -> [usize; STAG
                 queue_timeout: Duration::from_millis(random.u64(1..200)),
                 connect_timeout: Duration::from_millis(random.u64(1..100)),
                 fresh: random.u8(..) < 16,
+                priority: *random.choice(&Priority::ALL).unwrap(),
+                lane: if random.bool() { Lane::Streaming } else { Lane::Unary },
+                tenant: random.choice(&[None, Some("a"), Some("b")]).unwrap().map(Tenant::new),
+                ..how()
             };
             let stage = AtomicUsize::new(0);
             let path = random.choice(PATHS).unwrap();

@@ -45,3 +45,22 @@ async fn the_last_handle_closes_the_pool() {
     assert_eq!(exchange(running, "/").await.unwrap(), "ok");
     until("no task left", || tasks.running() == 0 && net.open() == 0).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_rests_can_be_closed_while_the_rest_goes_on() {
+    for net in [Net::h1(), Net::h2(1)] {
+        let (pool, net, _tasks) = net.pool(config(3, 3));
+        let site = origin("https://a.test");
+        let (first, second) = (lease(&pool, &site).await, lease(&pool, &site).await);
+        exchange(first, "/").await.unwrap();
+        until("one rests", || pool.snapshot().connections.idle == 1).await;
+        pool.close_idle();
+        until("it is gone", || net.open() == 1).await;
+        assert_eq!(pool.snapshot().closed["shutdown"], 1);
+        assert_eq!(exchange(second, "/").await.unwrap(), "ok");
+        // The pool is open: a retry finds what it needs.
+        assert_eq!(get(&pool, &site, "/").await.unwrap(), "ok");
+        assert_eq!(net.opened(), 2);
+        whole(&pool, &net).await;
+    }
+}

@@ -29,20 +29,29 @@ async fn a_connect_outlives_its_waiter_and_serves_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_h1_a_failed_connect_answers_one_waiter() {
-    let net = Net::new(|_, n| if n < 3 { Plan::Fail(Kind::Dns) } else { Plan::H1 });
-    let (pool, net, _) = net.gated().pool(config(1, 1));
+async fn where_an_origin_took_connections_one_that_fails_answers_one_waiter_and_the_next_that_fails_all() {
+    let net = Net::new(|_, n| if n == 1 || n == 2 { Plan::Fail(Kind::Dns) } else { Plan::H1 });
+    let (pool, net, _) = net.pool(config(1, 1));
     let site = origin(SITE);
-    let mut waiters = Vec::new();
-    for _ in 0..5 {
-        waiters.push(queued(&pool, &site, how()).await);
-    }
-    net.open_gate(5);
-    let mut answers = Vec::new();
-    for waiter in waiters {
-        answers.push(waiter.await.unwrap().map(drop).map_err(|error| error.kind()));
-    }
-    assert_eq!(answers, [Err(Kind::Dns), Err(Kind::Dns), Err(Kind::Dns), Ok(()), Ok(())]);
+    exchange(lease(&pool, &site).await, "/close").await.unwrap();
+    until("closed", || net.open() == 0).await;
+    let ask = async || {
+        let mut waiters = Vec::new();
+        for _ in 0..3 {
+            waiters.push(tokio::spawn({
+                let (pool, site) = (pool.clone(), site.clone());
+                async move { get(&pool, &site, "/").await.map(drop).map_err(|error| error.kind()) }
+            }));
+        }
+        let mut answers = Vec::new();
+        for waiter in waiters {
+            answers.push(waiter.await.unwrap());
+        }
+        answers
+    };
+    assert_eq!(ask().await, [Err(Kind::Dns); 3]);
+    assert_eq!(net.connects(), 3);
+    assert_eq!(ask().await, [Ok(()); 3]);
     whole(&pool, &net).await;
     assert_eq!(net.connects(), 4);
 }
@@ -90,9 +99,9 @@ async fn a_connect_that_takes_too_long_is_given_up() {
     let settings = config(2, 2);
     let (pool, net, _) = net.watching(&settings).pool(settings);
     let site = origin(SITE);
-    let impatient = Checkout { connect_timeout: SECOND, ..how() };
-    let first = queued(&pool, &site, impatient).await;
-    let second = queued(&pool, &site, impatient).await;
+    let impatient = || Checkout { connect_timeout: SECOND, ..how() };
+    let first = queued(&pool, &site, impatient()).await;
+    let second = queued(&pool, &site, impatient()).await;
     assert_eq!(pool.snapshot().connections.connecting, 2);
     assert_eq!(kind_of(first).await, Kind::ConnectTimeout(SECOND));
     assert_eq!(kind_of(second).await, Kind::ConnectTimeout(SECOND));
@@ -128,7 +137,7 @@ async fn warm_opens_ahead_and_its_connects_outlive_it() {
     let (pool, net, tasks) = Net::h1().gated().pool(config(10, 10));
     let site = origin(SECURE);
     let (warmed, warm_site) = (pool.clone(), site.clone());
-    let warm = tokio::spawn(async move { warmed.warm(&warm_site, 4, LONG).await });
+    let warm = tokio::spawn(async move { warmed.warm(&warm_site, 4, how()).await });
     net.open_gate(1);
     until("the rest is opening", || net.connects() == 4).await;
     let waits = queued(&pool, &site, how()).await;
@@ -136,10 +145,29 @@ async fn warm_opens_ahead_and_its_connects_outlive_it() {
     warm.abort();
     net.open_gate(3);
     until("all at rest", || pool.snapshot().connections.idle == 4).await;
-    pool.warm(&site, 4, LONG).await.unwrap();
+    pool.warm(&site, 4, how()).await.unwrap();
     whole(&pool, &net).await;
     assert_eq!(net.connects(), 4);
     nothing_left(pool, &net, &tasks).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warmed_connection_was_there_already() {
+    for (net, connections) in [(Net::h1(), 3), (Net::h2(2), 6)] {
+        let (pool, net, _tasks) = net.pool(streams(2, config(10, 10)));
+        let site = origin(SECURE);
+        pool.warm(&site, connections, how()).await.unwrap();
+        assert_eq!(net.opened(), 3);
+        let mut leases = Vec::new();
+        for _ in 0..connections {
+            leases.push(lease(&pool, &site).await);
+        }
+        assert!(leases.iter().all(|lease| lease.is_reused() && lease.phases().is_none()));
+        for lease in leases {
+            exchange(lease, "/").await.unwrap();
+        }
+        assert_eq!((net.opened(), pool.snapshot().reused), (3, connections as u64));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,16 +3,18 @@
 
 mod support;
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use support::frames::{CANCEL, GOAWAY, HEADERS, REFUSED_STREAM, RST_STREAM, peers};
 use support::*;
-use trunkline::pool::Kind;
+use tokio::task::JoinHandle;
+use trunkline::pool::{Error, Kind, Pool};
 
 const SITE: &str = "https://a.test";
 
 #[tokio::test(start_paused = true)]
 async fn a_cold_burst_makes_one_handshake_then_as_many_as_its_streams_need() {
-    for (ours, theirs, expected) in [(100, 100, 3), (100, 50, 5), (50, 100, 5), (100, 1000, 3)] {
+    for (ours, theirs, expected) in [(100, 100, 3), (50, 100, 5), (100, 1000, 3)] {
         let settings = streams(ours, config(20, 20));
         let (pool, net, tasks) = Net::h2(theirs).gated().watching(&settings).pool(settings);
         let calls: Vec<_> = (0..250).map(|_| call(&pool, "/gated")).collect();
@@ -32,6 +34,33 @@ async fn a_cold_burst_makes_one_handshake_then_as_many_as_its_streams_need() {
         assert_eq!(pool.snapshot().reused, 250 - expected as u64);
         nothing_left(pool, &net, &tasks).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_burst_that_meets_fewer_streams_than_was_thought_is_served_all_the_same() {
+    for theirs in [1, 4, 50] {
+        let settings = config(20, 20);
+        let (pool, net, tasks) = Net::h2(theirs).watching(&settings).pool(settings);
+        let calls: Vec<_> = (0..250).map(|_| persistent(&pool)).collect();
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap(), "slow");
+        }
+        // From now on its limit is known.
+        let before = pool.snapshot();
+        let calls: Vec<_> = (0..250).map(|_| persistent(&pool)).collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        let now = pool.snapshot();
+        assert_eq!(now.reused + now.opened, before.reused + before.opened + 250, "some were refused again");
+        whole(&pool, &net).await;
+        nothing_left(pool, &net, &tasks).await;
+    }
+}
+
+fn persistent(pool: &Pool) -> JoinHandle<Result<Bytes, Error>> {
+    let pool = pool.clone();
+    tokio::spawn(async move { get_in_the_end(&pool, &origin(SITE), "/slow").await })
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,14 +90,16 @@ async fn a_checkout_during_the_handshake_opens_no_second_connection() {
 #[tokio::test(start_paused = true)]
 async fn streams_beyond_the_limits_wait_in_the_queue() {
     let (pool, net, _) = Net::h2(4).pool(config(1, 1));
+    net.answers.add_permits(1);
+    call(&pool, "/gated").await.unwrap().unwrap();
     let calls: Vec<_> = (0..20).map(|_| call(&pool, "/gated")).collect();
-    until("four are with the server", || net.served() == 4).await;
+    until("four are with the server", || net.served() == 5).await;
     settle().await;
     let now = pool.snapshot();
     assert_eq!((now.streams.active, now.streams.capacity), (4, 4));
-    assert_eq!((waiting(&pool), net.served(), net.connects()), (16, 4, 1));
+    assert_eq!((waiting(&pool), net.served(), net.connects()), (16, 5, 1));
     net.answers.add_permits(1);
-    until("the next one", || net.served() == 5).await;
+    until("the next one", || net.served() == 6).await;
     net.answers.add_permits(19);
     for call in calls {
         call.await.unwrap().unwrap();
@@ -79,8 +110,12 @@ async fn streams_beyond_the_limits_wait_in_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn settings_that_change_while_it_runs_change_the_count() {
     let (pool, net, _, mut peers) = peers(Some(2), config(1, 1));
-    let calls: Vec<_> = (0..10).map(|_| call(&pool, "/")).collect();
+    let first = call(&pool, "/");
     let mut peer = peers.recv().await.unwrap();
+    let stream = peer.requests(1).await[0];
+    peer.answer(stream);
+    first.await.unwrap().unwrap();
+    let calls: Vec<_> = (0..10).map(|_| call(&pool, "/")).collect();
     let mut running = peer.requests(2).await;
     settle().await;
     assert_eq!((waiting(&pool), peer.unread().contains(&HEADERS)), (8, false));
@@ -113,7 +148,12 @@ async fn settings_that_change_while_it_runs_change_the_count() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_stream_is_unprocessed_and_its_neighbour_runs_on() {
     let (pool, net, _, mut peers) = peers(Some(100), config(5, 5));
-    let (first, second, third) = (call(&pool, "/"), call(&pool, "/"), call(&pool, "/"));
+    let site = origin(SITE);
+    let first = tokio::spawn({
+        let (pool, site) = (pool.clone(), site.clone());
+        async move { exchange(lease(&pool, &site).await, "/").await }
+    });
+    let (second, third) = (call(&pool, "/"), call(&pool, "/"));
     let mut peer = peers.recv().await.unwrap();
     let running = peer.requests(3).await;
     peer.reset(running[0], REFUSED_STREAM);

@@ -166,7 +166,7 @@ async fn fresh_passes_over_a_connection_at_rest() {
     let site = origin(SITE);
     drop(lease(&pool, &site).await);
     let fresh = Checkout { fresh: true, ..how() };
-    assert_eq!(pool.checkout(&site, fresh).await.unwrap().connection_id(), 2);
+    assert_eq!(pool.checkout(&site, fresh.clone()).await.unwrap().connection_id(), 2);
     // One with streams is not at rest.
     let _busy = lease(&pool, &site).await;
     let _fresh = pool.checkout(&site, fresh).await.unwrap();

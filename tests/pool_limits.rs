@@ -49,7 +49,7 @@ async fn the_idle_socket_used_least_recently_gives_way_to_another_origin() {
     get(&pool, &origin("http://4.test"), "/").await.unwrap();
     whole(&pool, &net).await;
     let now = pool.snapshot();
-    let idle: Vec<_> = (now.origins.iter().filter(|o| o.idle == 1).map(|o| o.origin.as_str())).collect();
+    let idle: Vec<_> = (now.origins.iter().filter(|o| o.idle == 1).map(|o| &*o.origin)).collect();
     assert!(!idle.contains(&"http://2.test"), "{idle:?}");
     assert_eq!((idle.len(), now.closed["evicted"]), (3, 1));
 }
@@ -100,9 +100,8 @@ async fn each_of_several_blocked_origins_gets_a_socket() {
     // Two sockets are on their way out for b when c asks for a third.
     let b = origin("http://b.test");
     let c = origin("http://c.test");
-    let how = within(SECOND);
-    let (one, two, three) =
-        tokio::join!(pool.checkout(&b, how), pool.checkout(&b, how), pool.checkout(&c, how));
+    let take = |site| pool.checkout(site, within(SECOND));
+    let (one, two, three) = tokio::join!(take(&b), take(&b), take(&c));
     assert!(one.is_ok() && two.is_ok() && three.is_ok());
     assert_eq!(pool.snapshot().closed["evicted"], 3);
     drop((one, two, three));

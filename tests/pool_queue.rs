@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::*;
-use trunkline::pool::{Config, Kind};
+use trunkline::pool::{Checkout, Kind};
 
 const SITE: &str = "http://a.test";
 
@@ -39,21 +39,22 @@ async fn the_queue_is_first_in_first_out() {
 
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded() {
-    let settings = Config { max_waiting: 3, ..config(1, 1) };
-    let (pool, _net, _) = Net::h1().pool(settings);
+    let (pool, _net, _) = Net::h1().pool(config(1, 1));
     let site = origin(SITE);
+    let bounded = || Checkout { max_waiting: 3, ..how() };
     let held = lease(&pool, &site).await;
     let mut waiters = Vec::new();
     for _ in 0..3 {
-        waiters.push(queued(&pool, &site, how()).await);
+        waiters.push(queued(&pool, &site, bounded()).await);
     }
     let now = tokio::time::Instant::now();
-    let refused = pool.checkout(&site, how()).await.unwrap_err();
+    let refused = pool.checkout(&site, bounded()).await.unwrap_err();
     assert_eq!((refused.kind(), now.elapsed()), (Kind::QueueFull(3), Duration::ZERO));
     waiters.pop().unwrap().abort();
     settle().await;
-    waiters.push(queued(&pool, &site, how()).await);
+    waiters.push(queued(&pool, &site, bounded()).await);
     assert_eq!(waiting(&pool), 3);
+    assert_eq!(pool.snapshot().queue.refused, 1);
     drop(held);
     for waiter in waiters {
         drop(waiter.await.unwrap().unwrap());

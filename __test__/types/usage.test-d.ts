@@ -7,17 +7,22 @@ import {
   type CallMeta,
   type ChatCompletion,
   type ChatCompletionChunk,
+  type CloseReason,
   ConfigError,
   ConnectionError,
+  type ConnectionEvent,
   ContextLengthError,
   type EmbeddingResponse,
   type Metrics,
+  presets,
   RateLimitError,
+  recommendPool,
   type ServerSentEvent,
   StreamInterruptedError,
   TimeoutError,
   Trunkline,
   TrunklineError,
+  type TrunklineOptions,
 } from 'trunkline'
 import { MockUpstream, type RecordedRequest } from 'trunkline/testing'
 
@@ -43,6 +48,7 @@ export async function calls() {
       maxStreamsPerConnection: 100,
       pingInterval: 30_000,
       pingTimeout: 10_000,
+      dnsTtl: 60_000,
       tls: { ca: ['pem'], minVersion: 'TLSv1.3', rejectUnauthorized: true },
     },
     timeouts: { connect: 5_000, queue: 5_000, firstByte: 30_000, idle: 15_000, total: 120_000 },
@@ -118,6 +124,45 @@ export function errors(error: unknown) {
   if (error instanceof StreamInterruptedError) is<ChatCompletion>()(error.partial, true)
   if (error instanceof TrunklineError) is<string>()(error.code, true)
   return error instanceof ConfigError
+}
+
+export async function events(line: Trunkline) {
+  const each = ({ id, origin, event, protocol, reason, handshake }: ConnectionEvent) => {
+    is<number>()(id, true)
+    is<string>()(origin, true)
+    is<'opened' | 'closed'>()(event, true)
+    is<'h1' | 'h2'>()(protocol, true)
+    is<CloseReason | undefined>()(reason, true)
+    is<number | undefined>()(handshake, true)
+  }
+  line.on('connection', each).once('connection', each).prependListener('connection', each).off('connection', each)
+  line.on('connection', (event) => {
+    is<ConnectionEvent>()(event, true)
+    if (event.event === 'opened') is<number>()(event.handshake, true)
+    else is<CloseReason>()(event.reason, true)
+  })
+  is<number>()(line.listenerCount('connection'), true)
+  // The shape that users were promised.
+  const promised: (event: {
+    id: number
+    origin: string
+    event: 'opened' | 'closed'
+    reason?: string
+    protocol?: 'h1' | 'h2'
+    handshake?: number
+  }) => void = () => {}
+  line.on('connection', promised)
+}
+
+export function sizes() {
+  const pool = recommendPool({ peakConcurrent: 50, responseTime: 2_000, requestInterval: 1_000 })
+  is<number>()(pool.maxConnections, true)
+  is<number>()(pool.maxIdleConnections, true)
+  is<TrunklineOptions>()(presets.multiTenant, true)
+  return [
+    new Trunkline({ pool }),
+    new Trunkline({ ...presets.enterprise, apiKey: key, pool: { ...presets.enterprise.pool, idleTimeout: 5_000 } }),
+  ]
 }
 
 export async function upstreams() {

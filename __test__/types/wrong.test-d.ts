@@ -1,7 +1,7 @@
 // What the typings refuse. A line that they take is an error here.
 
 import type OpenAI from 'openai'
-import { type ChatCompletion, type ChatRequest, Trunkline } from 'trunkline'
+import { type ChatCompletion, type ChatRequest, presets, recommendPool, Trunkline } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
 
 const messages = [{ role: 'user' as const, content: 'Hello' }]
@@ -59,6 +59,20 @@ line.batch({ model: 'm', messages })
 line.fetch
 // @ts-expect-error: not there yet
 line.prometheus()
+
+// Events and sizes.
+// @ts-expect-error: not an event
+line.on('connections', () => {})
+// @ts-expect-error: not one yet
+line.on('retry', () => {})
+// @ts-expect-error: a slip
+line.on('connection', (event) => event.reasons)
+// @ts-expect-error: no interval
+recommendPool({ peakConcurrent: 5, responseTime: 100 })
+// @ts-expect-error: not a preset
+presets.cloud
+// @ts-expect-error: frozen
+presets.cli = {}
 
 // What comes back.
 declare const completion: ChatCompletion

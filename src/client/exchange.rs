@@ -17,7 +17,7 @@ use crate::config::CallOptions;
 use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
 use crate::policy::judge::Failure;
 use crate::policy::retry_after::{retry_after, should_retry};
-use crate::pool::{self, Checkout};
+use crate::pool::{self, Checkout, Lane};
 use crate::protocol::openai::{ErrorClass, ErrorFields, class_of};
 
 /// A body that is taken whole may have this many bytes: 64 MiB.
@@ -58,7 +58,10 @@ pub(super) async fn exchange<C: Consume>(
     record: &mut Record,
 ) -> Result<Response, Failed> {
     let timeouts = &options.timeouts;
-    let how = Checkout { queue_timeout: timeouts.queue, connect_timeout: timeouts.connect, fresh };
+    let how = Checkout {
+        lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
+        ..client.checkout(options, fresh)
+    };
     let origin = &client.config.base.origin;
     let lease = client.pool().checkout(origin, how).await.map_err(|error| pool_failed(&error))?;
     record.leased(&lease);
@@ -182,9 +185,10 @@ pub(super) fn pool_failed(error: &pool::Error) -> Failed {
     let failure = match error.kind() {
         Pool::Dns | Pool::Connect | Pool::ConnectTimeout(_) => Failure::Connect,
         Pool::Tls => Failure::Tls,
-        Pool::QueueTimeout(_) | Pool::QueueFull(_) => Failure::Queue,
+        Pool::QueueTimeout(_) | Pool::QueueFull(_) | Pool::TooManyTenants(_) => Failure::Queue,
         Pool::Closed => Failure::Final,
         Pool::Unprocessed => Failure::Unprocessed,
+        Pool::Refused => Failure::Refused,
         Pool::NoResponse { reused: true } => Failure::NoResponseReused,
         Pool::NoResponse { reused: false } | Pool::Protocol => Failure::NoResponseFresh,
         Pool::Body => Failure::CutUnseen,
@@ -203,9 +207,9 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
             Kind::Timeout { phase: TimeoutPhase::Connect, limit_ms: millis(limit) }
         }
         Pool::QueueTimeout(limit) => Kind::Timeout { phase: TimeoutPhase::Queue, limit_ms: millis(limit) },
-        Pool::QueueFull(_) => Kind::QueueFull,
+        Pool::QueueFull(_) | Pool::TooManyTenants(_) => Kind::QueueFull,
         Pool::Closed => Kind::Closed,
-        Pool::Unprocessed | Pool::NoResponse { .. } | Pool::Protocol | Pool::Body => {
+        Pool::Unprocessed | Pool::Refused | Pool::NoResponse { .. } | Pool::Protocol | Pool::Body => {
             Kind::Connection(ConnectionPhase::Receive)
         }
     };

@@ -42,7 +42,7 @@ use self::key::KeyStore;
 use self::pools::SharedPool;
 use crate::config::{CallOptions, ClientConfig, Environment, Key};
 use crate::error::Error;
-use crate::pool::{Pool, Tasks};
+use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
 use crate::telemetry::{Counters, Metrics};
 
 /// The name of the one provider that there is without `providers`.
@@ -142,9 +142,8 @@ impl Client {
     pub async fn warm(&self, connections: usize) -> Result<(), Error> {
         self.check_open()?;
         let origin = &self.config.base.origin;
-        let connect_timeout = self.config.timeouts.connect;
         self.pool
-            .warm(origin, connections, connect_timeout)
+            .warm(origin, connections, self.checkout(&self.options, false))
             .await
             .map_err(|error| exchange::error_of(&error, None))
     }
@@ -158,14 +157,26 @@ impl Client {
         self.counters.metrics(self.pool.snapshot())
     }
 
-    /// Refuses new calls from now on.
-    pub fn begin_close(&self) {
+    /// Tells of the connections of the pool, those of other clients that share it too.
+    pub fn listen(&self, wake: Wake) -> Listener {
+        self.pool.listen(wake)
+    }
+
+    /// Refuses new calls from now on. If no other client shares the pool, the sockets that no call needs close.
+    pub fn begin_close(self: &Arc<Self>) {
         self.closed.store(true, Ordering::Relaxed);
+        let client = self.clone();
+        // Behind the calls that were begun before, so that each finds the socket that rests for it.
+        self.tasks.spawn("close", async move {
+            if client.pool.is_last() {
+                client.pool.close_idle();
+            }
+        });
     }
 
     /// Lets go of the pool. If no other client shares it, resolves when its last socket is closed.
     pub async fn finish_close(&self) {
-        self.begin_close();
+        self.closed.store(true, Ordering::Relaxed);
         if let Some(pool) = self.pool.release() {
             pool.close();
             pool.closed().await;
@@ -174,6 +185,20 @@ impl Client {
 
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// How a call of these options takes a connection.
+    pub(crate) fn checkout(&self, options: &CallOptions, fresh: bool) -> Checkout {
+        Checkout {
+            priority: options.priority,
+            aging: self.config.queue.aging,
+            lane: Lane::Unary,
+            tenant: options.tenant.clone(),
+            max_waiting: self.config.queue.max,
+            queue_timeout: options.timeouts.queue,
+            connect_timeout: options.timeouts.connect,
+            fresh,
+        }
     }
 
     fn check_open(&self) -> Result<(), Error> {

@@ -33,6 +33,12 @@ impl SharedPool {
         Self { pool: entry.pool.clone(), released: AtomicBool::new(false) }
     }
 
+    /// Whether no other client has a share, as of now.
+    pub(super) fn is_last(&self) -> bool {
+        !self.released.load(Ordering::Relaxed)
+            && POOLS.lock().get(self.pool.config()).is_some_and(|entry| entry.clients == 1)
+    }
+
     /// Gives the share back. The pool, if this was the last share.
     pub(super) fn release(&self) -> Option<&Pool> {
         if self.released.swap(true, Ordering::Relaxed) {
@@ -77,10 +83,12 @@ mod tests {
         let config = Config { idle_timeout: Duration::from_millis(1_234_567), ..Config::default() };
         let first = SharedPool::of(&config, &tasks);
         let second = SharedPool::of(&config, &tasks);
-        let other = SharedPool::of(&Config { max_waiting: 1, ..config.clone() }, &tasks);
+        let other = SharedPool::of(&Config { max_idle_connections: 1, ..config.clone() }, &tasks);
         assert_eq!(POOLS.lock()[&config].clients, 2);
+        assert!(!first.is_last());
         assert!(first.release().is_none());
         assert!(first.release().is_none(), "a share is given back once");
+        assert!(!first.is_last() && second.is_last());
         drop(first);
         assert!(second.release().is_some());
         assert!(!POOLS.lock().contains_key(&config));

@@ -1,11 +1,12 @@
 //! The options of the pool.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::Environment;
 use super::section::Section;
 use crate::error::Error;
-use crate::pool::{self, Http2, TlsConfig};
+use crate::pool::{self, Http2, Lanes, TlsConfig};
 
 pub(super) fn parse_pool(top: &mut Section, environment: &Environment) -> Result<pool::Config, Error> {
     let mut pool = pool::Config::default();
@@ -47,6 +48,9 @@ pub(super) fn parse_pool(top: &mut Section, environment: &Environment) -> Result
             *field = time;
         }
     }
+    if let Some(ttl) = given.duration_or_zero("dnsTtl")? {
+        pool.dns_ttl = ttl;
+    }
     let modes = [("auto", Http2::Auto), ("never", Http2::Never), ("prior-knowledge", Http2::PriorKnowledge)];
     if let Some(mode) = given.one_of("http2", &modes)? {
         pool.http2 = mode;
@@ -54,11 +58,63 @@ pub(super) fn parse_pool(top: &mut Section, environment: &Environment) -> Result
     if let Some(max) = given.positive("maxStreamsPerConnection")? {
         pool.max_streams_per_connection = max;
     }
+    if let Some(lanes) = given.section("lanes")? {
+        pool.lanes = parse_lanes(lanes, pool.max_connections_per_origin)?;
+    }
     if let Some(tls) = given.section("tls")? {
         parse_tls(tls, &mut pool.tls)?;
     }
     given.finish()?;
     Ok(pool)
+}
+
+/// What one lane does not get, the other has.
+fn parse_lanes(mut given: Section, all: NonZeroUsize) -> Result<Option<Lanes>, Error> {
+    let mut sizes = [None; 2];
+    for (size, name) in sizes.iter_mut().zip(["streaming", "unary"]) {
+        let Some(mut lane) = given.section(name)? else { continue };
+        if let Some(max) = lane.positive("maxConnections")? {
+            if max > all {
+                let error = format!("must not be above pool.maxConnectionsPerOrigin ({all}), got {max}");
+                return Err(lane.error("maxConnections", error));
+            }
+            *size = Some(max);
+        }
+        lane.finish()?;
+    }
+    let rest = |taken: NonZeroUsize| NonZeroUsize::new(all.get() - taken.get());
+    let lanes = match sizes {
+        [None, None] => None,
+        [Some(streaming), Some(unary)] => {
+            (streaming.get() + unary.get() <= all.get()).then_some((streaming, unary))
+        }
+        [Some(streaming), None] => rest(streaming).map(|unary| (streaming, unary)),
+        [None, Some(unary)] => rest(unary).map(|streaming| (streaming, unary)),
+    };
+    if lanes.is_none() && sizes != [None, None] {
+        let error = format!("must leave each lane a connection of pool.maxConnectionsPerOrigin ({all})");
+        return Err(Error::config(format!("{}: {error}", given.path())));
+    }
+    given.finish()?;
+    Ok(lanes.map(|(streaming, unary)| Lanes { streaming, unary }))
+}
+
+pub(super) fn parse_tenants(top: &mut Section, pool: &mut pool::Config) -> Result<(), Error> {
+    let Some(mut given) = top.section("tenants")? else {
+        return Ok(());
+    };
+    if let Some(max) = given.positive("maxConnections")? {
+        if max > pool.max_connections {
+            let total = pool.max_connections;
+            let error = format!("must not be above pool.maxConnections ({total}), got {max}");
+            return Err(given.error("maxConnections", error));
+        }
+        pool.max_connections_per_tenant = Some(max);
+    }
+    if let Some(max) = given.positive("maxTenants")? {
+        pool.max_tenants = max;
+    }
+    given.finish()
 }
 
 fn parse_tls(mut given: Section, tls: &mut TlsConfig) -> Result<(), Error> {

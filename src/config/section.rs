@@ -106,20 +106,12 @@ impl Section {
 
     /// Milliseconds, more than 0.
     pub(super) fn duration(&mut self, name: &'static str) -> Result<Option<Duration>, Error> {
-        let Some(value) = self.take(name) else {
-            return Ok(None);
-        };
-        let wanted = "a positive number of milliseconds";
-        let Some(ms) = value.as_f64() else {
-            return Err(self.wrong(name, wanted, &value));
-        };
-        if ms > LONGEST_MS {
-            return Err(self.error(name, format!("must be at most {LONGEST_MS} ms, got {ms}")));
-        }
-        if ms <= 0.0 {
-            return Err(self.wrong_number(name, wanted, &value));
-        }
-        Ok(Some(Duration::from_secs_f64(ms / 1000.0)))
+        self.milliseconds(name, "a positive number of milliseconds", |ms| ms > 0.0)
+    }
+
+    /// Milliseconds, 0 or more.
+    pub(super) fn duration_or_zero(&mut self, name: &'static str) -> Result<Option<Duration>, Error> {
+        self.milliseconds(name, "a number of milliseconds, 0 or more", |ms| ms >= 0.0)
     }
 
     pub(super) fn one_of<T: Copy>(
@@ -172,6 +164,27 @@ impl Section {
             }
             None => self.error(unknown, format!("is not an option; there are {}", self.known.join(", "))),
         })
+    }
+
+    fn milliseconds(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        is_good: impl FnOnce(f64) -> bool,
+    ) -> Result<Option<Duration>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        let Some(ms) = value.as_f64() else {
+            return Err(self.wrong(name, wanted, &value));
+        };
+        if ms > LONGEST_MS {
+            return Err(self.error(name, format!("must be at most {LONGEST_MS} ms, got {ms}")));
+        }
+        if !is_good(ms) {
+            return Err(self.wrong_number(name, wanted, &value));
+        }
+        Ok(Some(Duration::from_secs_f64(ms / 1000.0)))
     }
 
     fn integer<T>(

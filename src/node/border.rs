@@ -16,6 +16,7 @@ use super::runtime;
 use super::wire::{self, Deliver, KeepAlive, Words};
 use crate::client::{Answer, Mode, Outlet};
 use crate::error::{self, Kind};
+use crate::pool::Inbox;
 
 /// How long one turn may deliver before the event loop gets its own.
 const TURN: Duration = Duration::from_millis(4);
@@ -28,6 +29,7 @@ mod kind {
     pub(super) const PIECES: u32 = 4;
     pub(super) const ASK_KEY: u32 = 5;
     pub(super) const ASK_MATCH: u32 = 6;
+    pub(super) const CONNECTIONS: u32 = 7;
 }
 
 /// What an environment has.
@@ -126,6 +128,11 @@ impl Border {
             }
             Letter::Pieces { id, outlet } => add_pieces(parcel, id, &outlet),
             Letter::AskKey { client } => parcel.add(client, kind::ASK_KEY, 0, &[]),
+            Letter::Connections { client, inbox } => {
+                if let Some(inbox) = inbox.upgrade() {
+                    add_connections(parcel, client, &inbox);
+                }
+            }
             Letter::AskMatch { question, matcher, request } => {
                 parcel.add(question, kind::ASK_MATCH, matcher, &[request.as_bytes()]);
             }
@@ -171,6 +178,14 @@ impl Border {
 fn add_pieces(parcel: &mut wire::Parcel<'_>, id: u32, outlet: &Outlet) {
     if let Some(pieces) = outlet.take() {
         parcel.add(id, kind::PIECES, pieces.bytes as u32, &[pieces.text.as_bytes()]);
+    }
+}
+
+fn add_connections(parcel: &mut wire::Parcel<'_>, client: u32, inbox: &Inbox) {
+    let (events, lost) = inbox.take();
+    // A list of our own plain values can always be written.
+    if let Ok(text) = serde_json::to_vec(&events) {
+        parcel.add(client, kind::CONNECTIONS, lost, &[&text]);
     }
 }
 

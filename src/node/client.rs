@@ -5,6 +5,7 @@ use std::sync::Arc;
 use napi::bindgen_prelude::Reference;
 use napi::{Error, Result, Status};
 use napi_derive::napi;
+use parking_lot::Mutex;
 
 use super::border::{Border, NativeBorder, nothing};
 use super::mailbox::Letter;
@@ -12,13 +13,17 @@ use super::runtime;
 use crate::client::{Call, Client, Endpoint, Outlet};
 use crate::config::Environment;
 use crate::error;
+use crate::pool::{Inbox, Listener};
 
 /// A client, as JavaScript holds it. When it is collected, idle sockets that no other client shares close.
 #[napi(js_name = "Client")]
 #[derive(Debug)]
 pub struct NativeClient {
+    number: u32,
     client: Arc<Client>,
     border: Arc<Border>,
+    /// While JavaScript listens to connections.
+    listener: Mutex<Option<Listener>>,
 }
 
 /// What is called, as `lib/client.js` has it.
@@ -49,8 +54,8 @@ fn bug(error: serde_json::Error) -> Error {
 
 #[napi]
 impl NativeClient {
-    /// A client of these options and this environment, both JSON. `number` comes back when its key is asked for. Bad
-    /// options throw an error whose message is the description of a `ConfigError` as JSON.
+    /// A client of these options and this environment, both JSON. `number` comes back in letters: when its key is asked
+    /// for, and with events. Bad options throw an error whose message is the description of a `ConfigError` as JSON.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         border: Reference<NativeBorder>,
@@ -67,7 +72,7 @@ impl NativeClient {
         let ask = Box::new(move || mailbox.push(Letter::AskKey { client: number }));
         let client = Client::new(options, &environment, tasks, ask)
             .map_err(|error| Error::new(Status::InvalidArg, error.to_json()))?;
-        Ok(Self { client: Arc::new(client), border })
+        Ok(Self { number, client: Arc::new(client), border, listener: Mutex::default() })
     }
 
     /// Starts a call whose answer comes whole. Returns the description of an error as JSON where it cannot be begun.
@@ -136,6 +141,20 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn metrics(&self) -> Result<String> {
         serde_json::to_string(&self.client.metrics()).map_err(bug)
+    }
+
+    /// Whether letters come with the connections of the pool that open and close.
+    #[napi(catch_unwind)]
+    pub fn listen(&self, on: bool) {
+        let mut listener = self.listener.lock();
+        *listener = on.then(|| {
+            let (client, mailbox) = (self.number, self.border.mailbox.clone());
+            // By a weak hand: an inbox has the mailbox, and the mailbox would have the inbox.
+            let wake = move |inbox: &Arc<Inbox>| {
+                mailbox.push(Letter::Connections { client, inbox: Arc::downgrade(inbox) });
+            };
+            self.client.listen(Box::new(wake))
+        });
     }
 
     /// Refuses new calls from now on.

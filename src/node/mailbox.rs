@@ -2,7 +2,7 @@
 //! wakes it again.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::runtime;
 use super::wire::Waker;
 use crate::client::Outlet;
+use crate::pool::Inbox;
 
 /// Something for JavaScript.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) enum Letter {
     Pieces { id: u32, outlet: Arc<Outlet> },
     /// A client wants its key.
     AskKey { client: u32 },
+    /// Connections of a client's pool have opened or closed. A client that listens no longer is told nothing.
+    Connections { client: u32, inbox: Weak<Inbox> },
     /// The stand-in wants to know whether a request matches.
     AskMatch { question: u32, matcher: u32, request: String },
 }

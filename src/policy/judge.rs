@@ -18,6 +18,8 @@ pub enum Failure {
     /// HTTP/2 stream refused, GOAWAY from the peer above the last processed stream, or a request of which no byte was
     /// written.
     Unprocessed,
+    /// HTTP/2 stream refused because the connection carries as many as the server takes.
+    Refused,
     /// A reused socket closed after request bytes were written, before any response byte.
     NoResponseReused,
     /// The same, on a fresh connection.
@@ -99,7 +101,7 @@ pub fn row(failure: Failure, statuses: &[u16]) -> Again {
     match failure {
         Failure::Connect | Failure::NoResponseFresh => Again::AfterDelay,
         Failure::Tls | Failure::Queue => Again::Never,
-        Failure::Unprocessed => Again::Free,
+        Failure::Unprocessed | Failure::Refused => Again::Free,
         Failure::NoResponseReused => Again::AtOnce,
         // A silent provider stays silent.
         Failure::Silence => Again::Never,
@@ -141,7 +143,7 @@ impl RetryPolicy {
     /// have been processed. `left`: until the total deadline; a wait beyond it is not begun.
     pub fn judge(&self, failure: Failure, tries: &mut Tries, repeatable: bool, left: Duration) -> Verdict {
         let again = row(failure, &self.statuses);
-        let unprocessed = matches!(failure, Failure::Unprocessed | Failure::Connect)
+        let unprocessed = matches!(failure, Failure::Unprocessed | Failure::Refused | Failure::Connect)
             || matches!(again, Again::WithNewKey | Again::Elsewhere);
         if !repeatable && !unprocessed {
             return Verdict::Fail;
@@ -207,6 +209,7 @@ mod tests {
             (Tls, Again::Never),
             (Queue, Again::Never),
             (Unprocessed, Again::Free),
+            (Refused, Again::Free),
             (NoResponseReused, Again::AtOnce),
             (NoResponseFresh, Again::AfterDelay),
             (Silence, Again::Never),

@@ -9,45 +9,91 @@ use tokio::time::Instant;
 
 use super::connection::{self, Info};
 use super::lease::{Lease, RequestBody};
+use super::limit::LineId;
+use super::partition::{Lane, Partition, Tenant};
+use super::queue::{Priority, Rank};
 use super::state::{After, Found};
 use super::{Error, Kind, Origin, Shared};
 
 /// How a checkout goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Checkout {
-    /// How long to wait for a socket or a stream.
+    /// Who goes first among those who wait. Default [`Priority::Interactive`].
+    pub priority: Priority,
+    /// A waiter moves up one priority for each such span. Default 5 s.
+    pub aging: Duration,
+    /// Which sockets of the origin it may have, where the pool has lanes. Default [`Lane::Unary`].
+    pub lane: Lane,
+    /// Whose sockets it may have. Default: those of nobody in particular.
+    pub tenant: Option<Tenant>,
+    /// How many may wait already (for the same origin, lane and tenant), beside those that wait for a connection of their own to be
+    /// made; one more is refused at once. Default 10 000.
+    pub max_waiting: usize,
+    /// How long to wait for a socket or a stream. Default 30 s.
     pub queue_timeout: Duration,
-    /// DNS, TCP and TLS together, if this checkout makes a connection.
+    /// DNS, TCP and TLS together, if this checkout makes a connection. Default 10 s.
     pub connect_timeout: Duration,
     /// Takes no socket that has been resting: the last one turned out dead.
     pub fresh: bool,
 }
 
-pub(super) async fn checkout(shared: &Arc<Shared>, origin: &Origin, how: Checkout) -> Result<Lease, Error> {
-    let mut after = After::default();
-    let found = shared.state.lock().take(shared, origin, how.fresh, how.connect_timeout, &mut after);
-    shared.run(after);
-    let mut lease = match found? {
-        Found::Lease(lease) => lease,
-        Found::Wait(granted, ticket) => {
-            let started = Instant::now();
-            let place = Place { shared, origin, ticket, granted };
-            let mut lease = place.wait(how.queue_timeout).await?;
-            lease.set_waited(started.elapsed());
-            shared.stats.waited(lease.waited());
-            return Ok(lease);
+impl Default for Checkout {
+    fn default() -> Self {
+        Self {
+            priority: Priority::default(),
+            aging: Duration::from_secs(5),
+            lane: Lane::Unary,
+            tenant: None,
+            max_waiting: 10_000,
+            queue_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            fresh: false,
         }
-    };
-    lease.set_waited(Duration::ZERO);
-    shared.stats.waited(Duration::ZERO);
-    Ok(lease)
+    }
 }
 
-/// A place in the queue of an origin.
+/// What has rested for longer than this is asked whether it still lives, after its driver had a turn. What has not was polled within
+/// that time.
+const LONG_REST: Duration = Duration::from_millis(500);
+
+pub(super) async fn checkout(shared: &Arc<Shared>, origin: &Origin, how: &Checkout) -> Result<Lease, Error> {
+    let partition = shared.partition(origin, how);
+    loop {
+        let mut after = After::default();
+        let found = shared.state.lock().take(shared, &partition, how, &mut after);
+        shared.run(after);
+        let mut lease = match found? {
+            Found::Lease(lease) => lease,
+            Found::Wait(granted, line, rank) => {
+                let started = Instant::now();
+                let place = Place { shared, line, rank, priority: how.priority, granted };
+                let mut lease = place.wait(how.queue_timeout).await?;
+                lease.set_waited(started.elapsed());
+                shared.stats.waited(lease.waited());
+                return Ok(lease);
+            }
+        };
+        if lease.rested() > LONG_REST {
+            // The end of a socket may lie unread, if this thread was kept from its drivers. tokio polls them before it comes back
+            // to a task that yields.
+            tokio::task::yield_now().await;
+            if !lease.lives() {
+                lease.give_up();
+                continue;
+            }
+        }
+        lease.set_waited(Duration::ZERO);
+        shared.stats.waited(Duration::ZERO);
+        return Ok(lease);
+    }
+}
+
+/// A place in the queue of a line.
 struct Place<'a> {
     shared: &'a Arc<Shared>,
-    origin: &'a Origin,
-    ticket: u64,
+    line: LineId,
+    rank: Rank,
+    priority: Priority,
     granted: oneshot::Receiver<Result<Lease, Error>>,
 }
 
@@ -66,7 +112,9 @@ impl Drop for Place<'_> {
         self.granted.close();
         // What was granted in the very moment of leaving goes back by its own drop.
         if self.granted.try_recv().is_err() {
-            self.shared.state.lock().leave(self.origin, self.ticket);
+            let mut after = After::default();
+            self.shared.state.lock().leave(self.shared, self.line, self.priority, self.rank, &mut after);
+            self.shared.run(after);
         }
     }
 }
@@ -75,22 +123,13 @@ pub(super) async fn warm(
     shared: &Arc<Shared>,
     origin: &Origin,
     connections: usize,
-    connect_timeout: Duration,
+    how: &Checkout,
 ) -> Result<(), Error> {
     // One first: it tells what the origin speaks, and what is wrong with it.
-    let how = Checkout { queue_timeout: connect_timeout, connect_timeout, fresh: false };
     let first = checkout(shared, origin, how).await?;
-    let held = match first.protocol() {
-        super::Protocol::H2 => connections.div_ceil(shared.config.max_streams_per_connection.get()),
-        super::Protocol::H1 => connections,
-    };
-    drop(first);
     let mut after = After::default();
-    {
-        let mut state = shared.state.lock();
-        let have = state.lines.get(origin).map_or(0, |line| line.sockets);
-        state.grant_rights(shared, origin, held.saturating_sub(have), &mut after);
-    }
+    shared.state.lock().open_up_to(shared, first.line(), first.protocol(), connections, &mut after);
+    drop(first);
     // Each connect holds an end of this until it is through. It goes on if this call is dropped.
     let (opening, mut opened) = mpsc::channel::<()>(1);
     for right in after.open {
@@ -107,6 +146,11 @@ pub(super) async fn warm(
 
 // The state's methods, each with the lock taken for just as long, and what they leave to do done outside of it.
 impl Shared {
+    fn partition(&self, origin: &Origin, how: &Checkout) -> Partition {
+        let lane = self.config.lanes.is_some().then_some(how.lane);
+        Partition { origin: origin.clone(), tenant: how.tenant.clone(), lane }
+    }
+
     pub(super) fn run(&self, after: After) {
         for right in after.open {
             self.tasks.spawn("connect", connection::open(right));
@@ -119,11 +163,15 @@ impl Shared {
         info: Arc<Info>,
         leased: bool,
     ) {
-        self.state.lock().put_socket(self, sender, info, leased);
+        let mut after = After::default();
+        self.state.lock().put_socket(self, sender, info, leased, &mut after);
+        self.run(after);
     }
 
     pub(super) fn put_connection(self: &Arc<Self>, sender: http2::SendRequest<RequestBody>, info: Arc<Info>) {
-        self.state.lock().put_connection(self, sender, info);
+        let mut after = After::default();
+        self.state.lock().put_connection(self, sender, info, &mut after);
+        self.run(after);
     }
 
     pub(super) fn release_stream(self: &Arc<Self>, info: &Info) {
@@ -148,8 +196,14 @@ impl Shared {
         self.run(after);
     }
 
+    pub(super) fn close_idle(&self) {
+        self.state.lock().close_idle();
+    }
+
     pub(super) fn close(&self) {
         self.state.lock().close();
+        // Connects under way end here.
+        self.closing.cancel();
     }
 
     pub(super) async fn all_gone(&self) {
@@ -158,7 +212,7 @@ impl Shared {
             tokio::pin!(gone);
             // Registered before the count is read, or the last close could go unseen.
             gone.as_mut().enable();
-            if self.state.lock().sockets == 0 {
+            if self.state.lock().all.used() == 0 {
                 return;
             }
             gone.await;

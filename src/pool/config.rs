@@ -26,10 +26,23 @@ pub struct Config {
     pub ping_interval: Duration,
     /// An unanswered PING ends the connection after this. Default 10 s.
     pub ping_timeout: Duration,
-    /// Checkouts that may wait for one origin, beside those that wait for a connection of their own to be made; one more is
-    /// refused at once. Default 10 000.
-    pub max_waiting: usize,
+    /// Sockets of an origin set aside for either kind of call. Default: all are for both.
+    pub lanes: Option<Lanes>,
+    /// Sockets of one tenant, to all origins together. Default: as many as there are.
+    pub max_connections_per_tenant: Option<NonZeroUsize>,
+    /// Tenants with sockets or calls at one time. Those without either are forgotten. Default 10 000.
+    pub max_tenants: NonZeroUsize,
+    /// How long the addresses of a host are good. For ten times that they are still used while new ones are looked up in the
+    /// background. Zero: every connect waits for a lookup. Default 30 s.
+    pub dns_ttl: Duration,
     pub tls: TlsConfig,
+}
+
+/// How the sockets of one origin are divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lanes {
+    pub streaming: NonZeroUsize,
+    pub unary: NonZeroUsize,
 }
 
 /// How HTTP/2 comes to be spoken.
@@ -72,7 +85,10 @@ impl Default for Config {
             max_streams_per_connection: const { NonZeroUsize::new(100).unwrap() },
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(10),
-            max_waiting: 10_000,
+            lanes: None,
+            max_connections_per_tenant: None,
+            max_tenants: const { NonZeroUsize::new(10_000).unwrap() },
+            dns_ttl: Duration::from_secs(30),
             tls: TlsConfig::default(),
         }
     }

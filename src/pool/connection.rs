@@ -19,7 +19,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,8 +33,11 @@ use tokio::time::Instant;
 
 use super::connect::{Connected, Phases};
 use super::error::is_hang_up;
+use super::events::Event;
+use super::keep_alive::Hint;
 use super::last_words::LastWords;
 use super::lease::RequestBody;
+use super::limit::LineId;
 use super::state::After;
 use super::stats::CloseReason;
 use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
@@ -55,6 +58,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Info {
     pub(super) id: u64,
+    /// The number of its line, which lives as long as the connection, and as leases of it.
+    pub(super) line: LineId,
     pub(super) origin: Origin,
     pub(super) protocol: Protocol,
     pub(super) phases: Phases,
@@ -62,6 +67,13 @@ pub(super) struct Info {
     /// Whether it counts as connecting no longer.
     placed: AtomicBool,
     leased: AtomicBool,
+    /// What the server said of how long it may rest, in milliseconds, and whether it has served for the last time.
+    may_rest: AtomicU64,
+    spent: AtomicBool,
+    /// Of its line.
+    reused: Arc<AtomicU64>,
+    /// Whether the server turned out to take fewer streams than were given out before it said so.
+    oversubscribed: AtomicBool,
     reason: AtomicU8,
     /// Told when there is a reason.
     closing: Notify,
@@ -76,6 +88,39 @@ impl Info {
     /// Notes a lease; true if it is not the first.
     pub(super) fn lease_again(&self) -> bool {
         self.leased.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes a request on a connection that was there already.
+    pub(super) fn count_reuse(&self) {
+        self.reused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes what the server says of the connection's future.
+    pub(super) fn take_hint(&self, hint: Hint) {
+        if let Some(rest) = hint.rest {
+            self.may_rest.store(u64::try_from(rest.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        if hint.is_last {
+            self.spent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn may_rest(&self) -> Duration {
+        Duration::from_millis(self.may_rest.load(Ordering::Relaxed))
+    }
+
+    /// Whether the server said that it answers no more requests on it.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the server takes fewer streams than were given out before it said so.
+    pub(super) fn oversubscribe(&self) {
+        self.oversubscribed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_oversubscribed(&self) -> bool {
+        self.oversubscribed.load(Ordering::Acquire)
     }
 
     /// Notes why the connection closes; the first reason stays. The closing itself is the drop of its senders, and the
@@ -100,16 +145,25 @@ impl Info {
 #[must_use = "dropping it gives the right back"]
 pub(super) struct SocketRight {
     shared: Arc<Shared>,
-    pub(super) origin: Origin,
+    line: LineId,
+    origin: Origin,
     info: Option<Arc<Info>>,
     connect_timeout: Duration,
+    /// When the connect may begin, if the last ones failed.
+    not_before: Option<Instant>,
     /// Whether those who waited for this connect were told that it failed.
     told: bool,
 }
 
 impl SocketRight {
-    pub(super) fn new(shared: Arc<Shared>, origin: Origin, connect_timeout: Duration) -> Self {
-        Self { shared, origin, info: None, connect_timeout, told: false }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        line: LineId,
+        origin: Origin,
+        connect_timeout: Duration,
+        not_before: Option<Instant>,
+    ) -> Self {
+        Self { shared, line, origin, info: None, connect_timeout, not_before, told: false }
     }
 }
 
@@ -120,6 +174,7 @@ impl Drop for SocketRight {
             info.close_with(CloseReason::Server);
             self.shared.stats.closed(info.reason());
             tracing::debug!(target: "trunkline::pool", connection = info.id, origin = %self.origin, reason = info.reason().as_str(), "closed");
+            self.shared.events.tell(|| Event::closed(info));
         }
         let mut after = After::default();
         {
@@ -127,9 +182,9 @@ impl Drop for SocketRight {
             if info.is_none() && !self.told {
                 // The connect panicked, or its runtime is going down. Another right for those who wait would end the same
                 // way, in this very drop, without end.
-                state.connect_abandoned(&self.origin);
+                state.connect_abandoned(self.line);
             }
-            state.right_ended(&self.shared, &self.origin, info, &mut after);
+            state.right_ended(&self.shared, self.line, info, &mut after);
         }
         self.shared.run(after);
         self.shared.gone.notify_waiters();
@@ -139,18 +194,24 @@ impl Drop for SocketRight {
 /// Uses a right: connects, and gives the connection to whoever waits by then.
 pub(super) async fn open(right: SocketRight) {
     let shared = right.shared.clone();
-    let origin = right.origin.clone();
-    let limit = right.connect_timeout;
-    let result = match tokio::time::timeout(limit, shared.connector.connect(&origin)).await {
-        Ok(Ok(connected)) => establish(right, connected).await,
-        Ok(Err(error)) => Err((Some(right), error)),
-        Err(_) => Err((Some(right), Error::new(Kind::ConnectTimeout(limit)))),
+    let (line, origin, limit) = (right.line, right.origin.clone(), right.connect_timeout);
+    if let Some(begin) = right.not_before {
+        // Nobody is told of a close here: it has told them all.
+        let _ = shared.closing.run_until_cancelled(tokio::time::sleep_until(begin)).await;
+    }
+    let began = Instant::now();
+    let connect = tokio::time::timeout(limit, shared.connector.connect(&origin));
+    let result = match shared.closing.run_until_cancelled(connect).await {
+        Some(Ok(Ok(connected))) => establish(right, connected).await,
+        Some(Ok(Err(error))) => Err((Some(right), error)),
+        Some(Err(_)) => Err((Some(right), Error::new(Kind::ConnectTimeout(limit)))),
+        None => Err((Some(right), Error::new(Kind::Closed))),
     };
     if let Err((mut right, error)) = result {
         tracing::debug!(target: "trunkline::pool", %origin, %error, "not connected");
         // Before the right is given back: those who are told now do not ask for another connection.
         let counted = right.is_some();
-        shared.state.lock().connect_failed(&shared.config, &origin, counted, &error);
+        shared.state.lock().connect_failed(line, counted, began, &error);
         if let Some(right) = &mut right {
             right.told = true;
         }
@@ -164,23 +225,29 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
     let shared = right.shared.clone();
     let Connected { io, protocol, phases, tls_resumed } = connected;
     let mut after = After::default();
-    let id = shared.state.lock().connected(&shared, &right.origin, protocol, &mut after);
+    let (id, reused) = shared.state.lock().connected(&shared, right.line, protocol, &mut after);
     shared.run(after);
     // Up to a tenth less, so that sockets opened together do not retire together.
     let age = shared.config.max_age.mul_f64(1.0 - 0.1 * fastrand::f64());
     let info = Arc::new(Info {
         id,
+        line: right.line,
         origin: right.origin.clone(),
         protocol,
         phases,
         retire_at: Instant::now() + age,
         placed: AtomicBool::new(false),
         leased: AtomicBool::new(false),
+        may_rest: AtomicU64::new(u64::MAX),
+        spent: AtomicBool::new(false),
+        reused,
+        oversubscribed: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
         closing: Notify::new(),
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
+    shared.events.tell(|| Event::opened(&info));
     right.info = Some(info.clone());
     let io = LastWords::new(io);
     match protocol {

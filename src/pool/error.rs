@@ -27,11 +27,15 @@ pub enum Kind {
     QueueTimeout(Duration),
     /// This many wait already.
     QueueFull(usize),
+    /// This many tenants have calls already.
+    TooManyTenants(usize),
     /// The pool is closed.
     Closed,
     /// Certainly not processed: never written, refused (REFUSED_STREAM), or above the last stream that a GOAWAY of the
     /// peer names. Safe to send again at once.
     Unprocessed,
+    /// The same, and nothing is wrong with the connection: it was given more streams than the server takes, before that was known.
+    Refused,
     /// The connection ended after the request was written and before a byte of the response. `reused`: the
     /// connection had served before, so the request most likely met a socket that was just being closed.
     NoResponse { reused: bool },
@@ -89,10 +93,13 @@ pub(super) fn is_hang_up(error: &(dyn StdError + 'static)) -> bool {
 /// Whether an error of h2 means that the peer has certainly not processed the request. A GOAWAY that our own library
 /// sent does not: the peer may have worked on the stream.
 pub(super) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
-    cause_of::<h2::Error>(error).is_some_and(|h2| {
-        h2.is_remote()
-            && (h2.is_go_away() || (h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)))
-    })
+    cause_of::<h2::Error>(error).is_some_and(|h2| h2.is_remote() && h2.is_go_away())
+}
+
+/// Whether an error of h2 means that the peer refused the stream, and so has not processed the request.
+pub(super) fn is_refused(error: &(dyn StdError + 'static)) -> bool {
+    cause_of::<h2::Error>(error)
+        .is_some_and(|h2| h2.is_remote() && h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 /// The first of a kind in the chain of causes.
@@ -116,8 +123,10 @@ impl fmt::Display for Kind {
             Self::ConnectTimeout(limit) => write!(f, "no connection within {} ms", limit.as_millis()),
             Self::QueueTimeout(limit) => write!(f, "no free connection within {} ms", limit.as_millis()),
             Self::QueueFull(max) => write!(f, "{max} calls wait for a connection already"),
+            Self::TooManyTenants(max) => write!(f, "{max} tenants have calls already"),
             Self::Closed => f.write_str("the pool is closed"),
             Self::Unprocessed => f.write_str("the request was not processed"),
+            Self::Refused => f.write_str("the server takes fewer streams"),
             Self::NoResponse { .. } => f.write_str("the connection closed before a response"),
             Self::Protocol => f.write_str("the response is not HTTP"),
             Self::Body => f.write_str("the response broke off"),

@@ -14,7 +14,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
 use super::connection::Info;
-use super::error::{is_of_one_stream, is_unprocessed};
+use super::error::{is_of_one_stream, is_refused, is_unprocessed};
+use super::keep_alive::Hint;
+use super::limit::LineId;
 use super::stats::CloseReason;
 use super::{Error, Kind, Phases, Protocol, Shared};
 
@@ -36,6 +38,10 @@ pub struct Lease {
     reused: bool,
     used: bool,
     waited: Duration,
+    /// How long the connection had rested, if it had.
+    rested: Duration,
+    /// Whether the server had not yet said how many streams it takes.
+    untold: bool,
 }
 
 pub(super) enum Held {
@@ -46,7 +52,16 @@ pub(super) enum Held {
 impl Lease {
     pub(super) fn new(shared: Arc<Shared>, held: Held, info: Arc<Info>) -> Self {
         let reused = info.lease_again();
-        Self { shared, held: Some(held), info, reused, used: false, waited: Duration::ZERO }
+        Self {
+            shared,
+            held: Some(held),
+            info,
+            reused,
+            used: false,
+            waited: Duration::ZERO,
+            rested: Duration::ZERO,
+            untold: false,
+        }
     }
 
     /// The number of the connection, from 1, in the order of opening.
@@ -79,17 +94,28 @@ impl Lease {
     /// Dropping the future resets the stream or closes the socket.
     ///
     /// # Errors
-    /// [`Kind::Unprocessed`], [`Kind::NoResponse`], [`Kind::Protocol`].
+    /// [`Kind::Unprocessed`], [`Kind::Refused`], [`Kind::NoResponse`], [`Kind::Protocol`].
     pub async fn send(mut self, request: Request<RequestBody>) -> Result<Response<Body>, Error> {
         self.used = true;
+        if self.reused {
+            self.info.count_reuse();
+            self.shared.stats.reused(&self.info);
+        }
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => sender.try_send_request(request).await,
+            // It would wait inside h2, unseen, until another stream ends.
+            Some(Held::Stream(_)) if self.untold && self.info.is_oversubscribed() => {
+                return Err(Error::new(Kind::Refused));
+            }
             Some(Held::Stream(sender)) => sender.try_send_request(request).await,
             None => return Err(Error::new(Kind::Closed)),
         };
         match sent {
             Ok(response) => {
                 let (head, incoming) = response.into_parts();
+                if self.protocol() == Protocol::H1 {
+                    self.info.take_hint(Hint::of(&head.headers));
+                }
                 let mut body = Body { incoming, lease: Some(self) };
                 body.settle_if_ended();
                 Ok(Response::from_parts(head, body))
@@ -98,7 +124,9 @@ impl Lease {
                 // hyper gives the message back only when it never took it.
                 let unsent = error.take_message().is_some();
                 let error = error.into_error();
-                let kind = if unsent || is_unprocessed(&error) {
+                let kind = if is_refused(&error) && self.info.is_oversubscribed() {
+                    Kind::Refused
+                } else if unsent || is_unprocessed(&error) || is_refused(&error) {
                     Kind::Unprocessed
                 } else if error.is_parse() {
                     Kind::Protocol
@@ -111,14 +139,45 @@ impl Lease {
         }
     }
 
-    pub(super) fn info(&self) -> &Arc<Info> {
-        &self.info
+    pub(super) fn line(&self) -> LineId {
+        self.info.line
     }
 
     pub(super) fn set_waited(&mut self, waited: Duration) {
         self.waited = waited;
-        if self.reused {
-            self.shared.stats.reused(&self.info);
+    }
+
+    pub(super) fn set_rested(&mut self, rested: Duration) {
+        self.rested = rested;
+    }
+
+    pub(super) fn set_untold(&mut self) {
+        self.untold = true;
+    }
+
+    pub(super) fn rested(&self) -> Duration {
+        self.rested
+    }
+
+    /// What the driver saw when it was last polled.
+    pub(super) fn lives(&self) -> bool {
+        match &self.held {
+            Some(Held::Socket(sender)) => sender.is_ready() && !sender.is_closed(),
+            Some(Held::Stream(sender)) => !sender.is_closed(),
+            None => false,
+        }
+    }
+
+    /// The server has closed the connection: it is not put back.
+    pub(super) fn give_up(mut self) {
+        self.info.close_with(CloseReason::Server);
+        match self.held.take() {
+            Some(Held::Socket(_)) => self.shared.discard(&self.info),
+            Some(Held::Stream(_)) => {
+                self.shared.retire(&self.info);
+                self.shared.release_stream(&self.info);
+            }
+            None => {}
         }
     }
 

@@ -1,8 +1,9 @@
-//! What one origin has: sockets at rest and in use, connections, and the queue of those who wait. Changed under the lock of
-//! the state, which sees all origins.
+//! What one partition of an origin has: sockets at rest and in use, connections, and the queue of those who wait. Changed under the
+//! lock of the state, which sees all lines.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -11,42 +12,55 @@ use tokio::time::Instant;
 
 use super::connection::Info;
 use super::lease::{Held, Lease, RequestBody};
+use super::limit::{Hunger, LineId};
+use super::partition::Partition;
+use super::queue::Queue;
+use super::rights::Bound;
 use super::stats::CloseReason;
-use super::{Config, Error, Http2, Origin, Protocol, Shared};
+use super::{Error, Shared};
 
-/// What one origin has.
-#[derive(Default)]
+/// By what a waiter gets its answer.
+pub(super) type Grant = oneshot::Sender<Result<Lease, Error>>;
+
+/// Origin, tenant, lane: what its calls share, and nobody else.
+#[derive(Debug)]
 pub(super) struct Line {
+    pub(super) partition: Partition,
+    /// The number of its origin, and of its tenant.
+    pub(super) site: usize,
+    pub(super) tenant: Option<usize>,
     /// HTTP/1.1 sockets at rest; the last one in is the first one out.
     pub(super) idle: Vec<Idle>,
     /// HTTP/2 connections that take new streams, in the order of their opening: the first with room is filled first.
     pub(super) shared: Vec<Multiplexed>,
-    waiters: VecDeque<Waiter>,
-    /// Waiters in the queue whose caller has gone.
-    gone: usize,
+    pub(super) queue: Queue<Grant>,
+    /// Where it stands among the hungry, if a limit denies it a socket.
+    pub(super) hungry: Option<(Bound, Hunger)>,
     pub(super) sockets: usize,
     /// Of them, those that nobody was offered yet.
     pub(super) connecting: usize,
     /// HTTP/1.1 sockets in use.
     pub(super) leased: usize,
-    /// What the origin spoke last.
-    pub(super) protocol: Option<Protocol>,
-    /// Streams that its last HTTP/2 connection took.
-    pub(super) streams: Option<usize>,
     pub(super) opened: u64,
-    pub(super) reused: u64,
     pub(super) closed: u64,
-    pub(super) touched: Option<Instant>,
-    /// What the last checkout allows a connect.
+    pub(super) reused: Arc<AtomicU64>,
+    pub(super) touched: Instant,
+    /// What the last checkout allows a connect, and its ageing.
     pub(super) connect_timeout: Duration,
+    pub(super) aging: Duration,
 }
 
+#[derive(Debug)]
 pub(super) struct Idle {
     pub(super) sender: http1::SendRequest<RequestBody>,
     pub(super) info: Arc<Info>,
     pub(super) since: Instant,
+    /// When it is given up: by our idle timeout, or before the server does.
+    pub(super) until: Instant,
+    pub(super) place: RestingPlace,
 }
 
+#[derive(Debug)]
 pub(super) struct Multiplexed {
     pub(super) sender: http2::SendRequest<RequestBody>,
     pub(super) info: Arc<Info>,
@@ -56,135 +70,155 @@ pub(super) struct Multiplexed {
     /// Whether the server has said its limit.
     pub(super) announced: bool,
     pub(super) idle_since: Instant,
+    /// Where it has no streams.
+    pub(super) place: Option<RestingPlace>,
 }
 
-struct Waiter {
-    /// Ascending in the queue.
-    ticket: u64,
-    /// None once the caller has gone.
-    grant: Option<oneshot::Sender<Result<Lease, Error>>>,
+/// The connections at rest of all lines, in the order in which they came to rest.
+#[derive(Debug, Default)]
+pub(super) struct Resting {
+    lines: BTreeMap<u64, LineId>,
+    next: u64,
+}
+
+/// A place among the resting. Given back by [`Resting::leave`], or it would count for ever.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct RestingPlace(u64);
+
+impl Resting {
+    pub(super) fn join(&mut self, line: LineId) -> RestingPlace {
+        self.next += 1;
+        self.lines.insert(self.next, line);
+        RestingPlace(self.next)
+    }
+
+    pub(super) fn leave(&mut self, place: RestingPlace) {
+        self.lines.remove(&place.0);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The lines of the resting, the one that has rested longest first.
+    pub(super) fn lines(&self) -> impl Iterator<Item = LineId> + '_ {
+        self.lines.values().copied()
+    }
 }
 
 impl Line {
-    pub(super) fn waiting(&self) -> usize {
-        self.waiters.len() - self.gone
+    pub(super) fn new(partition: Partition, site: usize, tenant: Option<usize>, now: Instant) -> Self {
+        Self {
+            partition,
+            site,
+            tenant,
+            idle: Vec::new(),
+            shared: Vec::new(),
+            queue: Queue::default(),
+            hungry: None,
+            sockets: 0,
+            connecting: 0,
+            leased: 0,
+            opened: 0,
+            closed: 0,
+            reused: Arc::default(),
+            touched: now,
+            connect_timeout: Duration::ZERO,
+            aging: Duration::MAX,
+        }
+    }
+
+    /// Nothing is open, in use or waited for. A lease can outlive its socket: a body that nobody reads while the server hangs up.
+    pub(super) fn is_unused(&self) -> bool {
+        self.sockets == 0 && self.leased == 0 && self.queue.is_empty()
     }
 
     pub(super) fn resting(&self) -> usize {
         self.idle.len() + self.shared.iter().filter(|c| c.active == 0).count()
     }
 
-    pub(super) fn rests_since(&self) -> Option<Instant> {
-        let socket = self.idle.first().map(|idle| idle.since);
-        let connection = self.shared.iter().filter(|c| c.active == 0).map(|c| c.idle_since).min();
-        socket.into_iter().chain(connection).min()
-    }
-
-    /// How many more sockets the waiters need. While nobody knows what the origin speaks, or how many streams it takes,
-    /// one: it may turn out to carry them all.
-    pub(super) fn wanted(&self, origin: &Origin, config: &Config) -> usize {
-        let waiting = self.waiting();
-        let sockets = match self.expected_protocol(origin, config) {
-            None => waiting.min(1),
-            Some(Protocol::H1) => waiting,
-            Some(Protocol::H2) => self.streams.map_or(waiting.min(1), |streams| waiting.div_ceil(streams)),
-        };
-        let unannounced = self.shared.iter().filter(|c| !c.announced).count();
-        sockets.saturating_sub(self.connecting + unannounced)
-    }
-
-    /// How many of those only the limit of all sockets together denies.
-    pub(super) fn denied(&self, origin: &Origin, config: &Config) -> usize {
-        let room = config.max_connections_per_origin.get().saturating_sub(self.sockets);
-        self.wanted(origin, config).min(room)
-    }
-
-    /// The ticket of the first waiter whose caller is still there.
-    pub(super) fn first_ticket(&self) -> Option<u64> {
-        let first = self.waiters.iter().find(|waiter| waiter.grant.is_some());
-        first.map(|waiter| waiter.ticket)
-    }
-
-    /// A new connection was offered to whoever waits, or ended before.
-    pub(super) fn place(&mut self, info: &Info) {
-        if info.place() {
-            self.connecting -= 1;
-        }
-    }
-
-    pub(super) fn expected_protocol(&self, origin: &Origin, config: &Config) -> Option<Protocol> {
-        match (config.http2, origin.secure) {
-            (Http2::Never, _) | (Http2::Auto, false) => Some(Protocol::H1),
-            (Http2::PriorKnowledge, _) => Some(Protocol::H2),
-            (Http2::Auto, true) => self.protocol,
-        }
-    }
-
     /// The socket that came to rest last, if it is still good.
-    pub(super) fn lease_idle(&mut self, shared: &Arc<Shared>, now: Instant) -> Option<Lease> {
-        while let Some(Idle { sender, info, since }) = self.idle.pop() {
+    pub(super) fn lease_idle(
+        &mut self,
+        shared: &Arc<Shared>,
+        now: Instant,
+        resting: &mut Resting,
+    ) -> Option<Lease> {
+        while let Some(Idle { sender, info, since, until, place }) = self.idle.pop() {
+            resting.leave(place);
             // hyper owns the socket: these two say what its driver saw when it was last polled, which was after the
             // socket came to rest.
             if sender.is_closed() || !sender.is_ready() {
                 info.close_with(CloseReason::Server);
             } else if now >= info.retire_at {
                 info.close_with(CloseReason::Age);
-            } else if now.duration_since(since) >= shared.config.idle_timeout {
+            } else if now >= until {
                 info.close_with(CloseReason::Idle);
             } else {
                 self.leased += 1;
-                self.reused += 1;
-                return Some(Lease::new(shared.clone(), Held::Socket(sender), info));
+                let mut lease = Lease::new(shared.clone(), Held::Socket(sender), info);
+                lease.set_rested(now.duration_since(since));
+                return Some(lease);
             }
         }
         None
     }
 
     /// A stream of the first HTTP/2 connection that has room.
-    pub(super) fn lease_stream(&mut self, shared: &Arc<Shared>, now: Instant) -> Option<Lease> {
-        self.shared.retain(|c| {
-            let reason = if c.sender.is_closed() {
-                CloseReason::Server
+    pub(super) fn lease_stream(
+        &mut self,
+        shared: &Arc<Shared>,
+        now: Instant,
+        resting: &mut Resting,
+    ) -> Option<Lease> {
+        self.give_up_shared(resting, |c| {
+            if c.sender.is_closed() {
+                Some(CloseReason::Server)
             } else if now >= c.info.retire_at {
-                CloseReason::Age
+                Some(CloseReason::Age)
             } else if c.active == 0 && now.duration_since(c.idle_since) >= shared.config.idle_timeout {
-                CloseReason::Idle
+                Some(CloseReason::Idle)
             } else {
-                return true;
-            };
-            c.info.close_with(reason);
-            false
+                None
+            }
         });
         let connection = self.shared.iter_mut().find(|c| c.active < c.limit)?;
         connection.active += 1;
-        let lease =
+        let mut lease =
             Lease::new(shared.clone(), Held::Stream(connection.sender.clone()), connection.info.clone());
-        self.reused += u64::from(lease.is_reused());
+        if !connection.announced {
+            lease.set_untold();
+        }
+        if let Some(place) = connection.place.take() {
+            resting.leave(place);
+            lease.set_rested(now.duration_since(connection.idle_since));
+        }
         Some(lease)
     }
 
     /// Streams to waiters, as long as there are both.
-    pub(super) fn serve_streams(&mut self, shared: &Arc<Shared>) {
+    pub(super) fn serve_streams(&mut self, shared: &Arc<Shared>, id: LineId, resting: &mut Resting) {
         let now = Instant::now();
-        while self.waiting() > 0 {
-            let Some(lease) = self.lease_stream(shared, now) else {
+        while !self.queue.is_empty() {
+            let Some(lease) = self.lease_stream(shared, now, resting) else {
                 return;
             };
             let Some(mut lease) = self.hand_over(lease) else {
                 continue;
             };
             // Nobody waits any more after all.
-            let info = lease.info().clone();
-            lease.disarm();
-            if let Some(connection) = self.shared.iter_mut().find(|c| c.info.id == info.id) {
-                connection.active -= 1;
+            if let Some((_, info)) = lease.disarm()
+                && let Some(connection) = self.shared.iter_mut().find(|c| c.info.id == info.id)
+            {
+                connection.release(id, now, resting);
             }
         }
     }
 
     /// To the first waiter whose caller is still there; back, where there is none.
     pub(super) fn hand_over(&mut self, mut lease: Lease) -> Option<Lease> {
-        while let Some(grant) = self.next_waiter() {
+        while let Some(grant) = self.queue.next() {
             match grant.send(Ok(lease)) {
                 Ok(()) => return None,
                 // That caller has gone in this moment: `leave` will not find it, and the next one is asked.
@@ -199,41 +233,47 @@ impl Line {
     pub(super) fn fail(&mut self, count: usize, error: &Error) {
         let mut failed = 0;
         while failed < count {
-            let Some(grant) = self.next_waiter() else { return };
+            let Some(grant) = self.queue.next() else { return };
             if grant.send(Err(error.clone())).is_ok() {
                 failed += 1;
             }
         }
     }
 
-    /// A place at the end of the queue.
-    pub(super) fn join(&mut self, ticket: u64) -> oneshot::Receiver<Result<Lease, Error>> {
-        let (grant, granted) = oneshot::channel();
-        self.waiters.push_back(Waiter { ticket, grant: Some(grant) });
-        granted
-    }
-
-    /// A waiter's caller has gone without a lease.
-    pub(super) fn leave(&mut self, ticket: u64) {
-        let Ok(at) = self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket) else {
-            return;
-        };
-        self.waiters[at].grant = None;
-        self.gone += 1;
-        // Swept in bulk, so that ten thousand callers who leave at once cost no quadratic time.
-        if self.gone > 16 && self.gone * 2 > self.waiters.len() {
-            self.waiters.retain(|waiter| waiter.grant.is_some());
-            self.gone = 0;
+    /// Closes the sockets at rest for which there is a reason.
+    pub(super) fn give_up_idle(
+        &mut self,
+        resting: &mut Resting,
+        reason: impl Fn(&Idle) -> Option<CloseReason>,
+    ) {
+        let goes = |idle: &mut Idle| reason(idle).map(|reason| idle.info.close_with(reason)).is_some();
+        for idle in self.idle.extract_if(.., goes) {
+            resting.leave(idle.place);
         }
     }
 
-    pub(super) fn next_waiter(&mut self) -> Option<oneshot::Sender<Result<Lease, Error>>> {
-        while let Some(waiter) = self.waiters.pop_front() {
-            match waiter.grant {
-                Some(grant) => return Some(grant),
-                None => self.gone -= 1,
+    /// Gives no more streams of the connections for which there is a reason; they end with the streams that they have.
+    pub(super) fn give_up_shared(
+        &mut self,
+        resting: &mut Resting,
+        reason: impl Fn(&Multiplexed) -> Option<CloseReason>,
+    ) {
+        let goes = |c: &mut Multiplexed| reason(c).map(|reason| c.info.close_with(reason)).is_some();
+        for connection in self.shared.extract_if(.., goes) {
+            if let Some(place) = connection.place {
+                resting.leave(place);
             }
         }
-        None
+    }
+}
+
+impl Multiplexed {
+    /// A stream has ended.
+    pub(super) fn release(&mut self, line: LineId, now: Instant, resting: &mut Resting) {
+        self.active -= 1;
+        self.idle_since = now;
+        if self.active == 0 {
+            self.place = Some(resting.join(line));
+        }
     }
 }

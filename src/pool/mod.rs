@@ -19,53 +19,74 @@
 //! |---|---|
 //! | `origin` | where a socket goes to |
 //! | `config` | limits and times, already parsed |
-//! | `state` | the locked data: all origins under their limits, and what happens to them (no I/O) |
+//! | `partition` | who shares sockets with whom: origin, tenant, lane |
+//! | `state` | the locked data, and what happens to it (no I/O) |
+//! | `line` | what one partition has: sockets, streams, those who wait |
+//! | `queue` | those who wait: four priorities, ageing |
+//! | `site` | what all lines of an origin have in common: limits, protocol, back-off |
+//! | `limit` | a limit of sockets, and whom it keeps from opening one |
 //! | `rights` | who may open a socket, and what gives way to it |
-//! | `line` | what one origin has, and who waits for it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
 //! | `connect/` | DNS, TCP, TLS, each timed |
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
 //! | `last_words` | what a server said before it closed is heard |
+//! | `keep_alive` | what an HTTP/1.1 server says of how long it keeps a connection |
 //! | `reaper` | what is idle or old goes |
+//! | `clock` | whether the machine slept |
 //! | `stats` | counters, and the plain snapshot of them |
+//! | `events` | who is told of connections that open and close |
 //! | `tasks` | the one place that spawns |
 
 mod checkout;
+mod clock;
 mod config;
 mod connect;
 mod connection;
 mod error;
+mod events;
+mod keep_alive;
 mod last_words;
 mod lease;
+mod limit;
 mod line;
 mod origin;
+mod partition;
+mod queue;
 mod reaper;
 mod rights;
+mod site;
 mod state;
 mod stats;
 mod tasks;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 pub use self::checkout::Checkout;
-pub use self::config::{Config, Http2, TlsConfig};
+pub use self::config::{Config, Http2, Lanes, TlsConfig};
 pub(crate) use self::connect::certificates;
-pub use self::connect::{Connect, Connected, Connector, Io, Phases};
+pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases};
 pub use self::error::{Error, Kind};
+pub use self::events::{Change, Event, Inbox, Listener, Wake};
 pub use self::lease::{Body, Lease, RequestBody};
 pub use self::origin::{Origin, OriginError};
-pub use self::stats::{CloseReason, Histogram, OriginSnapshot, Snapshot, Spread};
+pub use self::partition::{Lane, Tenant};
+pub use self::queue::Priority;
+pub use self::stats::{CloseReason, Histogram, OriginSnapshot, QueueSnapshot, Snapshot, Spread};
 pub use self::tasks::Tasks;
 
+use self::clock::Clock;
+use self::events::Events;
 use self::state::State;
 use self::stats::Stats;
 
 /// The protocol that a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     H1,
     H2,
@@ -100,6 +121,10 @@ pub(crate) struct Shared {
     tasks: Tasks,
     state: Mutex<State>,
     stats: Stats,
+    clock: Clock,
+    /// Cancelled when the pool closes.
+    closing: CancellationToken,
+    events: Arc<Events>,
     /// Told whenever a socket has gone, for those who wait for the end of a close.
     gone: tokio::sync::Notify,
 }
@@ -107,15 +132,28 @@ pub(crate) struct Shared {
 impl Pool {
     /// A pool that connects over TCP and TLS.
     pub fn new(config: Config, tasks: Tasks) -> Self {
-        let connector = Arc::new(Connector::new(&config));
+        let connector = Arc::new(Connector::new(&config, &tasks));
         Self::with_connector(config, tasks, connector)
     }
 
     /// A pool over a connector of one's own: in tests, a scripted one.
     pub fn with_connector(config: Config, tasks: Tasks, connector: Arc<dyn Connect>) -> Self {
+        Self::with_clock(config, tasks, connector, SystemTime::now)
+    }
+
+    /// The same, with a wall clock of one's own.
+    pub fn with_clock(
+        config: Config,
+        tasks: Tasks,
+        connector: Arc<dyn Connect>,
+        wall: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State::new(&config)),
             stats: Stats::default(),
+            clock: Clock::new(wall),
+            closing: CancellationToken::new(),
+            events: Arc::default(),
             gone: tokio::sync::Notify::new(),
             config,
             connector,
@@ -131,10 +169,10 @@ impl Pool {
     /// Dropping the future leaves the queue; a lease that was granted in the same moment goes to the next in line.
     ///
     /// # Errors
-    /// [`Kind::QueueFull`] at once; [`Kind::QueueTimeout`] after `how.queue_timeout`; the error of the connection
+    /// [`Kind::QueueFull`] and [`Kind::TooManyTenants`] at once; [`Kind::QueueTimeout`] after `how.queue_timeout`; the error of the connection
     /// that this call waited for; [`Kind::Closed`] once the pool closes.
     pub async fn checkout(&self, origin: &Origin, how: Checkout) -> Result<Lease, Error> {
-        checkout::checkout(&self.handle.shared, origin, how).await
+        checkout::checkout(&self.handle.shared, origin, &how).await
     }
 
     /// Reads the system's roots in the background, if the origin needs them: it takes some milliseconds, which the first call
@@ -146,13 +184,19 @@ impl Pool {
 
     /// Opens connections ahead of the first request, until the origin has `connections` of them or, over HTTP/2,
     /// one with room for as many streams.
-    pub async fn warm(
-        &self,
-        origin: &Origin,
-        connections: usize,
-        connect_timeout: Duration,
-    ) -> Result<(), Error> {
-        checkout::warm(&self.handle.shared, origin, connections, connect_timeout).await
+    pub async fn warm(&self, origin: &Origin, connections: usize, how: Checkout) -> Result<(), Error> {
+        checkout::warm(&self.handle.shared, origin, connections, &how).await
+    }
+
+    /// Tells of every connection that opens or closes from now on, until the listener is dropped. `wake` is told when there is
+    /// something to take where there was nothing.
+    pub fn listen(&self, wake: Wake) -> Listener {
+        self.handle.shared.events.listen(wake)
+    }
+
+    /// Closes what rests now. What comes to rest later may be used again.
+    pub fn close_idle(&self) {
+        self.handle.shared.close_idle();
     }
 
     /// Stops giving out leases: waiters get [`Kind::Closed`], idle sockets close. What is leased runs on.

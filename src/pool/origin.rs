@@ -1,16 +1,19 @@
 //! Where a socket goes to.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use http::Uri;
 
 /// Scheme, host and port: what two requests must have in common to share a connection (RFC 6454).
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct Origin {
     pub(super) secure: bool,
     pub(super) host: Arc<str>,
     pub(super) port: u16,
+    /// As it is shown. It says all that the others do, so that it alone is compared and hashed.
+    shown: Arc<str>,
 }
 
 /// A URL that names no HTTP origin.
@@ -30,7 +33,10 @@ impl Origin {
             return Err(OriginError);
         }
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        Ok(Self { secure, host: authority.host().to_ascii_lowercase().into(), port })
+        let host = authority.host().to_ascii_lowercase();
+        let scheme = if secure { "https" } else { "http" };
+        let shown = format!("{scheme}://{}", authority_of(secure, &host, port));
+        Ok(Self { secure, host: host.into(), port, shown: shown.into() })
     }
 
     /// Whether TLS is spoken.
@@ -40,10 +46,12 @@ impl Origin {
 
     /// The value of the `Host` header: the port is left out where it is the scheme's own.
     pub fn authority(&self) -> String {
-        match (self.secure, self.port) {
-            (true, 443) | (false, 80) => self.host.to_string(),
-            (_, port) => format!("{}:{port}", self.host),
-        }
+        authority_of(self.secure, &self.host, self.port)
+    }
+
+    /// As it is shown: `https://api.example.com`.
+    pub(super) fn shown(&self) -> &Arc<str> {
+        &self.shown
     }
 
     /// The host without the brackets of an IPv6 literal.
@@ -52,9 +60,30 @@ impl Origin {
     }
 }
 
+fn authority_of(secure: bool, host: &str, port: u16) -> String {
+    match (secure, port) {
+        (true, 443) | (false, 80) => host.to_owned(),
+        _ => format!("{host}:{port}"),
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shown, &other.shown) || self.shown == other.shown
+    }
+}
+
+impl Eq for Origin {}
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.shown.hash(state);
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.secure { "https" } else { "http" }, self.authority())
+        f.write_str(&self.shown)
     }
 }
 

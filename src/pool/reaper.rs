@@ -1,10 +1,13 @@
-//! What has rested too long or is too old goes; what an origin left behind is forgotten.
+//! What has rested too long or is too old goes, and what rested while the machine slept; what an origin or a tenant left behind is
+//! forgotten.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::clock::Reading;
+use super::line::Line;
 use super::state::State;
 use super::stats::CloseReason;
 use super::{Config, Shared};
@@ -14,56 +17,75 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn start(shared: &Arc<Shared>) {
-    let pause = (shared.config.idle_timeout / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+    let pause = pause(&shared.config);
     // Weak: the reaper keeps no pool alive.
     let weak: Weak<Shared> = Arc::downgrade(shared);
+    let closing = shared.closing.clone();
     shared.tasks.spawn("reaper", async move {
-        loop {
-            tokio::time::sleep(pause).await;
+        while closing.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             let Some(shared) = weak.upgrade() else { return };
+            let reading = shared.clock.read();
             let mut state = shared.state.lock();
-            if state.closing && state.sockets == 0 {
-                return;
-            }
-            sweep(&mut state, &shared.config, Instant::now());
+            state.look(&shared.config, reading);
+            state.looked = Some(reading);
+            state.sweep(&shared.config, reading.now);
         }
     });
 }
 
-fn sweep(state: &mut State, config: &Config, now: Instant) {
-    for line in state.lines.values_mut() {
-        line.idle.retain(|idle| {
-            let reason = if idle.sender.is_closed() {
-                CloseReason::Server
-            } else if now.duration_since(idle.since) >= config.idle_timeout {
-                CloseReason::Idle
-            } else if now >= idle.info.retire_at {
-                CloseReason::Age
-            } else {
-                return true;
-            };
-            idle.info.close_with(reason);
-            false
-        });
-        line.shared.retain(|connection| {
-            let reason = if now >= connection.info.retire_at {
-                CloseReason::Age
-            } else if connection.active == 0
-                && now.duration_since(connection.idle_since) >= config.idle_timeout
-            {
-                CloseReason::Idle
-            } else {
-                return true;
-            };
-            connection.info.close_with(reason);
-            false
+fn pause(config: &Config) -> Duration {
+    (config.idle_timeout / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+}
+
+impl State {
+    /// Lets go what rested while the machine slept, if it did. Connections with streams finish them, and get no new ones.
+    pub(super) fn look(&mut self, config: &Config, reading: Reading) {
+        let last = *self.looked.get_or_insert(reading);
+        if !reading.slept_since(&last, pause(config)) {
+            return;
+        }
+        self.looked = Some(reading);
+        // What would have gone anyway goes for its own reason.
+        self.sweep(config, reading.now);
+        tracing::debug!(target: "trunkline::pool", "the clock jumped: what rested is closed");
+        let Self { lines, resting, .. } = self;
+        for (_, line) in lines.iter_mut() {
+            line.give_up_idle(resting, |_| Some(CloseReason::ClockJump));
+            line.give_up_shared(resting, |_| Some(CloseReason::ClockJump));
+        }
+    }
+
+    fn sweep(&mut self, config: &Config, now: Instant) {
+        let Self { lines, resting, .. } = self;
+        for (_, line) in lines.iter_mut() {
+            sweep_line(line, resting, config, now);
+        }
+        self.forget(|line| {
+            line.is_unused() && now.saturating_duration_since(line.touched) >= config.idle_timeout
         });
     }
-    state.lines.retain(|_, line| {
-        // A lease can outlive its socket: a body that nobody reads while the server hangs up.
-        line.sockets > 0
-            || line.leased > 0
-            || line.waiting() > 0
-            || line.touched.is_some_and(|touched| now.duration_since(touched) < config.idle_timeout)
+}
+
+fn sweep_line(line: &mut Line, resting: &mut super::line::Resting, config: &Config, now: Instant) {
+    line.give_up_idle(resting, |idle| {
+        if idle.sender.is_closed() {
+            Some(CloseReason::Server)
+        } else if now >= idle.until {
+            Some(CloseReason::Idle)
+        } else if now >= idle.info.retire_at {
+            Some(CloseReason::Age)
+        } else {
+            None
+        }
+    });
+    line.give_up_shared(resting, |connection| {
+        let rested = now.saturating_duration_since(connection.idle_since);
+        if now >= connection.info.retire_at {
+            Some(CloseReason::Age)
+        } else if connection.active == 0 && rested >= config.idle_timeout {
+            Some(CloseReason::Idle)
+        } else {
+            None
+        }
     });
 }

@@ -1,121 +1,284 @@
-//! Who may open a socket: the limits, and what gives way where all sockets are taken.
+//! Who may open a socket: four limits, those whom they deny one, and what gives way where all sockets are taken.
+//!
+//! A socket counts against the limits of its lane, its tenant, its origin and the whole pool. A line that wants one and is denied it
+//! stands among the hungry of the first limit that denies it, and nowhere else. When a limit gets room, the hungry line whose first
+//! waiter goes first of all takes it, or moves on to the limit that denies it now. So no line has to be looked for, however many
+//! there are.
 
 use std::sync::Arc;
 
-use super::connection::SocketRight;
-use super::line::Line;
+use super::connection::{Info, SocketRight};
+use super::limit::{Hunger, Limit, LineId};
 use super::state::{After, State};
 use super::stats::CloseReason;
-use super::{Config, Origin, Shared};
+use super::{Protocol, Shared};
+
+/// A limit, as seen from a line. The narrowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    Lane,
+    Tenant,
+    Site,
+    Pool,
+}
+
+const BOUNDS: [Bound; 4] = [Bound::Lane, Bound::Tenant, Bound::Site, Bound::Pool];
 
 impl State {
-    /// Gives out rights to open as many sockets as the waiters of an origin need and the limits allow.
-    pub(super) fn open_for(&mut self, shared: &Arc<Shared>, origin: &Origin, after: &mut After) {
+    /// Looks at a line again after something of it has changed: gives out rights to open as many sockets as its waiters need, and
+    /// puts it in its place among the hungry if a limit denies them. Without waiters this costs nothing.
+    pub(super) fn reconsider(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) {
+        self.strike(id);
+        loop {
+            let wanted = self.wanted(shared, id);
+            if wanted == 0 || self.closing {
+                return;
+            }
+            match self.denied_by(id) {
+                None => self.grant_right(shared, id, after),
+                Some(bound) => {
+                    self.enlist(id, bound, wanted);
+                    self.make_room(id, bound);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// How many more sockets the waiters of a line need. While nobody knows what the origin speaks, one: it may turn out to carry
+    /// them all.
+    fn wanted(&self, shared: &Shared, id: LineId) -> usize {
+        let Some((line, site)) = self.line_and_site(id) else { return 0 };
+        let waiting = line.queue.len();
+        if waiting == 0 {
+            return 0;
+        }
         let config = &shared.config;
-        let Some(line) = self.lines.get(origin) else {
-            return;
+        let sockets = match site.expected_protocol(&line.partition.origin, config) {
+            None => 1,
+            Some(Protocol::H1) => waiting,
+            Some(Protocol::H2) => waiting.div_ceil(site.expected_streams(config).max(1)),
         };
-        let wanted = line.wanted(origin, config);
-        self.grant_rights(shared, origin, wanted, after);
-        self.make_room(config);
+        // A connection that may turn out to take streams serves its waiters then.
+        let untold = line.shared.iter().filter(|c| !c.announced && c.limit == 0).count();
+        sockets.saturating_sub(line.connecting + untold)
     }
 
-    /// While all sockets are taken and origins wait for one: lets go what rests elsewhere.
-    pub(super) fn make_room(&mut self, config: &Config) {
-        if self.sockets < config.max_connections.get() {
-            return;
-        }
-        let denied: usize = self.lines.iter().map(|(origin, line)| line.denied(origin, config)).sum();
-        while self.leaving.len() < denied && self.evict_least_recently_used() {}
+    /// The first limit that denies a line another socket.
+    pub(super) fn denied_by(&self, id: LineId) -> Option<Bound> {
+        let (_, site) = self.line_and_site(id)?;
+        BOUNDS.into_iter().find(|bound| {
+            let is_probed = *bound == Bound::Site && site.is_probed() && site.connecting > 0;
+            is_probed || self.limit(id, *bound).is_some_and(Limit::is_full)
+        })
     }
 
-    /// Whether a connection must go although its own origin needs it: all sockets are taken, and an origin that has
-    /// none at all waits longer, without as many being `under_way` to make room.
-    pub(super) fn must_give_way(&self, origin: &Origin, config: &Config, under_way: usize) -> bool {
-        if self.sockets < config.max_connections.get() {
-            return false;
-        }
-        // Those who do not even have to wait came later than all who do.
-        let ours = self.lines.get(origin).and_then(Line::first_ticket).unwrap_or(u64::MAX);
-        let starving = self
-            .lines
-            .values()
-            .filter(|line| line.sockets == 0 && line.first_ticket().is_some_and(|ticket| ticket < ours))
-            .count();
-        under_way < starving
+    /// How many more sockets a line could open.
+    pub(super) fn room(&self, id: LineId) -> usize {
+        BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).map(Limit::room).min().unwrap_or(0)
     }
 
-    /// Gives out up to `wanted` rights, as far as the limits allow.
-    pub(super) fn grant_rights(
+    /// Gives out rights until a line has so many sockets or, over HTTP/2, sockets with so many streams, as far as the limits allow.
+    pub(super) fn open_up_to(
         &mut self,
         shared: &Arc<Shared>,
-        origin: &Origin,
+        id: LineId,
+        protocol: Protocol,
         wanted: usize,
         after: &mut After,
     ) {
-        let config = &shared.config;
-        if self.closing {
+        let Some((_, site)) = self.line_and_site(id) else { return };
+        let wanted = match protocol {
+            Protocol::H1 => wanted,
+            Protocol::H2 => wanted.div_ceil(site.expected_streams(&shared.config).max(1)),
+        };
+        while !self.closing
+            && self.lines.get(id).is_some_and(|line| line.sockets < wanted)
+            && self.denied_by(id).is_none()
+        {
+            self.grant_right(shared, id, after);
+        }
+    }
+
+    /// Gives out one right. The limits have room for it.
+    fn grant_right(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) {
+        self.each_limit(id, Limit::take);
+        shared.stats.saw_sockets(self.all.used());
+        let Some((line, site)) = self.line_and_site_mut(id) else { return };
+        line.sockets += 1;
+        line.connecting += 1;
+        site.connecting += 1;
+        let (origin, limit) = (line.partition.origin.clone(), line.connect_timeout);
+        after.open.push(SocketRight::new(shared.clone(), id, origin, limit, site.not_before()));
+    }
+
+    /// A socket of a line has gone, or its origin takes connections again: whoever goes first, of those it stood in the way of, may
+    /// open one.
+    pub(super) fn feed(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) {
+        // The line itself may want another in its place.
+        let mut own =
+            self.lines.get(id).filter(|line| line.hungry.is_none()).and_then(|line| line.queue.first());
+        loop {
+            let denying = BOUNDS.into_iter().filter(|bound| !self.is_probing(id, *bound));
+            let limits = denying.filter_map(|bound| self.limit(id, bound)).filter(|limit| !limit.is_full());
+            let next = match (limits.filter_map(Limit::first).min(), own) {
+                (Some((rank, other)), ours) if ours.is_none_or(|ours| rank < ours) => other,
+                (_, Some(_)) => {
+                    own = None;
+                    id
+                }
+                (_, None) => return,
+            };
+            // It takes a place, or goes to where it is denied one: each turn leaves less to do.
+            self.reconsider(shared, next, after);
+        }
+    }
+
+    /// Whether a line must let a connection go although its waiters need it: others wait longer for the same limit.
+    pub(super) fn must_give_way(&self, id: LineId, draining_counts: bool) -> bool {
+        let Some(line) = self.lines.get(id) else { return false };
+        let ours = line.queue.first();
+        BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).any(|limit| {
+            let under_way = limit.leaving + if draining_counts { limit.draining } else { 0 };
+            limit.must_give_way(ours, line.aging, under_way)
+        })
+    }
+
+    /// A connection came to rest: what has rested longest goes, where somebody is denied a socket.
+    pub(super) fn make_room_beside(&mut self, id: LineId) {
+        for bound in BOUNDS {
+            self.make_room(id, bound);
+        }
+    }
+
+    /// While a limit denies sockets: lets go what rests under it.
+    fn make_room(&mut self, id: LineId, bound: Bound) {
+        while self.limit(id, bound).is_some_and(|limit| limit.lacks() > 0) {
+            let Some(id) = self.longest_resting(|state, other| state.shares(id, other, bound)) else {
+                return;
+            };
+            self.evict_longest_resting(id);
+        }
+    }
+
+    /// The line of the socket that has rested longest, among lines that wait for none.
+    pub(super) fn longest_resting(&self, wanted: impl Fn(&Self, LineId) -> bool) -> Option<LineId> {
+        let rested = |id: &LineId| self.lines.get(*id).is_some_and(|line| line.queue.is_empty());
+        self.resting.lines().find(|id| rested(id) && wanted(self, *id))
+    }
+
+    /// Tells what has rested longest in a line to go.
+    pub(super) fn evict_longest_resting(&mut self, id: LineId) {
+        let Some(line) = self.lines.get_mut(id) else { return };
+        let shared = line.shared.iter().enumerate().filter(|(_, c)| c.active == 0);
+        let shared = shared.min_by_key(|(_, c)| c.idle_since).map(|(at, c)| (c.idle_since, at));
+        let socket_goes = match (line.idle.first(), shared) {
+            (Some(idle), Some((since, _))) => idle.since <= since,
+            (idle, _) => idle.is_some(),
+        };
+        let (info, place) = if socket_goes {
+            let idle = line.idle.remove(0);
+            (idle.info, Some(idle.place))
+        } else if let Some((_, at)) = shared {
+            let connection = line.shared.remove(at);
+            (connection.info, connection.place)
+        } else {
+            return;
+        };
+        if let Some(place) = place {
+            self.resting.leave(place);
+        }
+        self.tell_to_go(id, &info, false);
+    }
+
+    fn is_probing(&self, id: LineId, bound: Bound) -> bool {
+        bound == Bound::Site
+            && self.line_and_site(id).is_some_and(|(_, site)| site.is_probed() && site.connecting > 0)
+    }
+
+    /// Takes a line out from among the hungry.
+    pub(super) fn strike(&mut self, id: LineId) {
+        if let Some((bound, hunger)) = self.lines.get_mut(id).and_then(|line| line.hungry.take())
+            && let Some(limit) = self.limit_mut(id, bound)
+        {
+            limit.strike(id, hunger);
+        }
+    }
+
+    fn enlist(&mut self, id: LineId, bound: Bound, wanted: usize) {
+        // It could not use more than the narrower limits allow.
+        let narrower = BOUNDS.into_iter().take_while(|narrower| *narrower != bound);
+        let usable = narrower.filter_map(|narrower| self.limit(id, narrower)).map(Limit::room).min();
+        let wanted = usable.map_or(wanted, |usable| wanted.min(usable));
+        let Some(line) = self.lines.get_mut(id) else { return };
+        let Some(rank) = line.queue.first() else { return };
+        let hunger = Hunger { rank, wanted, starving: line.sockets == 0 };
+        line.hungry = Some((bound, hunger));
+        if let Some(limit) = self.limit_mut(id, bound) {
+            limit.enlist(id, hunger);
+        }
+    }
+
+    /// Whether a socket of one line counts against the same limit as one of another.
+    fn shares(&self, one: LineId, other: LineId, bound: Bound) -> bool {
+        let (Some(one), Some(other)) = (self.lines.get(one), self.lines.get(other)) else { return false };
+        match bound {
+            Bound::Lane => one.site == other.site && one.partition.lane == other.partition.lane,
+            Bound::Tenant => one.tenant == other.tenant,
+            Bound::Site => one.site == other.site,
+            Bound::Pool => true,
+        }
+    }
+
+    fn limit(&self, id: LineId, bound: Bound) -> Option<&Limit> {
+        let (line, site) = self.line_and_site(id)?;
+        match bound {
+            Bound::Lane => line.partition.lane.and_then(|lane| site.lane(lane)),
+            Bound::Tenant => {
+                line.tenant.and_then(|tenant| self.tenants.get(tenant)).map(|tenant| &tenant.limit)
+            }
+            Bound::Site => Some(&site.limit),
+            Bound::Pool => Some(&self.all),
+        }
+    }
+
+    fn limit_mut(&mut self, id: LineId, bound: Bound) -> Option<&mut Limit> {
+        let line = self.lines.get(id)?;
+        match bound {
+            Bound::Lane => {
+                let lane = line.partition.lane?;
+                self.sites.get_mut(line.site)?.lane_mut(lane)
+            }
+            Bound::Tenant => self.tenants.get_mut(line.tenant?).map(|tenant| &mut tenant.limit),
+            Bound::Site => self.sites.get_mut(line.site).map(|site| &mut site.limit),
+            Bound::Pool => Some(&mut self.all),
+        }
+    }
+
+    pub(super) fn each_limit(&mut self, id: LineId, change: impl Fn(&mut Limit)) {
+        for bound in BOUNDS {
+            if let Some(limit) = self.limit_mut(id, bound) {
+                change(limit);
+            }
+        }
+    }
+
+    /// Notes that a connection was told to go so that another can be opened.
+    pub(super) fn tell_to_go(&mut self, id: LineId, info: &Info, has_streams: bool) {
+        info.close_with(CloseReason::Evicted);
+        if self.leaving.insert(info.id, has_streams).is_some() {
             return;
         }
-        let line = match self.lines.get_mut(origin) {
-            Some(line) => line,
-            None => self.lines.entry(origin.clone()).or_default(),
-        };
-        for _ in 0..wanted {
-            if self.sockets >= config.max_connections.get()
-                || line.sockets >= config.max_connections_per_origin.get()
-            {
-                break;
-            }
-            self.sockets += 1;
-            line.sockets += 1;
-            line.connecting += 1;
-            after.open.push(SocketRight::new(shared.clone(), origin.clone(), line.connect_timeout));
-        }
-        shared.stats.saw_sockets(self.sockets);
+        self.each_limit(id, |limit| {
+            *(if has_streams { &mut limit.draining } else { &mut limit.leaving }) += 1
+        });
     }
 
-    /// A socket of the total came free: to the origin whose first waiter came first.
-    pub(super) fn open_for_the_longest_waiting(&mut self, shared: &Arc<Shared>, after: &mut After) {
-        let longest = self
-            .lines
-            .iter()
-            .filter(|(origin, line)| line.denied(origin, &shared.config) > 0)
-            .min_by_key(|(_, line)| line.first_ticket().unwrap_or(u64::MAX))
-            .map(|(origin, _)| origin.clone());
-        if let Some(origin) = longest {
-            self.open_for(shared, &origin, after);
-        }
-    }
-
-    /// Tells the socket that has rested longest, of any origin that waits for none, to go. False where none rests.
-    pub(super) fn evict_least_recently_used(&mut self) -> bool {
-        let oldest = self
-            .lines
-            .values_mut()
-            .filter(|line| line.waiting() == 0)
-            .filter_map(|line| line.rests_since().map(|since| (since, line)))
-            .min_by_key(|(since, _)| *since);
-        let Some((since, line)) = oldest else { return false };
-        let info = if line.idle.first().is_some_and(|idle| idle.since == since) {
-            line.idle.remove(0).info
-        } else if let Some(at) = line.shared.iter().position(|c| c.active == 0 && c.idle_since == since) {
-            line.shared.remove(at).info
-        } else {
-            return false;
-        };
-        info.close_with(CloseReason::Evicted);
-        self.leaving.insert(info.id);
-        true
-    }
-
-    pub(super) fn is_idle_full(&self, config: &Config) -> bool {
-        // The count over all origins is taken only where it can matter.
-        self.sockets > config.max_idle_connections && self.idle() >= config.max_idle_connections
-    }
-
-    /// Idle connections of all origins: sockets at rest and HTTP/2 connections without a stream.
-    pub(super) fn idle(&self) -> usize {
-        self.lines.values().map(Line::resting).sum()
+    /// Notes that it has gone.
+    pub(super) fn has_gone(&mut self, id: LineId, info: &Info) {
+        let Some(has_streams) = self.leaving.remove(&info.id) else { return };
+        self.each_limit(id, |limit| {
+            *(if has_streams { &mut limit.draining } else { &mut limit.leaving }) -= 1
+        });
     }
 }

@@ -1,5 +1,6 @@
 //! Counters, and the plain snapshot of them. Counting is atomics; histograms are behind short locks of their own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -7,10 +8,12 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::connection::Info;
-use super::{Phases, Protocol, Shared};
+use super::partition::Partition;
+use super::{Lane, Phases, Priority, Protocol, Shared};
 
 /// Why a connection closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum CloseReason {
     /// Rested longer than the idle timeout.
@@ -27,11 +30,13 @@ pub enum CloseReason {
     Cancelled,
     /// Given up for another, or one idle socket too many.
     Evicted,
+    /// The machine had slept while it rested.
+    ClockJump,
     /// The pool was closed.
     Shutdown,
 }
 
-const REASONS: [CloseReason; 8] = [
+const REASONS: [CloseReason; 9] = [
     CloseReason::Idle,
     CloseReason::Age,
     CloseReason::Server,
@@ -39,6 +44,7 @@ const REASONS: [CloseReason; 8] = [
     CloseReason::Error,
     CloseReason::Cancelled,
     CloseReason::Evicted,
+    CloseReason::ClockJump,
     CloseReason::Shutdown,
 ];
 
@@ -58,6 +64,7 @@ impl CloseReason {
             Self::Error => "error",
             Self::Cancelled => "cancelled",
             Self::Evicted => "evicted",
+            Self::ClockJump => "clockJump",
             Self::Shutdown => "shutdown",
         }
     }
@@ -119,6 +126,7 @@ pub(super) struct Stats {
     closed: [AtomicU64; REASONS.len()],
     peak: AtomicUsize,
     received: AtomicU64,
+    refused: AtomicU64,
     saved_micros: AtomicU64,
     handshake: Histogram,
     wait: Histogram,
@@ -133,7 +141,12 @@ impl Stats {
         }
     }
 
-    /// A lease on a connection that was there already: what its handshake took is what was saved.
+    /// A checkout found too many waiting.
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request on a connection that was there already: what its handshake took is what was saved.
     pub(super) fn reused(&self, info: &Info) {
         self.reused.fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(info.phases.total().as_micros()).unwrap_or(u64::MAX);
@@ -178,6 +191,8 @@ pub struct Snapshot {
     pub acquire_wait: Spread,
     pub streams: Streams,
     pub origins: Vec<OriginSnapshot>,
+    #[serde(skip)]
+    pub queue: QueueSnapshot,
     /// Bytes of response bodies.
     #[serde(skip)]
     pub bytes_received: u64,
@@ -204,9 +219,21 @@ pub struct Streams {
     pub per_connection: f64,
 }
 
+/// Those who wait, in all lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueSnapshot {
+    /// By [`Priority`], the highest first.
+    pub depth: [usize; Priority::ALL.len()],
+    /// Checkouts that found too many waiting.
+    pub refused: u64,
+}
+
+/// One line: an origin or, with lanes and tenants, a part of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct OriginSnapshot {
-    pub origin: String,
+    pub origin: Arc<str>,
+    pub tenant: Option<Arc<str>>,
+    pub lane: Option<&'static str>,
     pub protocol: Option<&'static str>,
     pub active: usize,
     pub idle: usize,
@@ -225,9 +252,13 @@ impl Shared {
         let mut streams = Streams::default();
         let mut multiplexed = 0;
         let mut origins = Vec::new();
+        let mut queue =
+            QueueSnapshot { refused: self.stats.refused.load(Ordering::Relaxed), ..QueueSnapshot::default() };
         {
             let state = self.state.lock();
-            for (origin, line) in &state.lines {
+            origins.reserve(state.lines.len());
+            for (id, line) in &state.lines {
+                let protocol = state.line_and_site(id).and_then(|(_, site)| site.protocol);
                 let active_streams: usize = line.shared.iter().map(|c| c.active).sum();
                 let idle = line.resting();
                 let active = line.leased + line.shared.iter().filter(|c| c.active > 0).count();
@@ -238,16 +269,23 @@ impl Shared {
                 streams.active += active_streams;
                 streams.capacity += line.shared.iter().map(|c| c.limit).sum::<usize>();
                 multiplexed += line.shared.len();
+                let depth = line.queue.depth();
+                for (all, here) in queue.depth.iter_mut().zip(depth) {
+                    *all += here;
+                }
+                let Partition { origin, tenant, lane } = &line.partition;
                 origins.push(OriginSnapshot {
-                    origin: origin.to_string(),
-                    protocol: line.protocol.map(Protocol::as_str),
+                    origin: origin.shown().clone(),
+                    tenant: tenant.as_ref().map(|tenant| tenant.name().clone()),
+                    lane: lane.map(Lane::as_str),
+                    protocol: protocol.map(Protocol::as_str),
                     active,
                     idle,
                     connecting: line.connecting,
-                    waiting: line.waiting(),
+                    waiting: depth.iter().sum(),
                     streams: active_streams,
                     opened: line.opened,
-                    reused: line.reused,
+                    reused: line.reused.load(Ordering::Relaxed),
                     closed: line.closed,
                 });
             }
@@ -276,6 +314,7 @@ impl Shared {
             acquire_wait: stats.wait.spread(),
             streams,
             origins,
+            queue,
             bytes_received: stats.received.load(Ordering::Relaxed),
         }
     }

@@ -1,5 +1,6 @@
 //! What a client counts. Atomics while calls run; a plain copy when asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::pool::{Histogram, Snapshot, Spread};
+use crate::pool::{Histogram, Priority, Snapshot, Spread};
 
 /// The counters of one client.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub struct CallGuard {
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
     requests: Requests,
+    queue: Queue,
     /// From a call's start to its end, failed ones included.
     latency: Spread,
     /// From a request's sending to the head of its answer or, in a stream, to the first piece that says something.
@@ -77,6 +79,16 @@ struct Requests {
     aborted: u64,
     retried: u64,
     in_flight: u64,
+}
+
+/// Calls that wait for a connection.
+#[derive(Debug, Serialize)]
+struct Queue {
+    depth: BTreeMap<&'static str, usize>,
+    /// How long calls waited, those that did not have to included.
+    wait: Spread,
+    /// Calls that found too many waiting.
+    refused: u64,
 }
 
 /// As the providers reported them.
@@ -138,6 +150,11 @@ impl Counters {
                 aborted,
                 retried: get(&self.retried),
                 in_flight: started.saturating_sub(succeeded + failed + aborted),
+            },
+            queue: Queue {
+                depth: Priority::ALL.iter().map(|priority| priority.as_str()).zip(pool.queue.depth).collect(),
+                wait: pool.acquire_wait,
+                refused: pool.queue.refused,
             },
             latency: self.latency.spread(),
             first_byte: self.first_byte.spread(),

@@ -32,7 +32,7 @@ pub fn config(all: usize, by_origin: usize) -> Config {
 }
 
 pub fn how() -> Checkout {
-    Checkout { queue_timeout: LONG, connect_timeout: LONG, fresh: false }
+    Checkout { queue_timeout: LONG, connect_timeout: LONG, ..Checkout::default() }
 }
 
 pub fn within(queue_timeout: Duration) -> Checkout {
@@ -48,7 +48,7 @@ pub fn request(lease: &Lease, path: &str) -> Request<Full<Bytes>> {
         Protocol::H1 => path.to_owned(),
         Protocol::H2 => format!("https://a.test{path}"),
     };
-    Request::builder().uri(uri).header("host", "a.test").body(Full::default()).unwrap()
+    Request::post(uri).header("host", "a.test").body(Full::from("question")).unwrap()
 }
 
 /// Sends and reads to the end.
@@ -60,6 +60,17 @@ pub async fn exchange(lease: Lease, path: &str) -> Result<Bytes, Error> {
 /// Checkout, send, read to the end.
 pub async fn get(pool: &Pool, origin: &Origin, path: &str) -> Result<Bytes, Error> {
     exchange(pool.checkout(origin, how()).await?, path).await
+}
+
+/// The same; again, up to three times, where the request was not processed.
+pub async fn get_in_the_end(pool: &Pool, origin: &Origin, path: &str) -> Result<Bytes, Error> {
+    for _ in 0..3 {
+        match get(pool, origin, path).await {
+            Err(error) if matches!(error.kind(), Kind::Refused | Kind::Unprocessed) => {}
+            ended => return ended,
+        }
+    }
+    get(pool, origin, path).await
 }
 
 /// Waits for what nothing tells.

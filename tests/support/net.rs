@@ -291,7 +291,7 @@ pub fn serve_h2(end: DuplexStream, net: Arc<Net>, streams: u32) {
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 /// By path: `/` a small body, `/empty` none, `/large` a mebibyte, `/hang` no head, `/endless` one piece and no end, `/gated` when
-/// `answers` has a permit, `/slow` after 5 ms.
+/// `answers` has a permit, `/slow` after 5 ms, `/close` with the end of the connection, `/hint:timeout=5,max=9` with that as its Keep-Alive.
 async fn answer(net: Arc<Net>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     net.served.fetch_add(1, Ordering::SeqCst);
     let path = request.uri().path().to_owned();
@@ -311,7 +311,14 @@ async fn answer(net: Arc<Net>, request: Request<Incoming>) -> Result<Answer, Inf
         }
         _ => Full::from("ok").boxed(),
     };
-    Ok(Response::new(body))
+    let mut answer = Response::new(body);
+    if path == "/close" {
+        answer.headers_mut().insert("connection", "close".parse().unwrap());
+    }
+    if let Some(hint) = path.strip_prefix("/hint:") {
+        answer.headers_mut().insert("keep-alive", hint.parse().unwrap());
+    }
+    Ok(answer)
 }
 
 struct Endless(Option<&'static str>);

@@ -2,8 +2,8 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `dns` | the addresses of a host |
-//! | `tcp` | a connection to one of them |
+//! | `dns` | the addresses of a host, remembered for a while |
+//! | `tcp` | a connection to one of them, whichever answers first |
 //! | `tls` | TLS over it |
 //! | `roots` | settings of TLS, and whom it trusts |
 
@@ -20,11 +20,13 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+pub use self::dns::Lookup;
 pub(crate) use self::roots::certificates;
-use super::{Config, Error, Http2, Kind, Origin, Protocol, TlsConfig};
+use super::{Config, Error, Http2, Kind, Origin, Protocol, Tasks, TlsConfig};
 
 /// A bidirectional byte stream, as hyper wants it.
 pub trait Io: hyper::rt::Read + hyper::rt::Write + Send + Unpin {}
@@ -81,13 +83,24 @@ pub trait Connect: Send + Sync {
 pub struct Connector {
     http2: Http2,
     tls: TlsConfig,
+    dns: dns::Resolver,
     /// Made at the first secure origin: reading the roots costs milliseconds.
     client_config: OnceCell<Arc<ClientConfig>>,
 }
 
 impl Connector {
-    pub fn new(config: &Config) -> Self {
-        Self { http2: config.http2, tls: config.tls.clone(), client_config: OnceCell::new() }
+    pub fn new(config: &Config, tasks: &Tasks) -> Self {
+        Self::with_lookup(config, tasks, Arc::new(dns::System))
+    }
+
+    /// One that asks for the addresses of hosts in its own way: in tests, a scripted one.
+    pub fn with_lookup(config: &Config, tasks: &Tasks, lookup: Arc<dyn Lookup>) -> Self {
+        Self {
+            http2: config.http2,
+            tls: config.tls.clone(),
+            dns: dns::Resolver::new(config.dns_ttl, lookup, tasks.clone()),
+            client_config: OnceCell::new(),
+        }
     }
 
     async fn client_config(&self) -> Result<Arc<ClientConfig>, Error> {
@@ -100,16 +113,38 @@ impl Connector {
         made.await.cloned()
     }
 
+    /// A TCP connection to a host: its phases but TLS.
+    async fn reach(&self, host: &str, port: u16) -> Result<(TcpStream, Phases), Error> {
+        let mut phases = Phases::default();
+        let mut again = false;
+        loop {
+            let started = Instant::now();
+            let found = self.dns.resolve(host, port).await?;
+            let resolved = Instant::now();
+            phases.dns += resolved - started;
+            let result = tokio::select! {
+                biased;
+                result = tcp::connect(found.addresses()) => Some(result),
+                () = found.moved(), if !again => None,
+            };
+            phases.connect += resolved.elapsed();
+            match result {
+                Some(Ok((tcp, address))) => {
+                    found.worked(address);
+                    return Ok((tcp, phases));
+                }
+                Some(Err(error)) if again || !found.is_stale() => return Err(error),
+                // The host may have moved since its addresses were looked up.
+                _ => again = true,
+            }
+        }
+    }
+
     async fn open(&self, origin: &Origin) -> Result<Connected, Error> {
         // The roots are read outside of the phases: once in a process, and not the network's doing.
         let config = if origin.secure { Some(self.client_config().await?) } else { None };
-        let started = Instant::now();
-        let addresses = dns::resolve(origin).await?;
-        let resolved = Instant::now();
-        let tcp = tcp::connect(&addresses).await?;
+        let (tcp, mut phases) = self.reach(origin.bare_host(), origin.port).await?;
         let connected = Instant::now();
-        let mut phases =
-            Phases { dns: resolved - started, connect: connected - resolved, tls: Duration::ZERO };
         let Some(config) = config else {
             let protocol = if self.http2 == Http2::PriorKnowledge { Protocol::H2 } else { Protocol::H1 };
             return Ok(Connected { io: Box::new(TokioIo::new(tcp)), protocol, phases, tls_resumed: false });

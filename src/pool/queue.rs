@@ -1,0 +1,253 @@
+//! Those who wait for one line: four priorities, first come first served in each, and none that starves.
+//!
+//! # Ageing
+//! A waiter moves up one priority for each `aging` that it has waited, to the end of that one's queue. The order that this makes
+//! is the order of *due times*: the moment of its arrival, and one `aging` later for each priority below the highest. So nothing
+//! ever moves: who goes next is the least of four heads.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How urgent a call is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Priority {
+    Critical,
+    #[default]
+    Interactive,
+    Batch,
+    Background,
+}
+
+impl Priority {
+    pub const ALL: [Self; 4] = [Self::Critical, Self::Interactive, Self::Batch, Self::Background];
+
+    /// `"critical"`, `"interactive"`, `"batch"` or `"background"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Interactive => "interactive",
+            Self::Batch => "batch",
+            Self::Background => "background",
+        }
+    }
+}
+
+/// Where a waiter stands among all waiters of a pool; the least goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    due: Instant,
+    /// Ascending in the order of arrival.
+    ticket: u64,
+}
+
+impl Rank {
+    pub(super) fn new(arrived: Instant, priority: Priority, aging: Duration, ticket: u64) -> Self {
+        let below = priority as u32;
+        // A time beyond what the clock can count never ages.
+        let due = aging.checked_mul(below).and_then(|later| arrived.checked_add(later));
+        Self {
+            due: due.unwrap_or(arrived + Duration::from_secs(u64::from(u32::MAX) * u64::from(below))),
+            ticket,
+        }
+    }
+
+    /// The last rank that this one is later than by `time`.
+    pub(super) fn before(self, time: Duration) -> Option<Self> {
+        self.due.checked_sub(time).map(|due| Self { due, ticket: 0 })
+    }
+}
+
+/// Waiters, each with what it is granted by.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    classes: [Class<T>; Priority::ALL.len()],
+}
+
+/// The waiters of one priority, in the order of their arrival. The first is never one that has gone.
+#[derive(Debug)]
+struct Class<T> {
+    waiters: VecDeque<Waiter<T>>,
+    /// Waiters whose caller has gone.
+    gone: usize,
+}
+
+#[derive(Debug)]
+struct Waiter<T> {
+    rank: Rank,
+    /// None once the caller has gone.
+    grant: Option<T>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { classes: Default::default() }
+    }
+}
+
+impl<T> Default for Class<T> {
+    fn default() -> Self {
+        Self { waiters: VecDeque::new(), gone: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    pub(super) fn len(&self) -> usize {
+        self.classes.iter().map(Class::len).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.classes.iter().all(|class| class.waiters.is_empty())
+    }
+
+    /// How many wait, by priority.
+    pub(super) fn depth(&self) -> [usize; Priority::ALL.len()] {
+        self.classes.each_ref().map(Class::len)
+    }
+
+    /// The rank of whoever goes next.
+    pub(super) fn first(&self) -> Option<Rank> {
+        self.classes.iter().filter_map(Class::first).min()
+    }
+
+    /// A place at the end of a priority's queue. Ranks of one priority come in ascending order.
+    pub(super) fn join(&mut self, priority: Priority, rank: Rank, grant: T) {
+        self.classes[priority as usize].waiters.push_back(Waiter { rank, grant: Some(grant) });
+    }
+
+    /// A waiter's caller has gone.
+    pub(super) fn leave(&mut self, priority: Priority, rank: Rank) {
+        self.classes[priority as usize].leave(rank);
+    }
+
+    /// Whoever goes next, taken out.
+    pub(super) fn next(&mut self) -> Option<T> {
+        let first = self.first()?;
+        let class = self.classes.iter_mut().find(|class| class.first() == Some(first))?;
+        class.next()
+    }
+}
+
+impl<T> Class<T> {
+    fn len(&self) -> usize {
+        self.waiters.len() - self.gone
+    }
+
+    fn first(&self) -> Option<Rank> {
+        self.waiters.front().map(|waiter| waiter.rank)
+    }
+
+    fn leave(&mut self, rank: Rank) {
+        let Ok(at) = self.waiters.binary_search_by_key(&rank, |waiter| waiter.rank) else {
+            return;
+        };
+        if self.waiters[at].grant.take().is_none() {
+            return;
+        }
+        self.gone += 1;
+        self.trim();
+        // Swept in bulk, so that ten thousand callers who leave at once cost no quadratic time.
+        if self.gone > 16 && self.gone * 2 > self.waiters.len() {
+            self.waiters.retain(|waiter| waiter.grant.is_some());
+            self.gone = 0;
+        }
+    }
+
+    fn next(&mut self) -> Option<T> {
+        let grant = self.waiters.pop_front()?.grant;
+        self.trim();
+        grant
+    }
+
+    fn trim(&mut self) {
+        while self.waiters.front().is_some_and(|waiter| waiter.grant.is_none()) {
+            self.waiters.pop_front();
+            self.gone -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGING: Duration = Duration::from_secs(5);
+
+    struct Line {
+        queue: Queue<&'static str>,
+        start: Instant,
+        tickets: u64,
+    }
+
+    impl Line {
+        fn new() -> Self {
+            Self { queue: Queue::default(), start: Instant::now(), tickets: 0 }
+        }
+
+        fn join(&mut self, at: f64, priority: Priority, name: &'static str) -> Rank {
+            self.tickets += 1;
+            let rank = Rank::new(self.start + Duration::from_secs_f64(at), priority, AGING, self.tickets);
+            self.queue.join(priority, rank, name);
+            rank
+        }
+
+        fn drain(mut self) -> Vec<&'static str> {
+            std::iter::from_fn(|| self.queue.next()).collect()
+        }
+    }
+
+    #[test]
+    fn the_more_urgent_goes_first_and_within_one_priority_the_first_to_come() {
+        let mut line = Line::new();
+        line.join(0.0, Priority::Background, "g1");
+        line.join(0.1, Priority::Batch, "b1");
+        line.join(0.2, Priority::Interactive, "i1");
+        line.join(0.2, Priority::Interactive, "i2");
+        line.join(0.3, Priority::Critical, "c1");
+        line.join(0.4, Priority::Interactive, "i3");
+        assert_eq!(line.queue.depth(), [1, 3, 1, 1]);
+        assert_eq!(line.drain(), ["c1", "i1", "i2", "i3", "b1", "g1"]);
+    }
+
+    #[test]
+    fn a_waiter_moves_up_one_priority_for_each_span_to_the_end_of_that_queue() {
+        let mut line = Line::new();
+        line.join(0.0, Priority::Background, "old");
+        line.join(4.95, Priority::Batch, "before it moved up");
+        line.join(5.15, Priority::Batch, "after it moved up");
+        line.join(14.9, Priority::Critical, "before it was critical");
+        line.join(15.1, Priority::Critical, "after it was critical");
+        assert_eq!(
+            line.drain(),
+            [
+                "before it was critical",
+                "before it moved up",
+                "old",
+                "after it was critical",
+                "after it moved up"
+            ]
+        );
+    }
+
+    #[test]
+    fn who_leaves_is_never_next() {
+        let mut line = Line::new();
+        let ranks: Vec<_> = (0..100).map(|_| line.join(1.0, Priority::Batch, "gone")).collect();
+        line.join(1.0, Priority::Batch, "there");
+        for rank in ranks.into_iter().rev() {
+            line.queue.leave(Priority::Batch, rank);
+            line.queue.leave(Priority::Batch, rank);
+        }
+        assert_eq!(line.queue.len(), 1);
+        assert_eq!(line.drain(), ["there"]);
+    }
+
+    #[test]
+    fn an_endless_span_is_no_ageing() {
+        let now = Instant::now();
+        let old = Rank::new(now, Priority::Batch, Duration::MAX, 1);
+        let new = Rank::new(now + Duration::from_secs(86_400), Priority::Interactive, Duration::MAX, 2);
+        assert!(new < old);
+    }
+}
