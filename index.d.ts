@@ -234,11 +234,28 @@ export interface PoolOptions {
   dnsTtl?: number
   /** TLS 1.2 and 1.3, verified against the system's roots and NODE_EXTRA_CA_CERTS. */
   tls?: TlsOptions
+  /**
+   * URL of a proxy: `http`, `https` (TLS with the proxy itself), `socks5` (names are looked up here) or `socks5h` (by the proxy), with or without
+   * `user:password@`, percent-encoded. `false` for none. Default: `https_proxy` or `HTTPS_PROXY` for https origins, `http_proxy` or `HTTP_PROXY` for
+   * http origins, `all_proxy` or `ALL_PROXY` for both.
+   */
+  proxy?: string | false
+  /**
+   * Hosts that are connected to without the proxy: a domain (with all below it), an IP address, a network such as `10.0.0.0/8`, or `*`, each with or
+   * without a port. Default: `no_proxy` or `NO_PROXY`. Loopback goes through the proxy unless it is named.
+   */
+  noProxy?: string[]
+  /** A Unix socket that every origin of this pool is behind. Not with `proxy`, and not on Windows. */
+  socketPath?: string
 }
 
 export interface TlsOptions {
   /** Certificates in PEM, trusted besides the others. Default: none. */
   ca?: string | string[]
+  /** A client certificate in PEM, followed by those that lead to its root, for origins that ask for one. With `key`. Default: none. */
+  cert?: string
+  /** The private key of `cert` in PEM, not encrypted. */
+  key?: string
   /** Default `TLSv1.2`. */
   minVersion?: 'TLSv1.2' | 'TLSv1.3'
   /** `false`: any certificate is taken. For development only; each such client emits a process warning. Default true. */
@@ -246,7 +263,7 @@ export interface TlsOptions {
 }
 
 export interface TimeoutOptions {
-  /** DNS, TCP and TLS together, for each connection. Default 10,000 ms. */
+  /** DNS, TCP and TLS together, those of a proxy included, for each connection. Default 10,000 ms. */
   connect?: number
   /** Waiting for a socket or an HTTP/2 stream. Default 30,000 ms. */
   queue?: number
@@ -335,7 +352,7 @@ export interface CallMeta {
   /** Every try, in order; the last is the one that answered. */
   attempts: Attempt[]
   connection: { id: number; protocol: 'h1' | 'h2'; reused: boolean } | null
-  /** Milliseconds. `dns`, `connect` and `tls` are 0 on a connection that was there. */
+  /** Milliseconds. `dns`, `connect` (with all that a proxy takes) and `tls` are 0 on a connection that was there. */
   timings: { queued: number; dns: number; connect: number; tls: number; firstByte: number; total: number }
   usage: Usage | null
 }
@@ -508,7 +525,7 @@ export declare class InternalServerError extends APIError {}
 
 /** `ERR_CONNECTION`: no answer, or one that broke off. */
 export declare class ConnectionError extends TrunklineError {
-  readonly phase: 'dns' | 'connect' | 'tls' | 'receive'
+  readonly phase: 'dns' | 'connect' | 'tls' | 'proxy' | 'receive'
 }
 
 /** `ERR_TIMEOUT`: a limit of `timeouts` passed. */

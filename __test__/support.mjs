@@ -115,11 +115,11 @@ export const COMPLETION = JSON.stringify({
   usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 },
 })
 
-/** Runs an ES module in a process of its own. `upstream` is there as `url`. */
-export async function run(source, { url = '', flags = [], limit = 30_000 } = {}) {
+/** Runs an ES module in a process of its own. The upstream's `url` is in `UPSTREAM`; `env` is what else it has. */
+export async function run(source, { url = '', env = {}, flags = [], limit = 30_000 } = {}) {
   const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', source], {
     cwd: root,
-    env: { ...process.env, UPSTREAM: url },
+    env: { ...process.env, ...env, UPSTREAM: url },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let [stdout, stderr] = ['', '']

@@ -91,7 +91,7 @@ async function openLine({ url, http2, connections }) {
   return new Trunkline({
     baseURL: `${url}/v1`,
     apiKey: API_KEY,
-    pool: { ...room, http2: http2 ? 'auto' : 'never' },
+    pool: { ...room, http2: http2 ? 'auto' : 'never', proxy: false },
   })
 }
 

@@ -3,6 +3,8 @@
 // For each workload every client has a process of its own, and all of them take turns, round by round, against one
 // upstream in a further process, which has a core that it is pinned to. The clients run where the system puts them, as they
 // do in a user's process; with --pin they are kept to the other cores. The ratios within a run are the result: absolute figures vary from machine to machine.
+//
+// `pool` is none of these: what the pool itself costs, measured in Rust.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request as http } from 'node:http'
@@ -12,7 +14,8 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { drawChart } from './chart.mjs'
 import { shareCores, start } from './child.mjs'
-import { NOISE, summary, table } from './report.mjs'
+import { measurePool } from './pool.mjs'
+import { NOISE, poolTable, summary, table } from './report.mjs'
 import { body, upstreams, workloads } from './workloads.mjs'
 
 const { values: options } = parseArgs({
@@ -24,7 +27,7 @@ const { values: options } = parseArgs({
     smoke: { type: 'boolean', default: false },
   },
 })
-const ids = workloads.map(({ id }) => id)
+const ids = [...workloads.map(({ id }) => id), 'pool']
 const only = options.only?.split(',') ?? ids
 const unknown = only.find((id) => !ids.includes(id))
 if (unknown !== undefined) fail(`--only: there is no ${unknown}; there are ${ids.join(', ')}`)
@@ -44,13 +47,16 @@ try {
   const results = new URL(whole ? 'results/' : 'results/tmp/', import.meta.url)
   mkdirSync(results, { recursive: true })
   writeFileSync(new URL('latest.json', results), `${JSON.stringify(report, null, 2)}\n`)
-  writeFileSync(new URL('chart.svg', results), drawChart(report))
-  console.log(summary(report))
+  if (report.workloads.length > 0) {
+    writeFileSync(new URL('chart.svg', results), drawChart(report))
+    console.log(summary(report))
+  }
   for (const { name } of wrong) console.error(`wrong answers: ${name}`)
   if (wrong.length > 0) process.exitCode = 1
   else if (options.smoke) {
     const rows = report.workloads.reduce((sum, { clients }) => sum + clients.length, 0)
-    console.log(`smoke: ${rows} rows of ${report.workloads.length} workloads ran, every answer was right`)
+    const ran = [`${rows} rows of ${report.workloads.length} workloads`, `${report.pool?.rows.length ?? 0} of the pool`]
+    console.log(`smoke: ${ran.join(' and ')} ran, every answer was right`)
   }
 } finally {
   await upstreamProcess.stop()
@@ -68,12 +74,19 @@ async function measureAll() {
     seconds: options.smoke ? null : seconds,
     threadClock: null,
     workloads: [],
+    pool: null,
   }
   for (const workload of workloads.filter(({ id }) => only.includes(id))) {
     const measured = await measureWorkload(workload)
     report.threadClock = measured.clients[0].thread === null ? 'event loop' : 'processor'
     report.workloads.push(measured)
     console.log(table(measured))
+  }
+  if (only.includes('pool')) {
+    progress('the pool (the first time, a minute or two to build it)')
+    report.pool = measurePool({ smoke: options.smoke })
+    progress('')
+    console.log(poolTable(report.pool))
   }
   return report
 }

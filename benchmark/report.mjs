@@ -51,6 +51,24 @@ export function table({ title, unit, rounds, clients }) {
   ].join('\n')
 }
 
+/** The pool's own rows: the best round is what it can do, the median says how much others disturbed. */
+export function poolTable({ rounds, rows }) {
+  const head = ['the pool alone', 'best', 'median', 'unit', 'goal', '']
+  const lines = rows.map(({ title, unit, best, median, goal, met }) => [
+    title,
+    number(best),
+    number(median),
+    unit,
+    goal ? `${goal.sign} ${number(goal.value)}` : '',
+    met === false ? '!' : '',
+  ])
+  return [
+    '',
+    `The pool itself, in Rust over a network of memory (${rounds === 1 ? 'one round' : `${rounds} rounds`})`,
+    ...aligned([head, ...lines]),
+  ].join('\n')
+}
+
 /** What is said once, under all tables. */
 export function summary(report) {
   const all = report.workloads.flatMap(({ title, clients }) => clients.map((client) => ({ title, ...client })))

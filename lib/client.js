@@ -38,7 +38,20 @@ function environment() {
     extraCaCerts: env.NODE_EXTRA_CA_CERTS,
     sslCertFile: env.SSL_CERT_FILE,
     sslCertDir: env.SSL_CERT_DIR,
+    httpsProxy: firstSet(env, 'https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'),
+    // In a CGI program HTTP_PROXY is a header that whoever calls it may send (httpoxy).
+    httpProxy: firstSet(env, 'http_proxy', ...(env.REQUEST_METHOD ? [] : ['HTTP_PROXY']), 'all_proxy', 'ALL_PROXY'),
+    noProxy: env.no_proxy ?? env.NO_PROXY,
   }
+}
+
+/**
+ * Name and value of the first variable that is set, be it to nothing, which then holds.
+ * @param {NodeJS.ProcessEnv} env @param {string[]} names
+ */
+function firstSet(env, ...names) {
+  const name = names.find((name) => env[name] !== undefined)
+  return name === undefined ? undefined : [name, env[name]]
 }
 
 class Trunkline extends Emitter {

@@ -6,5 +6,5 @@ import { root, setUp } from './setup.mjs'
 
 setUp()
 process.chdir(root)
-run('cargo', ['fmt'])
+run('cargo', ['fmt', '--all'])
 run(process.execPath, [join('node_modules', '@biomejs', 'biome', 'bin', 'biome'), 'check', '--write'])

@@ -9,9 +9,9 @@ setUp()
 process.chdir(root)
 
 const biome = join('node_modules', '@biomejs', 'biome', 'bin', 'biome')
-const clippy = ['clippy', '--quiet', '--all-targets']
+const clippy = ['clippy', '--quiet', '--workspace', '--all-targets']
 const steps = [
-  ['cargo', ['fmt', '--check']],
+  ['cargo', ['fmt', '--all', '--check']],
   ['cargo', [...clippy, '--', '-D', 'warnings']],
   ['cargo', [...clippy, '--no-default-features', '--', '-D', 'warnings']],
   [process.execPath, [biome, 'ci', '--error-on-warnings']],

@@ -3,6 +3,7 @@
 
 mod call;
 mod pool_options;
+mod route;
 mod section;
 
 use std::time::Duration;
@@ -60,7 +61,7 @@ pub struct BaseUrl {
 const OPENAI: &str = "https://api.openai.com/v1";
 
 /// What JavaScript read from the environment. It is not read here: `getenv` would race with JavaScript's writes.
-#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[derive(Clone, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Environment {
     pub base_url: Option<String>,
@@ -70,6 +71,19 @@ pub struct Environment {
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     pub ssl_cert_file: Option<String>,
     pub ssl_cert_dir: Option<String>,
+    /// The name and the value of the first that is set of `https_proxy`, `HTTPS_PROXY`, `all_proxy` and `ALL_PROXY`.
+    pub https_proxy: Option<(String, String)>,
+    /// The same for `http:` origins, from `http_proxy` on.
+    pub http_proxy: Option<(String, String)>,
+    /// `no_proxy` or `NO_PROXY`.
+    pub no_proxy: Option<String>,
+}
+
+/// Its values may be secrets.
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
 }
 
 impl ClientConfig {

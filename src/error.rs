@@ -76,6 +76,7 @@ pub enum ConnectionPhase {
     Dns,
     Connect,
     Tls,
+    Proxy,
     Receive,
 }
 
@@ -194,6 +195,7 @@ impl ConnectionPhase {
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Tls => "tls",
+            Self::Proxy => "proxy",
             Self::Receive => "receive",
         }
     }

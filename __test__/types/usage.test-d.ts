@@ -49,7 +49,9 @@ export async function calls() {
       pingInterval: 30_000,
       pingTimeout: 10_000,
       dnsTtl: 60_000,
-      tls: { ca: ['pem'], minVersion: 'TLSv1.3', rejectUnauthorized: true },
+      tls: { ca: ['pem'], cert: 'pem', key: 'pem', minVersion: 'TLSv1.3', rejectUnauthorized: true },
+      proxy: 'socks5h://user:password@proxy.example',
+      noProxy: ['localhost', '10.0.0.0/8'],
     },
     timeouts: { connect: 5_000, queue: 5_000, firstByte: 30_000, idle: 15_000, total: 120_000 },
     retry: {
@@ -101,6 +103,10 @@ export async function streams(line: Trunkline, signal: AbortSignal) {
   for await (const event of events) is<ServerSentEvent>()(event, true)
 }
 
+export function ways() {
+  return [{ socketPath: '/run/upstream.sock' }, { proxy: false as const }].map((pool) => new Trunkline({ pool }))
+}
+
 export async function batches(line: Trunkline) {
   const requests = messages.map((message, n) => ({ model: 'gpt-5', messages: [message], customId: `c${n}` }))
   const batch = line.batch(requests, { concurrency: 8, failFast: true, onProgress: ({ succeeded }) => succeeded + 1 })
@@ -119,7 +125,7 @@ export function errors(error: unknown) {
   if (error instanceof RateLimitError) is<number | null>()(error.retryAfter, true)
   if (error instanceof ContextLengthError) is<number>()(error.status, true)
   if (error instanceof APIError) is<Headers>()(error.headers, true)
-  if (error instanceof ConnectionError) is<'dns' | 'connect' | 'tls' | 'receive'>()(error.phase, true)
+  if (error instanceof ConnectionError) is<'dns' | 'connect' | 'tls' | 'proxy' | 'receive'>()(error.phase, true)
   if (error instanceof TimeoutError) is<number>()(error.limit, true)
   if (error instanceof StreamInterruptedError) is<ChatCompletion>()(error.partial, true)
   if (error instanceof TrunklineError) is<string>()(error.code, true)

@@ -22,6 +22,10 @@ new Trunkline({ pool: { http2: true } })
 // @ts-expect-error: not a version that is spoken
 new Trunkline({ pool: { tls: { minVersion: 'TLSv1' } } })
 // @ts-expect-error: only false
+new Trunkline({ pool: { proxy: true } })
+// @ts-expect-error: a list
+new Trunkline({ pool: { noProxy: 'localhost' } })
+// @ts-expect-error: only false
 new Trunkline({ retry: true })
 // @ts-expect-error: not a strategy
 new Trunkline({ retry: { strategy: 'fast' } })

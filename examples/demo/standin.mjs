@@ -27,7 +27,8 @@ export async function run({ small }) {
       fault: (fault) => upstreamProcess.ask('fault', id, fault, { times: 1 }),
     }
     const open = (http2) => {
-      const line = new Trunkline({ baseURL: `${url}/v1`, apiKey: 'sk-demo', pool: { http2, tls: { ca } } })
+      const pool = { http2, tls: { ca }, proxy: /** @type {const} */ (false) }
+      const line = new Trunkline({ baseURL: `${url}/v1`, apiKey: 'sk-demo', pool })
       lines.push(line)
       return line
     }

@@ -183,7 +183,7 @@ pub(super) fn silence(phase: TimeoutPhase, limit: Duration) -> Failed {
 pub(super) fn pool_failed(error: &pool::Error) -> Failed {
     use pool::Kind as Pool;
     let failure = match error.kind() {
-        Pool::Dns | Pool::Connect | Pool::ConnectTimeout(_) => Failure::Connect,
+        Pool::Dns | Pool::Connect | Pool::Proxy { .. } | Pool::ConnectTimeout(_) => Failure::Connect,
         Pool::Tls => Failure::Tls,
         Pool::QueueTimeout(_) | Pool::QueueFull(_) | Pool::TooManyTenants(_) => Failure::Queue,
         Pool::Closed => Failure::Final,
@@ -203,6 +203,7 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
         Pool::Dns => Kind::Connection(ConnectionPhase::Dns),
         Pool::Connect => Kind::Connection(ConnectionPhase::Connect),
         Pool::Tls => Kind::Connection(ConnectionPhase::Tls),
+        Pool::Proxy { .. } => Kind::Connection(ConnectionPhase::Proxy),
         Pool::ConnectTimeout(limit) => {
             Kind::Timeout { phase: TimeoutPhase::Connect, limit_ms: millis(limit) }
         }

@@ -3,17 +3,22 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::Environment;
+use super::route::parse_route;
 use super::section::Section;
 use crate::error::Error;
-use crate::pool::{self, Http2, Lanes, TlsConfig};
+use crate::pool::{self, Http2, Identity, IdentityError, Lanes, TlsConfig};
 
 pub(super) fn parse_pool(top: &mut Section, environment: &Environment) -> Result<pool::Config, Error> {
     let mut pool = pool::Config::default();
     pool.tls.extra_ca_file = environment.extra_ca_certs.as_ref().map(Into::into);
     pool.tls.system_ca_file = environment.ssl_cert_file.as_ref().map(Into::into);
     pool.tls.system_ca_dir = environment.ssl_cert_dir.as_ref().map(Into::into);
-    let Some(mut given) = top.section("pool")? else {
+    let mut section = top.section("pool")?;
+    pool.route = parse_route(section.as_mut(), environment)?;
+    let Some(mut given) = section else {
         return Ok(pool);
     };
     if let Some(max) = given.positive("maxConnections")? {
@@ -124,6 +129,7 @@ fn parse_tls(mut given: Section, tls: &mut TlsConfig) -> Result<(), Error> {
         }
         tls.ca.push(pem);
     }
+    tls.identity = parse_identity(&mut given)?;
     if let Some(require) = given.one_of("minVersion", &[("TLSv1.2", false), ("TLSv1.3", true)])? {
         tls.require_tls13 = require;
     }
@@ -131,4 +137,67 @@ fn parse_tls(mut given: Section, tls: &mut TlsConfig) -> Result<(), Error> {
         tls.verify = verify;
     }
     given.finish()
+}
+
+fn parse_identity(given: &mut Section) -> Result<Option<Identity>, Error> {
+    let key = given.string("key")?.map(Zeroizing::new);
+    match (given.string("cert")?, key) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(given.error("key", "must be given with pool.tls.cert")),
+        (None, Some(_)) => Err(given.error("cert", "must be given with pool.tls.key")),
+        (Some(cert), Some(key)) => match Identity::of(&cert, key) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(error @ IdentityError::NoCertificate) => Err(given.error("cert", error)),
+            Err(error) => Err(given.error("key", error)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ClientConfig;
+    use super::*;
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use serde_json::{Value, json};
+
+    fn tls(options: Value) -> Result<TlsConfig, String> {
+        let config = ClientConfig::parse(json!({ "pool": { "tls": options } }), &Environment::default());
+        config.map(|config| config.pool.tls).map_err(|error| error.message.clone())
+    }
+
+    fn pair() -> (String, String) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["a.example".into()]).unwrap();
+        (cert.pem(), signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_client_certificate_comes_with_its_own_key_or_not_at_all() {
+        let ((cert, key), (_, other)) = (pair(), pair());
+        assert!(tls(json!({ "cert": cert, "key": key })).unwrap().identity.is_some());
+        let no_cert = "pool.tls.cert: must be PEM text with at least one certificate, and is not";
+        let no_key = "pool.tls.key: must be PEM text with a private key that is not encrypted, and is not";
+        let table = [
+            (json!({ "cert": cert }), "pool.tls.key: must be given with pool.tls.cert"),
+            (json!({ "key": key }), "pool.tls.cert: must be given with pool.tls.key"),
+            (json!({ "cert": "x", "key": key }), no_cert),
+            (json!({ "cert": key, "key": key }), no_cert),
+            (json!({ "cert": cert, "key": "x" }), no_key),
+            (json!({ "cert": cert, "key": cert }), no_key),
+            (json!({ "cert": cert, "key": other }), "pool.tls.key: is not the key of the certificate"),
+            (json!({ "cert": 1, "key": key }), "pool.tls.cert: must be a string, got a number (1)"),
+        ];
+        for (options, message) in table {
+            assert_eq!(tls(options).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn equal_certificates_are_equal_settings_and_show_no_key() {
+        let (cert, key) = pair();
+        let one = tls(json!({ "cert": cert, "key": key })).unwrap();
+        assert_eq!(one, tls(json!({ "cert": cert, "key": key })).unwrap());
+        assert_ne!(one, tls(json!({})).unwrap());
+        let secret = key.lines().nth(1).unwrap();
+        assert!(!format!("{one:?}").contains(secret));
+    }
 }

@@ -9,7 +9,7 @@ use super::backoff::Backoff;
 /// What went wrong with an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// DNS, connection refused, connect timeout.
+    /// DNS, connection refused, connect timeout, proxy.
     Connect,
     /// A certificate or protocol of TLS.
     Tls,

@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::connect::{Identity, Route};
+
 /// The settings of a pool. Equal settings mean that two clients may share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
@@ -36,6 +38,8 @@ pub struct Config {
     /// background. Zero: every connect waits for a lookup. Default 30 s.
     pub dns_ttl: Duration,
     pub tls: TlsConfig,
+    /// Default [`Route::Direct`].
+    pub route: Route,
 }
 
 /// How the sockets of one origin are divided.
@@ -69,7 +73,9 @@ pub struct TlsConfig {
     pub system_ca_dir: Option<PathBuf>,
     /// TLS 1.3 only.
     pub require_tls13: bool,
-    /// False: any certificate is taken. Development only.
+    /// Shown to origins that ask for a client certificate.
+    pub identity: Option<Identity>,
+    /// False: any certificate is taken, a proxy's as well. Development only.
     pub verify: bool,
 }
 
@@ -90,6 +96,7 @@ impl Default for Config {
             max_tenants: const { NonZeroUsize::new(10_000).unwrap() },
             dns_ttl: Duration::from_secs(30),
             tls: TlsConfig::default(),
+            route: Route::Direct,
         }
     }
 }
@@ -102,6 +109,7 @@ impl Default for TlsConfig {
             system_ca_file: None,
             system_ca_dir: None,
             require_tls13: false,
+            identity: None,
             verify: true,
         }
     }

@@ -21,7 +21,9 @@ pub enum Kind {
     Connect,
     /// No TLS session: certificate, host name, protocol.
     Tls,
-    /// DNS, TCP and TLS together took longer than this.
+    /// The proxy was not reached, refused, or answered with what is no answer; `status` is that of an HTTP proxy.
+    Proxy { status: Option<u16> },
+    /// DNS, TCP and TLS, those of a proxy included, together took longer than this.
     ConnectTimeout(Duration),
     /// No socket or stream came free within this.
     QueueTimeout(Duration),
@@ -120,6 +122,8 @@ impl fmt::Display for Kind {
             Self::Dns => f.write_str("the host name was not resolved"),
             Self::Connect => f.write_str("no connection"),
             Self::Tls => f.write_str("no TLS session"),
+            Self::Proxy { status: Some(status) } => write!(f, "the proxy answered {status}"),
+            Self::Proxy { status: None } => f.write_str("no connection through the proxy"),
             Self::ConnectTimeout(limit) => write!(f, "no connection within {} ms", limit.as_millis()),
             Self::QueueTimeout(limit) => write!(f, "no free connection within {} ms", limit.as_millis()),
             Self::QueueFull(max) => write!(f, "{max} calls wait for a connection already"),

@@ -28,7 +28,7 @@
 //! | `rights` | who may open a socket, and what gives way to it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
-//! | `connect/` | DNS, TCP, TLS, each timed |
+//! | `connect/` | DNS, TCP, TLS, each timed; proxies, Unix sockets |
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
 //! | `last_words` | what a server said before it closed is heard |
 //! | `keep_alive` | what an HTTP/1.1 server says of how long it keeps a connection |
@@ -68,8 +68,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, Lanes, TlsConfig};
-pub(crate) use self::connect::certificates;
-pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases};
+pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases, certificates};
+pub use self::connect::{Identity, IdentityError, NoProxy, NoProxyError, Proxies, Proxy, ProxyError, Route};
 pub use self::error::{Error, Kind};
 pub use self::events::{Change, Event, Inbox, Listener, Wake};
 pub use self::lease::{Body, Lease, RequestBody};

@@ -33,10 +33,14 @@ impl Origin {
             return Err(OriginError);
         }
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let host = authority.host().to_ascii_lowercase();
+        Ok(Self::new(secure, authority.host(), port))
+    }
+
+    pub(super) fn new(secure: bool, host: &str, port: u16) -> Self {
+        let host = host.to_ascii_lowercase();
         let scheme = if secure { "https" } else { "http" };
         let shown = format!("{scheme}://{}", authority_of(secure, &host, port));
-        Ok(Self { secure, host: host.into(), port, shown: shown.into() })
+        Self { secure, host: host.into(), port, shown: shown.into() }
     }
 
     /// Whether TLS is spoken.

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
 };
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, version};
 use rustls_native_certs::CertificateResult;
 use rustls_pki_types::pem::PemObject;
@@ -14,32 +16,53 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::super::{Error, Http2, Kind, TlsConfig};
 
-/// Reads files: call it where blocking is allowed.
-pub(super) fn client_config(tls: &TlsConfig, http2: Http2) -> Result<Arc<ClientConfig>, Error> {
+/// The settings of all sessions of a pool.
+#[derive(Debug)]
+pub(super) struct TlsSettings {
+    pub(super) origins: Arc<ClientConfig>,
+    /// With proxies: the same trust, HTTP/1.1 alone, and no client certificate, which is the origins' to see.
+    pub(super) proxies: Arc<ClientConfig>,
+}
+
+impl TlsSettings {
+    /// Reads files: call it where blocking is allowed.
+    pub(super) fn of(tls: &TlsConfig, http2: Http2) -> Result<Self, Error> {
+        let mut origins = client_config(tls)?;
+        let mut proxies = origins.clone();
+        proxies.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A session of a proxy is not one of an origin of the same name.
+        proxies.resumption = Resumption::default();
+        origins.alpn_protocols = match http2 {
+            Http2::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Http2::Never => vec![b"http/1.1".to_vec()],
+            Http2::PriorKnowledge => vec![b"h2".to_vec()],
+        };
+        if let Some(identity) = &tls.identity {
+            origins.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(identity.certified_key()));
+        }
+        Ok(Self { origins: Arc::new(origins), proxies: Arc::new(proxies) })
+    }
+}
+
+fn client_config(tls: &TlsConfig) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let versions: &[_] =
         if tls.require_tls13 { &[&version::TLS13] } else { &[&version::TLS13, &version::TLS12] };
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
         .map_err(|error| Error::with(Kind::Tls, error))?;
-    let mut config = if tls.verify {
+    Ok(if tls.verify {
         builder.with_root_certificates(roots(tls)?).with_no_client_auth()
     } else {
         builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TakeAny::of(&provider)))
             .with_no_client_auth()
-    };
-    config.alpn_protocols = match http2 {
-        Http2::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        Http2::Never => vec![b"http/1.1".to_vec()],
-        Http2::PriorKnowledge => vec![b"h2".to_vec()],
-    };
-    Ok(Arc::new(config))
+    })
 }
 
 /// The certificates of a PEM text; None where it has none, or a broken one.
-pub(crate) fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     found.ok().filter(|found| !found.is_empty())
 }
