@@ -3,6 +3,8 @@
 
 #[path = "mock/client.rs"]
 mod client;
+#[path = "mock/farewell.rs"]
+mod farewell;
 #[path = "mock/faults.rs"]
 mod faults;
 

@@ -87,9 +87,9 @@ pub(super) async fn serve(io: Io, inbox: BytesMut, connection: &Connection) -> i
         let next = speaker.perform(script, &head).await?;
         match next {
             Next::Request if last => return Ok(()),
-            Next::Request if head.is_last => return speaker.io.shutdown().await,
+            Next::Request if head.is_last => return speaker.io.part().await,
             Next::Request => {}
-            Next::Goodbye => return speaker.io.shutdown().await,
+            Next::Goodbye => return speaker.io.part().await,
             Next::Gone => return Ok(()),
         }
     }
@@ -167,7 +167,7 @@ impl Speaker<'_> {
         let text = error.to_string();
         let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n";
         self.io.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes()).await?;
-        self.io.flush().await
+        self.io.part().await
     }
 
     async fn perform(&mut self, script: Script, request: &Head) -> io::Result<Next> {

@@ -8,12 +8,14 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -77,6 +79,22 @@ impl Drop for Wire {
         if let Way::Near(socket) = &self.way {
             self.control.settle(socket);
         }
+    }
+}
+
+/// How long a client may take to close after the server has.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Io {
+    /// Says that nothing more comes, and then reads until the client closes too: a socket that is closed with something unread is
+    /// reset, and a reset may overtake what was said last (RFC 9112, 9.6).
+    pub(super) async fn part(&mut self) -> io::Result<()> {
+        self.shutdown().await?;
+        let mut unread = [0; 4096];
+        let rest = async { while matches!(self.read(&mut unread).await, Ok(1..)) {} };
+        // A client that goes on and on is reset after all.
+        let _ = timeout(FAREWELL, rest).await;
+        Ok(())
     }
 }
 
@@ -158,6 +176,8 @@ pub(super) struct FrameIo {
     steering: Arc<Steering>,
     left: Option<Bytes>,
     outbox: BytesMut,
+    /// Runs once the client was told that nothing more comes.
+    farewell: Option<Pin<Box<Sleep>>>,
 }
 
 /// Gathered at most before they are written.
@@ -183,7 +203,7 @@ impl Steering {
 
 impl FrameIo {
     pub(super) fn new(io: Io, early: Bytes, steering: Arc<Steering>) -> Self {
-        Self { io, early, steering, left: None, outbox: BytesMut::with_capacity(4096) }
+        Self { io, early, steering, left: None, outbox: BytesMut::with_capacity(4096), farewell: None }
     }
 
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -252,9 +272,23 @@ impl AsyncWrite for FrameIo {
         Pin::new(&mut this.io).poll_flush(cx)
     }
 
+    /// As [`Io::part`] does it: a GOAWAY must arrive.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_outbox(cx))?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.farewell.is_none() {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        }
+        let farewell = this.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        let mut unread = [0; 4096];
+        loop {
+            let mut unread = ReadBuf::new(&mut unread);
+            match Pin::new(&mut this.io).poll_read(cx, &mut unread) {
+                Poll::Ready(Ok(())) if !unread.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return farewell.as_mut().poll(cx).map(Ok),
+            }
+        }
     }
 
     fn poll_write_vectored(

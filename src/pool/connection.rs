@@ -35,6 +35,7 @@ use super::connect::{Connected, Phases};
 use super::error::is_hang_up;
 use super::events::Event;
 use super::keep_alive::Hint;
+use super::last_words::LastWords;
 use super::lease::RequestBody;
 use super::limit::LineId;
 use super::state::After;
@@ -248,6 +249,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
     shared.events.tell(|| Event::opened(&info));
     right.info = Some(info.clone());
+    let io = LastWords::new(io);
     match protocol {
         Protocol::H1 => establish_h1(&shared, right, info, io).await,
         Protocol::H2 => establish_h2(&shared, right, info, io).await,
@@ -258,7 +260,7 @@ async fn establish_h1(
     shared: &Arc<Shared>,
     right: SocketRight,
     info: Arc<Info>,
-    io: Box<dyn super::Io>,
+    io: LastWords,
 ) -> Result<(), Failed> {
     let handshake = http1::Builder::new().writev(false).handshake::<_, RequestBody>(io).await;
     let (mut sender, connection) = match handshake {
@@ -286,10 +288,7 @@ async fn establish_h1(
 
 /// Ends with the socket closed. Whoever closes it drops its sender, and then hyper shuts it down; but that, over TLS, waits for a
 /// peer that may read no more, and a socket in the middle of a response is worth no farewell.
-async fn drive_h1(
-    connection: http1::Connection<Box<dyn super::Io>, RequestBody>,
-    info: &Info,
-) -> hyper::Result<()> {
+async fn drive_h1(connection: http1::Connection<LastWords, RequestBody>, info: &Info) -> hyper::Result<()> {
     tokio::pin!(connection);
     tokio::select! {
         ended = &mut connection => return ended,
@@ -305,7 +304,7 @@ async fn establish_h2(
     shared: &Arc<Shared>,
     right: SocketRight,
     info: Arc<Info>,
-    io: Box<dyn super::Io>,
+    io: LastWords,
 ) -> Result<(), Failed> {
     let config = &shared.config;
     let driver_waker = Arc::new(AtomicWaker::new());

@@ -30,6 +30,7 @@
 //! | `lease` | a socket or stream in use, and the body that carries it |
 //! | `connect/` | DNS, TCP, TLS, each timed; proxies, Unix sockets |
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
+//! | `last_words` | what a server said before it closed is heard |
 //! | `keep_alive` | what an HTTP/1.1 server says of how long it keeps a connection |
 //! | `reaper` | what is idle or old goes |
 //! | `clock` | whether the machine slept |
@@ -45,6 +46,7 @@ mod connection;
 mod error;
 mod events;
 mod keep_alive;
+mod last_words;
 mod lease;
 mod limit;
 mod line;

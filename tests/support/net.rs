@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -45,6 +45,8 @@ pub struct Net {
     pub delay: Duration,
     /// The pool's end never comes through its shutdown, like TLS over a peer that has stopped reading.
     pub stubborn: bool,
+    /// What the pool's end writes from now on fails, as after a reset.
+    pub unwritable: AtomicBool,
     pub limit: usize,
     pub limit_per_origin: usize,
     pub connects: AtomicUsize,
@@ -73,6 +75,7 @@ impl Net {
             gate: None,
             delay: Duration::ZERO,
             stubborn: false,
+            unwritable: AtomicBool::new(false),
             limit: usize::MAX,
             limit_per_origin: usize::MAX,
             connects: AtomicUsize::new(0),
@@ -258,6 +261,9 @@ impl AsyncRead for End {
 
 impl AsyncWrite for End {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.counted.net.unwritable.load(Ordering::SeqCst) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `route` | straight, through a proxy or through a Unix socket |
 //! | `dns` | the addresses of a host, remembered for a while |
+//! | `socket` | a TCP socket that knows at once when its peer has closed it |
 //! | `tcp` | a connection to one of them, whichever answers first |
 //! | `unix` | a connection to a Unix socket |
 //! | `proxy` | a proxy, and how it is asked to lead to an origin |
@@ -18,6 +19,7 @@ mod no_proxy;
 mod proxy;
 mod roots;
 mod route;
+mod socket;
 mod tcp;
 mod tls;
 mod unix;
@@ -31,7 +33,6 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -44,6 +45,7 @@ pub use self::route::{Proxies, Route};
 
 use self::proxy::Scheme;
 use self::roots::TlsSettings;
+use self::socket::Socket;
 use super::{Config, Error, Http2, Kind, Origin, Protocol, Tasks, TlsConfig};
 
 /// A bidirectional byte stream, as hyper wants it.
@@ -145,7 +147,7 @@ impl Connector {
     }
 
     /// A TCP connection to host and port, which may be a proxy's.
-    async fn tcp_to(&self, host: &Origin, phases: &mut Phases) -> Result<TcpStream, Error> {
+    async fn tcp_to(&self, host: &Origin, phases: &mut Phases) -> Result<Socket, Error> {
         let mut again = false;
         loop {
             let started = Instant::now();
@@ -161,7 +163,7 @@ impl Connector {
             match result {
                 Some(Ok((tcp, address))) => {
                     found.worked(address);
-                    return Ok(tcp);
+                    return Ok(Socket::new(tcp));
                 }
                 Some(Err(error)) if again || !found.is_stale() => return Err(error),
                 // The host may have moved since its addresses were looked up.

@@ -22,11 +22,11 @@ use hyper::upgrade::{self, Upgraded};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_socks::{IntoTargetAddr, TargetAddr};
 
 use super::super::{Error, Kind, Origin};
+use super::socket::Socket;
 
 /// The head of a proxy's answer has at most this many bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -151,10 +151,10 @@ impl Proxy {
     /// Asks for a tunnel by SOCKS5: to an address, or to the origin's name.
     pub(super) async fn socks(
         &self,
-        socket: TcpStream,
+        socket: Socket,
         origin: &Origin,
         address: Option<SocketAddr>,
-    ) -> Result<TcpStream, Error> {
+    ) -> Result<Socket, Error> {
         let target = match address {
             Some(address) => Ok(TargetAddr::Ip(address)),
             // A host that is an address is sent as one.

@@ -1,0 +1,41 @@
+//! Sockets that their server closes: what is sent to them, over real ones.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use trunkline::pool::{Config, Kind, Pool, Tasks};
+
+async fn answer(server: &mut TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\nquestion") {
+        assert!(server.read_buf(&mut request).await.unwrap() > 0, "closed");
+    }
+    server.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_is_not_written_to_a_socket_whose_close_has_arrived_however_late_it_is_noticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let site = origin(&format!("http://{}", listener.local_addr().unwrap()));
+    let pool = Pool::new(Config::default(), Tasks::new(tokio::runtime::Handle::current()));
+    for _ in 0..50 {
+        let first = async { get(&pool, &site, "/").await.unwrap() };
+        let served = async {
+            let mut server = listener.accept().await.unwrap().0;
+            answer(&mut server).await;
+            server
+        };
+        let (_, server) = tokio::join!(first, served);
+        until("it rests", || pool.snapshot().connections.idle == 1).await;
+        let lease = lease(&pool, &site).await;
+        assert!(lease.is_reused());
+        let request = request(&lease, "/");
+        // Closed at once, and the next the runtime does is to send.
+        drop(server);
+        let error = lease.send(request).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unprocessed, "{error}");
+    }
+}
