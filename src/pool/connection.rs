@@ -19,7 +19,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -72,6 +72,7 @@ pub(super) struct Info {
     spent: AtomicBool,
     /// Of its line.
     reused: Arc<AtomicU64>,
+    answers: AtomicUsize,
     /// Whether the server turned out to take fewer streams than were given out before it said so.
     oversubscribed: AtomicBool,
     reason: AtomicU8,
@@ -93,6 +94,15 @@ impl Info {
     /// Notes a request on a connection that was there already.
     pub(super) fn count_reuse(&self) {
         self.reused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes the head of a response.
+    pub(super) fn count_answer(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Notes what the server says of the connection's future.
@@ -241,6 +251,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         may_rest: AtomicU64::new(u64::MAX),
         spent: AtomicBool::new(false),
         reused,
+        answers: AtomicUsize::new(0),
         oversubscribed: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
         closing: Notify::new(),

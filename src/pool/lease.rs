@@ -113,6 +113,7 @@ impl Lease {
         match sent {
             Ok(response) => {
                 let (head, incoming) = response.into_parts();
+                self.info.count_answer();
                 if self.protocol() == Protocol::H1 {
                     self.info.take_hint(Hint::of(&head.headers));
                 }

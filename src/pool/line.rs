@@ -65,6 +65,9 @@ pub(super) struct Multiplexed {
     pub(super) sender: http2::SendRequest<RequestBody>,
     pub(super) info: Arc<Info>,
     pub(super) active: usize,
+    /// Streams given out so far, and how many may be before it has shown that it answers more.
+    pub(super) given: usize,
+    pub(super) quota: Option<usize>,
     /// The lower of ours and the server's.
     pub(super) limit: usize,
     /// Whether the server has said its limit.
@@ -183,8 +186,9 @@ impl Line {
                 None
             }
         });
-        let connection = self.shared.iter_mut().find(|c| c.active < c.limit)?;
+        let connection = self.shared.iter_mut().find(|c| c.has_room())?;
         connection.active += 1;
+        connection.given += 1;
         let mut lease =
             Lease::new(shared.clone(), Held::Stream(connection.sender.clone()), connection.info.clone());
         if !connection.announced {
@@ -268,6 +272,12 @@ impl Line {
 }
 
 impl Multiplexed {
+    fn has_room(&self) -> bool {
+        // One at a time beyond its quota finds out whether it goes on.
+        let goes_on = self.active == 0 || self.quota.is_none_or(|quota| self.given < quota);
+        self.active < self.limit && goes_on
+    }
+
     /// A stream has ended.
     pub(super) fn release(&mut self, line: LineId, now: Instant, resting: &mut Resting) {
         self.active -= 1;

@@ -29,6 +29,8 @@ pub(super) struct Site {
     pub(super) protocol: Option<Protocol>,
     /// Streams that its last HTTP/2 connection was told to take.
     pub(super) streams: Option<usize>,
+    /// How many requests its last HTTP/2 connection answered before it said that it answers no more, where those were few.
+    quota: Option<usize>,
     failures: Failures,
 }
 
@@ -51,6 +53,7 @@ impl Site {
             connecting: 0,
             protocol: None,
             streams: None,
+            quota: None,
             failures: Failures::default(),
         }
     }
@@ -80,7 +83,25 @@ impl Site {
     /// The streams that a connection takes before its SETTINGS come: as many as the last one was told, since what is beyond the
     /// server's limit is refused, or waits unseen inside h2.
     pub(super) fn expected_streams(&self, config: &Config) -> usize {
-        self.streams.unwrap_or(STREAMS_UNTIL_TOLD).min(config.max_streams_per_connection.get())
+        let streams = self.streams.unwrap_or(STREAMS_UNTIL_TOLD).min(config.max_streams_per_connection.get());
+        self.quota.map_or(streams, |quota| streams.min(quota))
+    }
+
+    /// How many requests a connection is given before it has shown that it answers more. Servers that take a few requests on each would
+    /// otherwise be sent all that wait, on every new connection, to answer those few.
+    pub(super) fn quota(&self) -> Option<usize> {
+        self.quota
+    }
+
+    /// A connection ended by GOAWAY after so many answers.
+    pub(super) fn said_goaway_after(&mut self, answers: usize, config: &Config) {
+        self.quota =
+            Some(answers).filter(|answers| (1..config.max_streams_per_connection.get()).contains(answers));
+    }
+
+    /// A connection has answered its quota, and goes on.
+    pub(super) fn outlived_quota(&mut self) {
+        self.quota = None;
     }
 
     /// Whether it failed to connect, and one connect at a time finds out whether it does again.

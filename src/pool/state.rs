@@ -226,6 +226,8 @@ impl State {
             sender,
             info,
             active: 0,
+            given: 0,
+            quota: site.quota(),
             limit: site.expected_streams(&shared.config),
             announced: false,
             idle_since: Instant::now(),
@@ -245,12 +247,18 @@ impl State {
         let now = Instant::now();
         let id = info.line;
         let must_give_way = self.must_give_way(id, true);
-        let Self { lines, resting, .. } = self;
+        let Self { lines, sites, resting, .. } = self;
         let Some(line) = lines.get_mut(id) else { return };
         let Some(at) = line.shared.iter().position(|c| c.info.id == info.id) else { return };
         let connection = &mut line.shared[at];
         connection.release(id, now, resting);
         let rests = connection.active == 0;
+        if connection.quota.is_some_and(|quota| info.answers() > quota) {
+            connection.quota = None;
+            if let Some(site) = sites.get_mut(line.site) {
+                site.outlived_quota();
+            }
+        }
         if must_give_way && (!rests || !line.queue.is_empty()) {
             // It ends with the streams that it has: one that always has some would never come to rest.
             let Multiplexed { info, place, .. } = line.shared.remove(at);
@@ -384,6 +392,11 @@ impl State {
                 self.placed(info);
                 self.take_out(info);
                 self.has_gone(id, info);
+                if info.reason() == CloseReason::Goaway
+                    && let Some((_, site)) = self.line_and_site_mut(id)
+                {
+                    site.said_goaway_after(info.answers(), &shared.config);
+                }
             }
             None => self.no_longer_connecting(id),
         }
