@@ -249,7 +249,14 @@ impl State {
         let must_give_way = self.must_give_way(id, true);
         let Self { lines, sites, resting, .. } = self;
         let Some(line) = lines.get_mut(id) else { return };
-        let Some(at) = line.shared.iter().position(|c| c.info.id == info.id) else { return };
+        let Some(at) = line.shared.iter().position(|c| c.info.id == info.id) else {
+            if info.reason() == CloseReason::Goaway
+                && let Some(site) = sites.get_mut(line.site)
+            {
+                site.said_goaway_after(info.answers(), &shared.config);
+            }
+            return;
+        };
         let connection = &mut line.shared[at];
         connection.release(id, now, resting);
         let rests = connection.active == 0;
@@ -392,11 +399,6 @@ impl State {
                 self.placed(info);
                 self.take_out(info);
                 self.has_gone(id, info);
-                if info.reason() == CloseReason::Goaway
-                    && let Some((_, site)) = self.line_and_site_mut(id)
-                {
-                    site.said_goaway_after(info.answers(), &shared.config);
-                }
             }
             None => self.no_longer_connecting(id),
         }
