@@ -35,8 +35,9 @@ use super::connect::{Connected, Phases};
 use super::error::is_hang_up;
 use super::events::Event;
 use super::keep_alive::Hint;
-use super::lease::RequestBody;
+use super::last_words::LastWords;
 use super::limit::LineId;
+use super::sent::SentBody;
 use super::state::After;
 use super::stats::CloseReason;
 use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
@@ -52,6 +53,8 @@ const UNANNOUNCED: usize = usize::MAX - 1;
 
 /// How long a socket that is done with may take to shut down.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
+
+type Socket = LastWords<Box<dyn super::Io>>;
 
 /// What one connection is.
 #[derive(Debug)]
@@ -248,6 +251,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
     shared.events.tell(|| Event::opened(&info));
     right.info = Some(info.clone());
+    let io = LastWords::new(io);
     match protocol {
         Protocol::H1 => establish_h1(&shared, right, info, io).await,
         Protocol::H2 => establish_h2(&shared, right, info, io).await,
@@ -258,9 +262,9 @@ async fn establish_h1(
     shared: &Arc<Shared>,
     right: SocketRight,
     info: Arc<Info>,
-    io: Box<dyn super::Io>,
+    io: Socket,
 ) -> Result<(), Failed> {
-    let handshake = http1::Builder::new().writev(false).handshake::<_, RequestBody>(io).await;
+    let handshake = http1::Builder::new().writev(false).handshake::<_, SentBody>(io).await;
     let (mut sender, connection) = match handshake {
         Ok(made) => made,
         Err(error) => return Err((Some(right), Error::with(Kind::Connect, error))),
@@ -286,10 +290,7 @@ async fn establish_h1(
 
 /// Ends with the socket closed. Whoever closes it drops its sender, and then hyper shuts it down; but that, over TLS, waits for a
 /// peer that may read no more, and a socket in the middle of a response is worth no farewell.
-async fn drive_h1(
-    connection: http1::Connection<Box<dyn super::Io>, RequestBody>,
-    info: &Info,
-) -> hyper::Result<()> {
+async fn drive_h1(connection: http1::Connection<Socket, SentBody>, info: &Info) -> hyper::Result<()> {
     tokio::pin!(connection);
     tokio::select! {
         ended = &mut connection => return ended,
@@ -305,7 +306,7 @@ async fn establish_h2(
     shared: &Arc<Shared>,
     right: SocketRight,
     info: Arc<Info>,
-    io: Box<dyn super::Io>,
+    io: Socket,
 ) -> Result<(), Failed> {
     let config = &shared.config;
     let driver_waker = Arc::new(AtomicWaker::new());
@@ -326,7 +327,7 @@ async fn establish_h2(
         .keep_alive_interval(config.ping_interval)
         .keep_alive_timeout(config.ping_timeout)
         .keep_alive_while_idle(false)
-        .handshake::<_, RequestBody>(io)
+        .handshake::<_, SentBody>(io)
         .await;
     let (sender, mut connection) = match handshake {
         Ok(made) => made,

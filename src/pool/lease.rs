@@ -14,9 +14,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
 use super::connection::Info;
-use super::error::{is_of_one_stream, is_refused, is_unprocessed};
+use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
 use super::keep_alive::Hint;
 use super::limit::LineId;
+use super::sent::SentBody;
 use super::stats::CloseReason;
 use super::{Error, Kind, Phases, Protocol, Shared};
 
@@ -45,8 +46,8 @@ pub struct Lease {
 }
 
 pub(super) enum Held {
-    Socket(http1::SendRequest<RequestBody>),
-    Stream(http2::SendRequest<RequestBody>),
+    Socket(http1::SendRequest<SentBody>),
+    Stream(http2::SendRequest<SentBody>),
 }
 
 impl Lease {
@@ -101,6 +102,9 @@ impl Lease {
             self.info.count_reuse();
             self.shared.stats.reused(&self.info);
         }
+        let (head, body) = request.into_parts();
+        let (body, taken) = SentBody::new(body);
+        let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => sender.try_send_request(request).await,
             // It would wait inside h2, unseen, until another stream ends.
@@ -122,14 +126,14 @@ impl Lease {
             }
             Err(mut error) => {
                 // hyper gives the message back only when it never took it.
-                let unsent = error.take_message().is_some();
+                let unsent = error.take_message().is_some() || !taken.any();
                 let error = error.into_error();
                 let kind = if is_refused(&error) && self.info.is_oversubscribed() {
                     Kind::Refused
+                } else if error.is_parse() || is_no_http2(&error) {
+                    Kind::Protocol
                 } else if unsent || is_unprocessed(&error) || is_refused(&error) {
                     Kind::Unprocessed
-                } else if error.is_parse() {
-                    Kind::Protocol
                 } else {
                     Kind::NoResponse { reused: self.reused }
                 };

@@ -11,11 +11,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::connection::Info;
-use super::lease::{Held, Lease, RequestBody};
+use super::lease::{Held, Lease};
 use super::limit::{Hunger, LineId};
 use super::partition::Partition;
 use super::queue::Queue;
 use super::rights::Bound;
+use super::sent::SentBody;
 use super::stats::CloseReason;
 use super::{Error, Shared};
 
@@ -52,7 +53,7 @@ pub(super) struct Line {
 
 #[derive(Debug)]
 pub(super) struct Idle {
-    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) sender: http1::SendRequest<SentBody>,
     pub(super) info: Arc<Info>,
     pub(super) since: Instant,
     /// When it is given up: by our idle timeout, or before the server does.
@@ -62,7 +63,7 @@ pub(super) struct Idle {
 
 #[derive(Debug)]
 pub(super) struct Multiplexed {
-    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) sender: http2::SendRequest<SentBody>,
     pub(super) info: Arc<Info>,
     pub(super) active: usize,
     /// The lower of ours and the server's.
