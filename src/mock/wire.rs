@@ -1,6 +1,7 @@
 //! What a connection is read from and written to, with the means to end it as no well-behaved server would.
 
 use std::{
+    future::Future,
     io,
     pin::Pin,
     sync::{
@@ -8,12 +9,14 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -150,7 +153,9 @@ pass_on!(Io, this => this, Self::Plain, Self::Tls);
 
 /// An [`Io`] for HTTP/2: bytes read too early come first, frames are gathered until they are flushed (the h2
 /// crate writes each DATA frame by itself, which costs a system call or a TLS record), and bytes that are no
-/// frames can be thrown in between two frames, after which it is at its end.
+/// frames can be thrown in between two frames, after which it is at its end. When it is shut down, it waits for the client to
+/// close as well, as a server should: a socket that is closed with something unread is reset, and that may take away what was
+/// written last.
 #[derive(Debug)]
 pub(super) struct FrameIo {
     io: Io,
@@ -158,7 +163,12 @@ pub(super) struct FrameIo {
     steering: Arc<Steering>,
     left: Option<Bytes>,
     outbox: BytesMut,
+    /// Once it is shut down: until when it waits.
+    leaving: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long a client may take to close.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Gathered at most before they are written.
 const GATHERED: usize = 64 * 1024;
@@ -183,7 +193,7 @@ impl Steering {
 
 impl FrameIo {
     pub(super) fn new(io: Io, early: Bytes, steering: Arc<Steering>) -> Self {
-        Self { io, early, steering, left: None, outbox: BytesMut::with_capacity(4096) }
+        Self { io, early, steering, left: None, outbox: BytesMut::with_capacity(4096), leaving: None }
     }
 
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -254,7 +264,20 @@ impl AsyncWrite for FrameIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_outbox(cx))?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if self.leaving.is_none() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        }
+        let Self { io, leaving, .. } = &mut *self;
+        let leaving = leaving.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        let mut unread = [0; 4096];
+        loop {
+            let mut unread = ReadBuf::new(&mut unread);
+            match Pin::new(&mut *io).poll_read(cx, &mut unread) {
+                Poll::Ready(Ok(())) if !unread.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return leaving.as_mut().poll(cx).map(Ok),
+            }
+        }
     }
 
     fn poll_write_vectored(
