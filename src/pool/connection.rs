@@ -19,7 +19,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::connect::{Connected, Phases};
 use super::error::is_hang_up;
@@ -79,6 +80,28 @@ pub(super) struct Info {
     reason: AtomicU8,
     /// Told when there is a reason.
     closing: Notify,
+    /// HTTP/2 streams in use, also after it was told to go, and who is told when there are none.
+    riding: AtomicUsize,
+    empty: Notify,
+}
+
+/// One stream in use.
+#[derive(Debug)]
+pub(super) struct Riding(Arc<Info>);
+
+impl Riding {
+    pub(super) fn new(info: &Arc<Info>) -> Self {
+        info.riding.fetch_add(1, Ordering::Relaxed);
+        Self(info.clone())
+    }
+}
+
+impl Drop for Riding {
+    fn drop(&mut self) {
+        if self.0.riding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.empty.notify_one();
+        }
+    }
 }
 
 impl Info {
@@ -135,6 +158,13 @@ impl Info {
             Ordering::Relaxed,
         );
         self.closing.notify_one();
+    }
+
+    /// Waits until no stream is in use.
+    async fn empty(&self) {
+        while self.riding.load(Ordering::Acquire) > 0 {
+            self.empty.notified().await;
+        }
     }
 
     pub(super) fn reason(&self) -> CloseReason {
@@ -202,7 +232,7 @@ pub(super) async fn open(right: SocketRight) {
         let _ = shared.closing.run_until_cancelled(tokio::time::sleep_until(begin)).await;
     }
     let began = Instant::now();
-    let connect = tokio::time::timeout(limit, shared.connector.connect(&origin));
+    let connect = timeout(limit, shared.connector.connect(&origin));
     let result = match shared.closing.run_until_cancelled(connect).await {
         Some(Ok(Ok(connected))) => establish(right, connected).await,
         Some(Ok(Err(error))) => Err((Some(right), error)),
@@ -246,6 +276,8 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         oversubscribed: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
         closing: Notify::new(),
+        riding: AtomicUsize::new(0),
+        empty: Notify::new(),
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
@@ -298,7 +330,7 @@ async fn drive_h1(connection: http1::Connection<Socket, SentBody>, info: &Info) 
     }
     match info.reason() {
         CloseReason::Cancelled => Ok(()),
-        _ => tokio::time::timeout(SHUTDOWN_LIMIT, connection).await.unwrap_or(Ok(())),
+        _ => timeout(SHUTDOWN_LIMIT, connection).await.unwrap_or(Ok(())),
     }
 }
 
@@ -312,10 +344,15 @@ async fn establish_h2(
     let driver_waker = Arc::new(AtomicWaker::new());
     // Held by h2's task, which holds the socket, and by the driver, which knows why it closes: the later one ends it.
     let right = Arc::new(right);
+    let (gone, overdue) = (CancellationToken::new(), CancellationToken::new());
     let exec = Exec {
         tasks: shared.tasks.clone(),
         driver: driver_waker.clone(),
-        right: Arc::new(Mutex::new(Some(right.clone()))),
+        first: Arc::new(Mutex::new(Some(First {
+            right: right.clone(),
+            gone: gone.clone().drop_guard(),
+            overdue: overdue.clone(),
+        }))),
     };
     let handshake = http2::Builder::new(exec.clone())
         .timer(TokioTimer::new())
@@ -332,7 +369,7 @@ async fn establish_h2(
     let (sender, mut connection) = match handshake {
         Ok(made) => made,
         Err(error) => {
-            drop(exec.right.lock().take());
+            drop(exec.first.lock().take());
             return Err((Arc::into_inner(right), Error::with(Kind::Connect, error)));
         }
     };
@@ -359,6 +396,15 @@ async fn establish_h2(
             Err(_) => CloseReason::Error,
         });
         driven.retire(&driven_info);
+        drop(connection);
+        // The streams that it has run on. After them it is closed with a GOAWAY of ours, for which a peer may read no more.
+        let goodbye = async {
+            driven_info.empty().await;
+            sleep(SHUTDOWN_LIMIT).await;
+        };
+        if gone.run_until_cancelled(goodbye).await.is_some() {
+            overdue.cancel();
+        }
         drop(right);
     });
     Ok(())
@@ -369,7 +415,16 @@ async fn establish_h2(
 struct Exec {
     tasks: Tasks,
     driver: Arc<AtomicWaker>,
-    right: Arc<Mutex<Option<Arc<SocketRight>>>>,
+    first: Arc<Mutex<Option<First>>>,
+}
+
+/// What the first task gets.
+struct First {
+    right: Arc<SocketRight>,
+    /// Dropped with the task.
+    gone: DropGuard,
+    /// Ends it.
+    overdue: CancellationToken,
 }
 
 impl<F> hyper::rt::Executor<F> for Exec
@@ -377,9 +432,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        match self.right.lock().take() {
-            Some(right) => {
-                let watched = Watched { task, driver: self.driver.clone(), _right: right };
+        match self.first.lock().take() {
+            Some(First { right, gone, overdue }) => {
+                let overdue = overdue.cancelled_owned();
+                let watched =
+                    Watched { task, overdue, driver: self.driver.clone(), _gone: gone, _right: right };
                 self.tasks.spawn("h2 connection", watched);
             }
             None => {
@@ -393,7 +450,10 @@ pin_project! {
     struct Watched<F> {
         #[pin]
         task: F,
+        #[pin]
+        overdue: WaitForCancellationFutureOwned,
         driver: Arc<AtomicWaker>,
+        _gone: DropGuard,
         _right: Arc<SocketRight>,
     }
 }
@@ -405,6 +465,6 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         let this = self.project();
         let polled = this.task.poll(cx);
         this.driver.wake();
-        polled
+        if polled.is_pending() { this.overdue.poll(cx) } else { polled }
     }
 }

@@ -10,7 +10,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::connection::Info;
+use super::connection::{Info, Riding};
 use super::lease::{Held, Lease};
 use super::limit::{Hunger, LineId};
 use super::partition::Partition;
@@ -186,8 +186,8 @@ impl Line {
         });
         let connection = self.shared.iter_mut().find(|c| c.active < c.limit)?;
         connection.active += 1;
-        let mut lease =
-            Lease::new(shared.clone(), Held::Stream(connection.sender.clone()), connection.info.clone());
+        let held = Held::Stream(connection.sender.clone(), Riding::new(&connection.info));
+        let mut lease = Lease::new(shared.clone(), held, connection.info.clone());
         if !connection.announced {
             lease.set_untold();
         }
