@@ -182,7 +182,7 @@ test('a GOAWAY that refuses costs the caller nothing, not even a retry', async (
 
 for (const [how, times, options] of [
   ['HTTP/1.1', 10, {}],
-  ['HTTP/2', 1, { retry: quickly, pool: { http2: 'prior-knowledge' } }],
+  ['HTTP/2', 1, { pool: { http2: 'prior-knowledge' } }],
 ]) {
   test(`a GOAWAY that lets its streams end disturbs none of many calls over ${how}`, async (t) => {
     const { upstream, line } = await start(t, { retry: false, ...options })

@@ -4,6 +4,7 @@
 #[path = "support/client.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -230,4 +231,25 @@ async fn back_offs_are_spread_below_their_bound() {
     // Eight even draws from 0 to 40 ms: less than 20 ms together in one of some 10⁷ runs.
     assert!(started.elapsed() >= Duration::from_millis(20));
     assert_eq!(site.seen(), 9);
+}
+
+/// The server says what it has processed, and the rest is sent again elsewhere: no retry is needed for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_goaway_in_the_middle_of_many_calls_disturbs_none_though_there_are_no_retries() {
+    for way in [Way::H2c, Way::H2] {
+        for round in 0..20 {
+            let site = Arc::new(Site::with(way, json!({}), json!({ "retry": false })));
+            site.once(json!({ "kind": "goaway" }));
+            let calls: Vec<_> = (0..200)
+                .map(|_| {
+                    let site = site.clone();
+                    tokio::spawn(async move { tell(&site.chat().await) })
+                })
+                .collect();
+            for call in calls {
+                let end = call.await.unwrap();
+                assert!(end.starts_with("ok"), "{way:?} {round}: {end}");
+            }
+        }
+    }
 }

@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::connection::{self, Info};
-use super::lease::{Lease, RequestBody};
+use super::lease::Lease;
 use super::limit::LineId;
 use super::partition::{Lane, Partition, Tenant};
 use super::queue::{Priority, Rank};
+use super::sent::SentBody;
 use super::state::{After, Found};
 use super::{Error, Kind, Origin, Shared};
 
@@ -159,7 +160,7 @@ impl Shared {
 
     pub(super) fn put_socket(
         self: &Arc<Self>,
-        sender: http1::SendRequest<RequestBody>,
+        sender: http1::SendRequest<SentBody>,
         info: Arc<Info>,
         leased: bool,
     ) {
@@ -168,7 +169,7 @@ impl Shared {
         self.run(after);
     }
 
-    pub(super) fn put_connection(self: &Arc<Self>, sender: http2::SendRequest<RequestBody>, info: Arc<Info>) {
+    pub(super) fn put_connection(self: &Arc<Self>, sender: http2::SendRequest<SentBody>, info: Arc<Info>) {
         let mut after = After::default();
         self.state.lock().put_connection(self, sender, info, &mut after);
         self.run(after);

@@ -29,15 +29,16 @@ use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::connect::{Connected, Phases};
 use super::error::is_hang_up;
 use super::events::Event;
 use super::keep_alive::Hint;
 use super::last_words::LastWords;
-use super::lease::RequestBody;
 use super::limit::LineId;
+use super::sent::SentBody;
 use super::state::After;
 use super::stats::CloseReason;
 use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
@@ -53,6 +54,8 @@ const UNANNOUNCED: usize = usize::MAX - 1;
 
 /// How long a socket that is done with may take to shut down.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
+
+type Socket = LastWords<Box<dyn super::Io>>;
 
 /// What one connection is.
 #[derive(Debug)]
@@ -78,6 +81,28 @@ pub(super) struct Info {
     reason: AtomicU8,
     /// Told when there is a reason.
     closing: Notify,
+    /// HTTP/2 streams in use, also after it was told to go, and who is told when there are none.
+    riding: AtomicUsize,
+    empty: Notify,
+}
+
+/// One stream in use.
+#[derive(Debug)]
+pub(super) struct Riding(Arc<Info>);
+
+impl Riding {
+    pub(super) fn new(info: &Arc<Info>) -> Self {
+        info.riding.fetch_add(1, Ordering::Relaxed);
+        Self(info.clone())
+    }
+}
+
+impl Drop for Riding {
+    fn drop(&mut self) {
+        if self.0.riding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.empty.notify_one();
+        }
+    }
 }
 
 impl Info {
@@ -145,6 +170,13 @@ impl Info {
         self.closing.notify_one();
     }
 
+    /// Waits until no stream is in use.
+    async fn empty(&self) {
+        while self.riding.load(Ordering::Acquire) > 0 {
+            self.empty.notified().await;
+        }
+    }
+
     pub(super) fn reason(&self) -> CloseReason {
         CloseReason::of(self.reason.load(Ordering::Relaxed))
     }
@@ -210,7 +242,7 @@ pub(super) async fn open(right: SocketRight) {
         let _ = shared.closing.run_until_cancelled(tokio::time::sleep_until(begin)).await;
     }
     let began = Instant::now();
-    let connect = tokio::time::timeout(limit, shared.connector.connect(&origin));
+    let connect = timeout(limit, shared.connector.connect(&origin));
     let result = match shared.closing.run_until_cancelled(connect).await {
         Some(Ok(Ok(connected))) => establish(right, connected).await,
         Some(Ok(Err(error))) => Err((Some(right), error)),
@@ -255,6 +287,8 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         oversubscribed: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
         closing: Notify::new(),
+        riding: AtomicUsize::new(0),
+        empty: Notify::new(),
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
@@ -271,9 +305,9 @@ async fn establish_h1(
     shared: &Arc<Shared>,
     right: SocketRight,
     info: Arc<Info>,
-    io: LastWords,
+    io: Socket,
 ) -> Result<(), Failed> {
-    let handshake = http1::Builder::new().writev(false).handshake::<_, RequestBody>(io).await;
+    let handshake = http1::Builder::new().writev(false).handshake::<_, SentBody>(io).await;
     let (mut sender, connection) = match handshake {
         Ok(made) => made,
         Err(error) => return Err((Some(right), Error::with(Kind::Connect, error))),
@@ -299,7 +333,7 @@ async fn establish_h1(
 
 /// Ends with the socket closed. Whoever closes it drops its sender, and then hyper shuts it down; but that, over TLS, waits for a
 /// peer that may read no more, and a socket in the middle of a response is worth no farewell.
-async fn drive_h1(connection: http1::Connection<LastWords, RequestBody>, info: &Info) -> hyper::Result<()> {
+async fn drive_h1(connection: http1::Connection<Socket, SentBody>, info: &Info) -> hyper::Result<()> {
     tokio::pin!(connection);
     tokio::select! {
         ended = &mut connection => return ended,
@@ -307,7 +341,7 @@ async fn drive_h1(connection: http1::Connection<LastWords, RequestBody>, info: &
     }
     match info.reason() {
         CloseReason::Cancelled => Ok(()),
-        _ => tokio::time::timeout(SHUTDOWN_LIMIT, connection).await.unwrap_or(Ok(())),
+        _ => timeout(SHUTDOWN_LIMIT, connection).await.unwrap_or(Ok(())),
     }
 }
 
@@ -315,16 +349,21 @@ async fn establish_h2(
     shared: &Arc<Shared>,
     right: SocketRight,
     info: Arc<Info>,
-    io: LastWords,
+    io: Socket,
 ) -> Result<(), Failed> {
     let config = &shared.config;
     let driver_waker = Arc::new(AtomicWaker::new());
     // Held by h2's task, which holds the socket, and by the driver, which knows why it closes: the later one ends it.
     let right = Arc::new(right);
+    let (gone, overdue) = (CancellationToken::new(), CancellationToken::new());
     let exec = Exec {
         tasks: shared.tasks.clone(),
         driver: driver_waker.clone(),
-        right: Arc::new(Mutex::new(Some(right.clone()))),
+        first: Arc::new(Mutex::new(Some(First {
+            right: right.clone(),
+            gone: gone.clone().drop_guard(),
+            overdue: overdue.clone(),
+        }))),
     };
     let handshake = http2::Builder::new(exec.clone())
         .timer(TokioTimer::new())
@@ -336,12 +375,12 @@ async fn establish_h2(
         .keep_alive_interval(config.ping_interval)
         .keep_alive_timeout(config.ping_timeout)
         .keep_alive_while_idle(false)
-        .handshake::<_, RequestBody>(io)
+        .handshake::<_, SentBody>(io)
         .await;
     let (sender, mut connection) = match handshake {
         Ok(made) => made,
         Err(error) => {
-            drop(exec.right.lock().take());
+            drop(exec.first.lock().take());
             return Err((Arc::into_inner(right), Error::with(Kind::Connect, error)));
         }
     };
@@ -368,6 +407,15 @@ async fn establish_h2(
             Err(_) => CloseReason::Error,
         });
         driven.retire(&driven_info);
+        drop(connection);
+        // The streams that it has run on. After them it is closed with a GOAWAY of ours, for which a peer may read no more.
+        let goodbye = async {
+            driven_info.empty().await;
+            sleep(SHUTDOWN_LIMIT).await;
+        };
+        if gone.run_until_cancelled(goodbye).await.is_some() {
+            overdue.cancel();
+        }
         drop(right);
     });
     Ok(())
@@ -378,7 +426,16 @@ async fn establish_h2(
 struct Exec {
     tasks: Tasks,
     driver: Arc<AtomicWaker>,
-    right: Arc<Mutex<Option<Arc<SocketRight>>>>,
+    first: Arc<Mutex<Option<First>>>,
+}
+
+/// What the first task gets.
+struct First {
+    right: Arc<SocketRight>,
+    /// Dropped with the task.
+    gone: DropGuard,
+    /// Ends it.
+    overdue: CancellationToken,
 }
 
 impl<F> hyper::rt::Executor<F> for Exec
@@ -386,9 +443,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        match self.right.lock().take() {
-            Some(right) => {
-                let watched = Watched { task, driver: self.driver.clone(), _right: right };
+        match self.first.lock().take() {
+            Some(First { right, gone, overdue }) => {
+                let overdue = overdue.cancelled_owned();
+                let watched =
+                    Watched { task, overdue, driver: self.driver.clone(), _gone: gone, _right: right };
                 self.tasks.spawn("h2 connection", watched);
             }
             None => {
@@ -402,7 +461,10 @@ pin_project! {
     struct Watched<F> {
         #[pin]
         task: F,
+        #[pin]
+        overdue: WaitForCancellationFutureOwned,
         driver: Arc<AtomicWaker>,
+        _gone: DropGuard,
         _right: Arc<SocketRight>,
     }
 }
@@ -414,6 +476,6 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         let this = self.project();
         let polled = this.task.poll(cx);
         this.driver.wake();
-        polled
+        if polled.is_pending() { this.overdue.poll(cx) } else { polled }
     }
 }

@@ -98,6 +98,11 @@ pub(super) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
     cause_of::<h2::Error>(error).is_some_and(|h2| h2.is_remote() && h2.is_go_away())
 }
 
+/// Whether an error of h2 means that what came was no HTTP/2: our own library ended the stream, or the connection.
+pub(super) fn is_no_http2(error: &(dyn StdError + 'static)) -> bool {
+    cause_of::<h2::Error>(error).is_some_and(h2::Error::is_library)
+}
+
 /// Whether an error of h2 means that the peer refused the stream, and so has not processed the request.
 pub(super) fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     cause_of::<h2::Error>(error)

@@ -1,76 +1,89 @@
-//! What a server said before it closed is heard, even where writing to it fails first.
+//! What a peer said before it hung up is heard, though writing to it fails first.
 //!
-//! A server that closes says so: with a GOAWAY that names the last request it takes, or with an answer to a request that it does not
-//! read to its end. What is written to it after that comes back as a reset, and the next write fails, often before its last words are
-//! read. hyper and h2 give a connection up at the first error, whichever side of it fails, and then nobody knows what was processed.
-//! So writing never fails here: what cannot be written is thrown away, and the connection ends when there is nothing left to read.
+//! A server that leaves says so (GOAWAY, or an early answer such as 413) and closes its socket, often with requests of ours
+//! unread, which resets it. Whoever writes next gets an error, and hyper and h2 end the connection there and then; but what was
+//! said lies in the socket's buffer, and says which requests were certainly not processed. So a failed write is kept quiet until
+//! everything that lies there has been read, up to the end of the stream: after a reset, that is there already.
 
-use std::io::{self, IoSlice};
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::Io;
+/// A stream that cannot be written to may be silent for this long. Only that of a peer which has shut down its reading, and no more,
+/// has no end by then.
+const LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a socket that cannot be written to may have nothing to read. One that failed has all there will be at hand, and then its
-/// end, but that may be seen a turn later.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-pub(super) struct LastWords {
-    io: Box<dyn Io>,
+/// A stream whose writes go nowhere once one has failed; its reads end with that failure.
+#[derive(Debug)]
+pub(super) struct LastWords<T> {
+    io: T,
     failed: Option<Failed>,
 }
 
+#[derive(Debug)]
 struct Failed {
     error: io::Error,
-    patience: Pin<Box<Sleep>>,
+    /// Boxed, since it is rare.
+    limit: Pin<Box<Sleep>>,
 }
 
-impl LastWords {
-    pub(super) fn new(io: Box<dyn Io>) -> Self {
+impl<T> LastWords<T> {
+    pub(super) fn new(io: T) -> Self {
         Self { io, failed: None }
     }
 
-    /// Takes what was to be written for written if it cannot be.
-    fn written(
+    /// A failure is told as `well`, and kept for the reader.
+    fn keep_quiet<W>(
         &mut self,
         cx: &Context<'_>,
-        result: Poll<io::Result<usize>>,
-        length: usize,
-    ) -> Poll<io::Result<usize>> {
-        let Poll::Ready(Err(error)) = result else { return result };
-        self.failed = Some(Failed { error, patience: Box::pin(sleep(PATIENCE)) });
-        // For another turn of reading, which ends the connection.
-        cx.waker().wake_by_ref();
-        Poll::Ready(Ok(length))
+        written: Poll<io::Result<W>>,
+        well: W,
+    ) -> Poll<io::Result<W>> {
+        match written {
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(Failed { error, limit: Box::pin(sleep(LIMIT)) });
+                // Whoever writes reads as well, and would wait for news that came before.
+                cx.waker().wake_by_ref();
+                Poll::Ready(Ok(well))
+            }
+            other => other,
+        }
     }
 }
 
-impl Read for LastWords {
+impl<T: Read + Unpin> Read for LastWords<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if let (Poll::Pending, Some(failed)) = (&read, &mut self.failed) {
-            ready!(failed.patience.as_mut().poll(cx));
-            return Poll::Ready(Err(io::Error::new(failed.error.kind(), failed.error.to_string())));
+        let Some(Failed { error, limit }) = &mut self.failed else { return read };
+        if read.is_ready() {
+            limit.as_mut().reset(Instant::now() + LIMIT);
+            return read;
         }
-        read
+        ready!(limit.as_mut().poll(cx));
+        Poll::Ready(Err(std::mem::replace(error, ErrorKind::BrokenPipe.into())))
     }
 }
 
-impl Write for LastWords {
+impl<T: Write + Unpin> Write for LastWords<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.failed.is_some() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let result = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.written(cx, result, buf.len())
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.keep_quiet(cx, written, buf.len())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -78,24 +91,20 @@ impl Write for LastWords {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = bufs.iter().map(|buf| buf.len()).sum();
+        let all = bufs.iter().map(|buf| buf.len()).sum();
         if self.failed.is_some() {
-            return Poll::Ready(Ok(length));
+            return Poll::Ready(Ok(all));
         }
-        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.written(cx, result, length)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.keep_quiet(cx, written, all)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.failed.is_some() {
             return Poll::Ready(Ok(()));
         }
-        let result = Pin::new(&mut self.io).poll_flush(cx).map_ok(|()| 0);
-        self.written(cx, result, 0).map_ok(|_| ())
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.keep_quiet(cx, flushed, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -103,5 +112,64 @@ impl Write for LastWords {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    fn pair() -> (TokioIo<LastWords<TokioIo<DuplexStream>>>, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(64);
+        (TokioIo::new(LastWords::new(TokioIo::new(ours))), theirs)
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_the_end_is_read_after_a_write_has_failed() {
+        let (mut ours, mut theirs) = pair();
+        theirs.write_all(b"goodbye").await.unwrap();
+        drop(theirs);
+        for _ in 0..3 {
+            ours.write_all(b"a question").await.unwrap();
+            ours.flush().await.unwrap();
+        }
+        let mut heard = Vec::new();
+        ours.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"goodbye");
+        ours.shutdown().await.unwrap();
+    }
+
+    /// A socket that cannot be written to, and says nothing of an end: a Unix socket whose peer has shut down its reading.
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_write_is_told_when_nothing_is_left_to_read() {
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
+        let ours = ours.into_std().unwrap();
+        // Not its peer, but to the same effect.
+        ours.shutdown(std::net::Shutdown::Write).unwrap();
+        let ours = tokio::net::UnixStream::from_std(ours).unwrap();
+        let mut ours = TokioIo::new(LastWords::new(TokioIo::new(ours)));
+        theirs.write_all(b"goodbye").await.unwrap();
+        ours.write_all(b"a question").await.unwrap();
+        let mut heard = Vec::new();
+        let error = ours.read_to_end(&mut heard).await.unwrap_err();
+        assert_eq!((&heard[..], error.kind()), (&b"goodbye"[..], ErrorKind::BrokenPipe));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_whole_is_left_alone() {
+        let (mut ours, mut theirs) = pair();
+        ours.write_all(b"a question").await.unwrap();
+        let mut asked = [0; 10];
+        theirs.read_exact(&mut asked).await.unwrap();
+        theirs.write_all(b"an answer").await.unwrap();
+        let mut answer = [0; 9];
+        ours.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"an answer");
+        ours.shutdown().await.unwrap();
+        assert_eq!(theirs.read(&mut asked).await.unwrap(), 0);
     }
 }

@@ -13,10 +13,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
-use super::connection::Info;
-use super::error::{is_of_one_stream, is_refused, is_unprocessed};
+use super::connection::{Info, Riding};
+use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
 use super::keep_alive::Hint;
 use super::limit::LineId;
+use super::sent::SentBody;
 use super::stats::CloseReason;
 use super::{Error, Kind, Phases, Protocol, Shared};
 
@@ -45,8 +46,8 @@ pub struct Lease {
 }
 
 pub(super) enum Held {
-    Socket(http1::SendRequest<RequestBody>),
-    Stream(http2::SendRequest<RequestBody>),
+    Socket(http1::SendRequest<SentBody>),
+    Stream(http2::SendRequest<SentBody>, #[expect(dead_code, reason = "held for its drop")] Riding),
 }
 
 impl Lease {
@@ -101,13 +102,16 @@ impl Lease {
             self.info.count_reuse();
             self.shared.stats.reused(&self.info);
         }
+        let (head, body) = request.into_parts();
+        let (body, taken) = SentBody::new(body);
+        let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => sender.try_send_request(request).await,
             // It would wait inside h2, unseen, until another stream ends.
-            Some(Held::Stream(_)) if self.untold && self.info.is_oversubscribed() => {
+            Some(Held::Stream(..)) if self.untold && self.info.is_oversubscribed() => {
                 return Err(Error::new(Kind::Refused));
             }
-            Some(Held::Stream(sender)) => sender.try_send_request(request).await,
+            Some(Held::Stream(sender, _)) => sender.try_send_request(request).await,
             None => return Err(Error::new(Kind::Closed)),
         };
         match sent {
@@ -123,14 +127,14 @@ impl Lease {
             }
             Err(mut error) => {
                 // hyper gives the message back only when it never took it.
-                let unsent = error.take_message().is_some();
+                let unsent = error.take_message().is_some() || !taken.any();
                 let error = error.into_error();
                 let kind = if is_refused(&error) && self.info.is_oversubscribed() {
                     Kind::Refused
+                } else if error.is_parse() || is_no_http2(&error) {
+                    Kind::Protocol
                 } else if unsent || is_unprocessed(&error) || is_refused(&error) {
                     Kind::Unprocessed
-                } else if error.is_parse() {
-                    Kind::Protocol
                 } else {
                     Kind::NoResponse { reused: self.reused }
                 };
@@ -164,7 +168,7 @@ impl Lease {
     pub(super) fn lives(&self) -> bool {
         match &self.held {
             Some(Held::Socket(sender)) => sender.is_ready() && !sender.is_closed(),
-            Some(Held::Stream(sender)) => !sender.is_closed(),
+            Some(Held::Stream(sender, _)) => !sender.is_closed(),
             None => false,
         }
     }
@@ -174,7 +178,7 @@ impl Lease {
         self.info.close_with(CloseReason::Server);
         match self.held.take() {
             Some(Held::Socket(_)) => self.shared.discard(&self.info),
-            Some(Held::Stream(_)) => {
+            Some(Held::Stream(..)) => {
                 self.shared.retire(&self.info);
                 self.shared.release_stream(&self.info);
             }
@@ -194,7 +198,7 @@ impl Lease {
                 self.info.close_with(CloseReason::Error);
                 self.shared.discard(&self.info);
             }
-            Some(Held::Stream(_)) => {
+            Some(Held::Stream(..)) => {
                 // The driver will know it too, but whoever repeats the request now may be faster.
                 if !is_of_one_stream(error) {
                     self.shared.retire(&self.info);
@@ -224,7 +228,7 @@ impl Lease {
                     }
                 });
             }
-            Some(Held::Stream(_)) => self.shared.release_stream(&self.info),
+            Some(Held::Stream(..)) => self.shared.release_stream(&self.info),
             None => {}
         }
     }
@@ -240,7 +244,7 @@ impl Drop for Lease {
                 self.info.close_with(CloseReason::Cancelled);
                 self.shared.discard(&self.info);
             }
-            Some(Held::Stream(_)) => self.shared.release_stream(&self.info),
+            Some(Held::Stream(..)) => self.shared.release_stream(&self.info),
             None => {}
         }
     }
@@ -295,12 +299,25 @@ impl http_body::Body for Body {
                 }
                 Poll::Ready(Some(Err(Error::with(Kind::Body, error))))
             }
-            Poll::Ready(None) => {
-                if let Some(lease) = self.lease.take() {
-                    lease.finish();
+            Poll::Ready(None) => match self.lease.take() {
+                // hyper takes a reset with NO_ERROR for an end. It is one only where the response was whole before.
+                Some(lease)
+                    if lease.protocol() == Protocol::H2
+                        && !http_body::Body::is_end_stream(&self.incoming) =>
+                {
+                    drop(lease);
+                    Poll::Ready(Some(Err(Error::with(
+                        Kind::Body,
+                        "the server reset the stream before its end",
+                    ))))
                 }
-                Poll::Ready(None)
-            }
+                lease => {
+                    if let Some(lease) = lease {
+                        lease.finish();
+                    }
+                    Poll::Ready(None)
+                }
+            },
         }
     }
 

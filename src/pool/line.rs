@@ -10,12 +10,13 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::connection::Info;
-use super::lease::{Held, Lease, RequestBody};
+use super::connection::{Info, Riding};
+use super::lease::{Held, Lease};
 use super::limit::{Hunger, LineId};
 use super::partition::Partition;
 use super::queue::Queue;
 use super::rights::Bound;
+use super::sent::SentBody;
 use super::stats::CloseReason;
 use super::{Error, Shared};
 
@@ -52,7 +53,7 @@ pub(super) struct Line {
 
 #[derive(Debug)]
 pub(super) struct Idle {
-    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) sender: http1::SendRequest<SentBody>,
     pub(super) info: Arc<Info>,
     pub(super) since: Instant,
     /// When it is given up: by our idle timeout, or before the server does.
@@ -62,7 +63,7 @@ pub(super) struct Idle {
 
 #[derive(Debug)]
 pub(super) struct Multiplexed {
-    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) sender: http2::SendRequest<SentBody>,
     pub(super) info: Arc<Info>,
     pub(super) active: usize,
     /// Streams given out so far, and how many may be before it has shown that it answers more.
@@ -189,8 +190,8 @@ impl Line {
         let connection = self.shared.iter_mut().find(|c| c.has_room())?;
         connection.active += 1;
         connection.given += 1;
-        let mut lease =
-            Lease::new(shared.clone(), Held::Stream(connection.sender.clone()), connection.info.clone());
+        let held = Held::Stream(connection.sender.clone(), Riding::new(&connection.info));
+        let mut lease = Lease::new(shared.clone(), held, connection.info.clone());
         if !connection.announced {
             lease.set_untold();
         }

@@ -28,9 +28,10 @@
 //! | `rights` | who may open a socket, and what gives way to it |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
+//! | `sent` | the body of a request on its way |
 //! | `connect/` | DNS, TCP, TLS, each timed; proxies, Unix sockets |
 //! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
-//! | `last_words` | what a server said before it closed is heard |
+//! | `last_words` | what a peer said before it hung up is heard |
 //! | `keep_alive` | what an HTTP/1.1 server says of how long it keeps a connection |
 //! | `reaper` | what is idle or old goes |
 //! | `clock` | whether the machine slept |
@@ -55,6 +56,7 @@ mod partition;
 mod queue;
 mod reaper;
 mod rights;
+mod sent;
 mod site;
 mod state;
 mod stats;

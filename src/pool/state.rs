@@ -12,11 +12,12 @@ use tokio::time::Instant;
 
 use super::clock::Reading;
 use super::connection::{Info, SocketRight};
-use super::lease::{Held, Lease, RequestBody};
+use super::lease::{Held, Lease};
 use super::limit::{Limit, LineId};
 use super::line::{Idle, Line, Multiplexed, Resting};
 use super::partition::{Partition, Tenant};
 use super::queue::{Priority, Rank};
+use super::sent::SentBody;
 use super::site::Site;
 use super::stats::CloseReason;
 use super::{Checkout, Config, Error, Kind, Origin, Protocol, Shared};
@@ -160,7 +161,7 @@ impl State {
     pub(super) fn put_socket(
         &mut self,
         shared: &Arc<Shared>,
-        sender: http1::SendRequest<RequestBody>,
+        sender: http1::SendRequest<SentBody>,
         info: Arc<Info>,
         leased: bool,
         after: &mut After,
@@ -209,7 +210,7 @@ impl State {
     pub(super) fn put_connection(
         &mut self,
         shared: &Arc<Shared>,
-        sender: http2::SendRequest<RequestBody>,
+        sender: http2::SendRequest<SentBody>,
         info: Arc<Info>,
         after: &mut After,
     ) {
@@ -449,13 +450,7 @@ impl State {
     }
 
     /// To rest, unless that is one too many.
-    fn rest(
-        &mut self,
-        shared: &Shared,
-        sender: http1::SendRequest<RequestBody>,
-        info: Arc<Info>,
-        now: Instant,
-    ) {
+    fn rest(&mut self, shared: &Shared, sender: http1::SendRequest<SentBody>, info: Arc<Info>, now: Instant) {
         let id = info.line;
         let Self { lines, resting, .. } = self;
         let Some(line) = lines.get_mut(id) else { return };

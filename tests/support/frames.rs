@@ -14,18 +14,27 @@ pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const ACK: u8 = 1;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 const STATUS_200: u8 = 0x88;
 
+/// Numbers of settings.
+pub const MAX_STREAMS: u16 = 3;
+pub const WINDOW: u16 = 4;
+
+pub const NO_ERROR: u32 = 0;
+pub const INTERNAL_ERROR: u32 = 2;
 pub const REFUSED_STREAM: u32 = 7;
 pub const CANCEL: u32 = 8;
 
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -36,15 +45,15 @@ pub struct Peer {
     out: mpsc::UnboundedSender<Vec<u8>>,
 }
 
-/// A plan whose peer arrives on the channel, after it has announced `streams` if there is such a limit.
-fn framed(peers: mpsc::UnboundedSender<Peer>, streams: Option<u32>) -> Plan {
+/// A plan whose peer arrives on the channel, after it has announced these settings.
+pub fn framed(peers: mpsc::UnboundedSender<Peer>, settings: Vec<(u16, u32)>) -> Plan {
     Plan::Raw(
         Protocol::H2,
         Box::new(move |end| {
             let (out, outgoing) = mpsc::unbounded_channel();
             let (seen, frames) = mpsc::unbounded_channel();
             let peer = Peer { frames, out };
-            peer.settings(streams);
+            peer.set(&settings);
             tokio::spawn(run(end, outgoing, peer.out.downgrade(), seen));
             let _ = peers.send(peer);
         }),
@@ -53,8 +62,16 @@ fn framed(peers: mpsc::UnboundedSender<Peer>, streams: Option<u32>) -> Plan {
 
 /// A pool over peers made of frames, each of which announces `limit` first.
 pub fn peers(limit: Option<u32>, settings: Config) -> (Pool, Arc<Net>, Tasks, mpsc::UnboundedReceiver<Peer>) {
+    peers_that_say(limit.map(|limit| (MAX_STREAMS, limit)).into_iter().collect(), settings)
+}
+
+/// The same, with any first SETTINGS.
+pub fn peers_that_say(
+    first: Vec<(u16, u32)>,
+    settings: Config,
+) -> (Pool, Arc<Net>, Tasks, mpsc::UnboundedReceiver<Peer>) {
     let (arrived, peers) = mpsc::unbounded_channel();
-    let (pool, net, tasks) = Net::new(move |_, _| framed(arrived.clone(), limit)).pool(settings);
+    let (pool, net, tasks) = Net::new(move |_, _| framed(arrived.clone(), first.clone())).pool(settings);
     (pool, net, tasks, peers)
 }
 
@@ -80,7 +97,7 @@ async fn run(
                 let echo = if kind == PING { payload.clone() } else { Vec::new() };
                 let _ = out.send(frame(kind, ACK, 0, &echo));
             }
-            let _ = seen.send(Frame { kind, stream, payload });
+            let _ = seen.send(Frame { kind, flags, stream, payload });
         }
         #[expect(unreachable_code, reason = "names the type of `?`")]
         Ok::<(), std::io::Error>(())
@@ -95,7 +112,7 @@ async fn run(
     tokio::select! { _ = reading => {}, _ = writing => {} }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -104,17 +121,31 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Peer {
-    fn send(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let _ = self.out.send(frame(kind, flags, stream, payload));
+    pub fn send(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.write(frame(kind, flags, stream, payload));
+    }
+
+    /// Bytes as they are. False once the connection has gone.
+    pub fn write(&self, bytes: Vec<u8>) -> bool {
+        self.out.send(bytes).is_ok()
     }
 
     pub fn settings(&self, max_concurrent_streams: Option<u32>) {
+        self.set(max_concurrent_streams.map(|limit| (MAX_STREAMS, limit)).as_slice());
+    }
+
+    pub fn set(&self, settings: &[(u16, u32)]) {
         let mut payload = Vec::new();
-        if let Some(limit) = max_concurrent_streams {
-            payload.extend([0, 3]);
-            payload.extend(limit.to_be_bytes());
+        for (number, value) in settings {
+            payload.extend(number.to_be_bytes());
+            payload.extend(value.to_be_bytes());
         }
         self.send(SETTINGS, 0, 0, &payload);
+    }
+
+    /// Room for so many bytes more, on a stream or, for 0, the connection.
+    pub fn open_window(&self, stream: u32, bytes: u32) {
+        self.send(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
     }
 
     pub fn head(&self, stream: u32) {
@@ -139,8 +170,12 @@ impl Peer {
     }
 
     pub fn goaway(&self, last: u32) {
+        self.goaway_because(last, NO_ERROR);
+    }
+
+    pub fn goaway_because(&self, last: u32, code: u32) {
         let mut payload = last.to_be_bytes().to_vec();
-        payload.extend(0u32.to_be_bytes());
+        payload.extend(code.to_be_bytes());
         self.send(GOAWAY, 0, 0, &payload);
     }
 
