@@ -41,11 +41,8 @@ fn framed(peers: mpsc::UnboundedSender<Peer>, streams: Option<u32>) -> Plan {
     Plan::Raw(
         Protocol::H2,
         Box::new(move |end| {
-            let (out, outgoing) = mpsc::unbounded_channel();
-            let (seen, frames) = mpsc::unbounded_channel();
-            let peer = Peer { frames, out };
+            let peer = Peer::start(end);
             peer.settings(streams);
-            tokio::spawn(run(end, outgoing, peer.out.downgrade(), seen));
             let _ = peers.send(peer);
         }),
     )
@@ -104,6 +101,14 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Peer {
+    /// A server that has said nothing yet.
+    pub fn start(end: DuplexStream) -> Self {
+        let (out, outgoing) = mpsc::unbounded_channel();
+        let (seen, frames) = mpsc::unbounded_channel();
+        tokio::spawn(run(end, outgoing, out.downgrade(), seen));
+        Self { frames, out }
+    }
+
     fn send(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let _ = self.out.send(frame(kind, flags, stream, payload));
     }
