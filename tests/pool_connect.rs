@@ -3,10 +3,12 @@
 
 mod support;
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use support::*;
-use trunkline::pool::{Checkout, Kind, Protocol};
+use tokio::sync::oneshot;
+use trunkline::pool::{Checkout, Config, Kind, Protocol, Tenant};
 
 const SITE: &str = "http://a.test";
 const SECURE: &str = "https://a.test";
@@ -183,4 +185,67 @@ async fn a_connector_that_panics_fails_its_callers_and_not_the_pool() {
     whole(&pool, &net).await;
     assert_eq!(net.connects(), 3);
     nothing_left(pool, &net, &tasks).await;
+}
+
+/// Connects that land when they are told to, in the order of their beginning: true is a socket.
+fn landing(count: usize) -> (Net, Vec<oneshot::Sender<bool>>) {
+    let (land, told): (Vec<_>, Vec<_>) = (0..count).map(|_| oneshot::channel::<bool>()).unzip();
+    let told = Mutex::new(told.into_iter());
+    let net = Net::new(move |_, _| {
+        let Some(told) = told.lock().unwrap().next() else { return Plan::H1 };
+        Plan::Later(Box::pin(async {
+            match told.await {
+                Ok(true) => Plan::H1,
+                _ => Plan::Fail(Kind::Connect),
+            }
+        }))
+    });
+    (net, land)
+}
+
+fn tenant(name: &str) -> Checkout {
+    Checkout { tenant: Some(Tenant::new(name)), ..how() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_that_fails_beside_one_that_was_just_made_leaves_no_other_tenant_asleep() {
+    let (net, mut land) = landing(2);
+    let (pool, net, _) = net.pool(config(2, 2));
+    let site = origin(SITE);
+    let one = queued(&pool, &site, tenant("x")).await;
+    let two = queued(&pool, &site, tenant("y")).await;
+    let three = queued(&pool, &site, tenant("y")).await;
+    // In one instant: the first is made, but not yet offered to its waiter, when the second fails.
+    land.remove(0).send(true).unwrap();
+    land.remove(0).send(false).unwrap();
+    assert!(one.await.unwrap().is_ok());
+    assert_eq!(kind_of(two).await, Kind::Connect);
+    assert!(three.await.unwrap().is_ok());
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_a_protocol_is_known_each_tenant_opens_as_many_sockets_as_it_needs() {
+    let (net, mut land) = landing(2);
+    let (pool, net, _) = net.pool(config(5, 5));
+    let site = origin(SECURE);
+    let one = queued(&pool, &site, tenant("x")).await;
+    let two = queued(&pool, &site, tenant("y")).await;
+    let three = queued(&pool, &site, tenant("y")).await;
+    assert_eq!(net.connects(), 2);
+    land.remove(0).send(true).unwrap();
+    // The other tenant's first connect has no end yet.
+    let (_one, _two) = (one.await.unwrap().unwrap(), two.await.unwrap().unwrap());
+    assert_eq!(net.connects(), 3);
+    land.remove(0).send(true).unwrap();
+    drop(three.await.unwrap().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_http2_connections_rest_than_are_kept() {
+    let settings = Config { max_idle_connections: 0, ..streams(1, config(3, 3)) };
+    let (pool, net, _) = Net::h2(1).pool(settings);
+    pool.warm(&origin(SECURE), 3, how()).await.unwrap();
+    until("none rests", || net.open() == 0).await;
+    whole(&pool, &net).await;
 }

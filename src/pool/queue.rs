@@ -65,7 +65,7 @@ pub(super) struct Queue<T> {
     classes: [Class<T>; Priority::ALL.len()],
 }
 
-/// The waiters of one priority, in the order of their arrival. The first is never one that has gone.
+/// The waiters of one priority, by rank: in the order of their arrival, where all age alike. The first is never one that has gone.
 #[derive(Debug)]
 struct Class<T> {
     waiters: VecDeque<Waiter<T>>,
@@ -111,9 +111,9 @@ impl<T> Queue<T> {
         self.classes.iter().filter_map(Class::first).min()
     }
 
-    /// A place at the end of a priority's queue. Ranks of one priority come in ascending order.
+    /// A place among those of a priority: at the end, unless its ageing is shorter than that of others.
     pub(super) fn join(&mut self, priority: Priority, rank: Rank, grant: T) {
-        self.classes[priority as usize].waiters.push_back(Waiter { rank, grant: Some(grant) });
+        self.classes[priority as usize].join(Waiter { rank, grant: Some(grant) });
     }
 
     /// A waiter's caller has gone.
@@ -136,6 +136,15 @@ impl<T> Class<T> {
 
     fn first(&self) -> Option<Rank> {
         self.waiters.front().map(|waiter| waiter.rank)
+    }
+
+    fn join(&mut self, waiter: Waiter<T>) {
+        let is_last = self.waiters.back().is_none_or(|last| last.rank < waiter.rank);
+        let at = match is_last {
+            true => self.waiters.len(),
+            false => self.waiters.partition_point(|other| other.rank < waiter.rank),
+        };
+        self.waiters.insert(at, waiter);
     }
 
     fn leave(&mut self, rank: Rank) {
@@ -241,6 +250,25 @@ mod tests {
         }
         assert_eq!(line.queue.len(), 1);
         assert_eq!(line.drain(), ["there"]);
+    }
+
+    #[test]
+    fn waiters_of_one_priority_that_age_at_different_speed_go_by_when_they_are_due_and_can_all_leave() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let spans = [10, 1, 5, 1, 20, 2];
+        let ranks: Vec<_> = (spans.iter().zip(1..))
+            .map(|(span, ticket)| {
+                let rank = Rank::new(now, Priority::Batch, Duration::from_secs(*span), ticket);
+                queue.join(Priority::Batch, rank, (*span, ticket));
+                rank
+            })
+            .collect();
+        queue.leave(Priority::Batch, ranks[0]);
+        queue.leave(Priority::Batch, ranks[5]);
+        assert_eq!(queue.len(), 4);
+        let order: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
+        assert_eq!(order, [(1, 2), (1, 4), (5, 3), (20, 5)]);
     }
 
     #[test]

@@ -204,6 +204,9 @@ impl State {
         if self.lines.get(id).is_some_and(|line| line.hungry.is_some()) {
             self.reconsider(shared, id, after);
         }
+        if !leased {
+            self.no_longer_probes(shared, id, after);
+        }
     }
 
     /// A new HTTP/2 connection, whose driver has not run: to as many waiters as it has streams for.
@@ -240,6 +243,8 @@ impl State {
             unused.info.lease_again();
         }
         self.reconsider(shared, id, after);
+        self.no_longer_probes(shared, id, after);
+        self.bound_resting(shared);
         self.make_room_beside(id);
     }
 
@@ -342,14 +347,31 @@ impl State {
         after: &mut After,
     ) -> (u64, Arc<AtomicU64>) {
         let mut reused = Arc::default();
+        let mut is_news = false;
         if let Some((line, site)) = self.line_and_site_mut(id) {
             line.opened += 1;
             reused = line.reused.clone();
+            is_news = site.protocol != Some(protocol);
             site.connected(protocol);
         }
         self.feed(shared, id, after);
+        if is_news {
+            self.reconsider_neighbours(shared, id, after);
+        }
         self.next_socket += 1;
         (self.next_socket, reused)
+    }
+
+    /// What an origin speaks is known now: other lines of it waited for a single connect each.
+    fn reconsider_neighbours(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) {
+        let Some(site) = self.lines.get(id).map(|line| line.site) else { return };
+        let neighbours = self.lines.iter().filter(|(_, line)| line.site == site);
+        let mut waiting: Vec<_> =
+            neighbours.filter_map(|(id, line)| line.queue.first().map(|rank| (rank, id))).collect();
+        waiting.sort_unstable();
+        for (_, id) in waiting {
+            self.reconsider(shared, id, after);
+        }
     }
 
     /// A connection was not made, or serves nobody: those that waited for it learn why. `counted`: whether its right is still among
@@ -439,6 +461,14 @@ impl State {
     pub(super) fn placed(&mut self, info: &Info) {
         if info.place() {
             self.no_longer_connecting(info.line);
+        }
+    }
+
+    /// A connection was offered to whoever waits. If a connect that began beside it has failed since it was made, other lines of
+    /// the origin wait for the next one, which may begin now.
+    fn no_longer_probes(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) {
+        if self.line_and_site(id).is_some_and(|(_, site)| site.is_probed()) {
+            self.feed(shared, id, after);
         }
     }
 

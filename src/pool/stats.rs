@@ -242,6 +242,9 @@ pub struct OriginSnapshot {
     pub connecting: usize,
     pub waiting: usize,
     pub streams: usize,
+    /// Streams that its connections would take now.
+    #[serde(skip)]
+    pub free_streams: usize,
     pub opened: u64,
     pub reused: u64,
     pub closed: u64,
@@ -287,6 +290,7 @@ impl Shared {
                     connecting: line.connecting,
                     waiting: depth.iter().sum(),
                     streams: active_streams,
+                    free_streams: line.shared.iter().map(|c| c.limit.saturating_sub(c.active)).sum(),
                     opened: line.opened,
                     reused: line.reused.load(Ordering::Relaxed),
                     closed: line.closed,

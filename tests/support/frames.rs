@@ -50,11 +50,8 @@ pub fn framed(peers: mpsc::UnboundedSender<Peer>, settings: Vec<(u16, u32)>) -> 
     Plan::Raw(
         Protocol::H2,
         Box::new(move |end| {
-            let (out, outgoing) = mpsc::unbounded_channel();
-            let (seen, frames) = mpsc::unbounded_channel();
-            let peer = Peer { frames, out };
+            let peer = Peer::start(end);
             peer.set(&settings);
-            tokio::spawn(run(end, outgoing, peer.out.downgrade(), seen));
             let _ = peers.send(peer);
         }),
     )
@@ -121,6 +118,14 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Peer {
+    /// A server that has said nothing yet.
+    pub fn start(end: DuplexStream) -> Self {
+        let (out, outgoing) = mpsc::unbounded_channel();
+        let (seen, frames) = mpsc::unbounded_channel();
+        tokio::spawn(run(end, outgoing, out.downgrade(), seen));
+        Self { frames, out }
+    }
+
     pub fn send(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.write(frame(kind, flags, stream, payload));
     }

@@ -27,6 +27,8 @@ const PIPE: usize = 64 * 1024;
 pub enum Plan {
     Fail(Kind),
     Never,
+    /// Decided later, unless the pool gives the connect up before.
+    Later(Pin<Box<dyn Future<Output = Self> + Send>>),
     /// hyper's server, answering by path (see [`answer`]).
     H1,
     /// The same over HTTP/2, with this many streams.
@@ -43,7 +45,7 @@ pub struct Net {
     /// A connect waits for a permit of it.
     pub gate: Option<Semaphore>,
     pub delay: Duration,
-    /// The pool's end never comes through its shutdown, like TLS over a peer that has stopped reading.
+    /// The pool's end of an HTTP/1.1 socket never comes through its shutdown, like TLS over a peer that has stopped reading.
     pub stubborn: bool,
     /// What the pool's end writes from now on fails, as after a reset.
     pub unwritable: AtomicBool,
@@ -209,24 +211,28 @@ impl Connect for Handle {
             if !net.delay.is_zero() {
                 tokio::time::sleep(net.delay).await;
             }
-            let (protocol, peer): (_, Box<dyn FnOnce(DuplexStream) + Send>) =
-                match (net.script)(origin, number) {
-                    Plan::Fail(kind) => return Err(Error::with(kind, "scripted")),
-                    Plan::Never => std::future::pending().await,
-                    Plan::Raw(protocol, peer) => (protocol, peer),
-                    Plan::H1 => {
-                        let net = net.clone();
-                        (Protocol::H1, Box::new(move |end| serve_h1(end, net)))
-                    }
-                    Plan::H2(streams) => {
-                        let net = net.clone();
-                        (Protocol::H2, Box::new(move |end| serve_h2(end, net, streams)))
-                    }
-                };
+            let mut plan = (net.script)(origin, number);
+            while let Plan::Later(decided) = plan {
+                plan = decided.await;
+            }
+            let (protocol, peer): (_, Box<dyn FnOnce(DuplexStream) + Send>) = match plan {
+                Plan::Later(_) | Plan::Never => std::future::pending().await,
+                Plan::Fail(kind) => return Err(Error::with(kind, "scripted")),
+                Plan::Raw(protocol, peer) => (protocol, peer),
+                Plan::H1 => {
+                    let net = net.clone();
+                    (Protocol::H1, Box::new(move |end| serve_h1(end, net)))
+                }
+                Plan::H2(streams) => {
+                    let net = net.clone();
+                    (Protocol::H2, Box::new(move |end| serve_h2(end, net, streams)))
+                }
+            };
             let (ours, theirs) = tokio::io::duplex(PIPE);
             peer(theirs);
             net.opened.fetch_add(1, Ordering::SeqCst);
-            let end = End { stream: ours, counted };
+            let stubborn = net.stubborn && protocol == Protocol::H1;
+            let end = End { stream: ours, stubborn, counted };
             Ok(Connected {
                 io: Box::new(TokioIo::new(end)),
                 protocol,
@@ -240,6 +246,7 @@ impl Connect for Handle {
 /// The pool's end of a socket.
 struct End {
     stream: DuplexStream,
+    stubborn: bool,
     counted: Counted,
 }
 
@@ -272,7 +279,7 @@ impl AsyncWrite for End {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.counted.net.stubborn {
+        if self.stubborn {
             return Poll::Pending;
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
