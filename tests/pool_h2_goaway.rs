@@ -187,12 +187,10 @@ async fn a_burst_that_meets_a_goaway_and_a_reset_is_answered_or_unprocessed() {
     for round in 0..100 {
         // One that has not learned how few the server answers on a connection.
         let pool = Pool::new(settings.clone(), Tasks::new(tokio::runtime::Handle::current()));
-        let calls: Calls = (0..100)
-            .map(|_| {
-                let (pool, site) = (pool.clone(), origin(&url));
-                tokio::spawn(async move { get(&pool, &site, "/").await })
-            })
-            .collect();
+        // All on the one connection, before the first is sent.
+        let site = origin(&url);
+        let leases = futures_util::future::join_all((0..100).map(|_| lease(&pool, &site))).await;
+        let calls: Calls = leases.into_iter().map(|lease| tokio::spawn(exchange(lease, "/"))).collect();
         let kinds = kinds(calls).await;
         let answered = kinds.iter().filter(|kind| kind.is_none()).count();
         let unprocessed = kinds.iter().filter(|kind| **kind == Some(Kind::Unprocessed)).count();
