@@ -78,6 +78,8 @@ pub(super) struct Info {
     answers: AtomicUsize,
     /// Whether the server turned out to take fewer streams than were given out before it said so.
     oversubscribed: AtomicBool,
+    /// Whether it turned out that the server takes none at all.
+    useless: AtomicBool,
     reason: AtomicU8,
     /// Told when there is a reason.
     closing: Notify,
@@ -156,6 +158,11 @@ impl Info {
 
     pub(super) fn is_oversubscribed(&self) -> bool {
         self.oversubscribed.load(Ordering::Acquire)
+    }
+
+    /// Notes that the server takes no streams, and never did: what h2 has by now would wait in it for ever.
+    pub(super) fn takes_none(&self) {
+        self.useless.store(true, Ordering::Release);
     }
 
     /// Notes why the connection closes; the first reason stays. The closing itself is the drop of its senders, and the
@@ -285,6 +292,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         reused,
         answers: AtomicUsize::new(0),
         oversubscribed: AtomicBool::new(false),
+        useless: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
         closing: Notify::new(),
         riding: AtomicUsize::new(0),
@@ -396,6 +404,11 @@ async fn establish_h2(
             if ended.is_pending() && announced != limit {
                 limit = announced;
                 driven.set_stream_limit(&driven_info, announced);
+                if driven_info.useless.load(Ordering::Acquire) {
+                    // What hyper has not written comes back.
+                    driven_info.close_with(CloseReason::Error);
+                    return Poll::Ready(Ok(()));
+                }
             }
             ended
         })

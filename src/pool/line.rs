@@ -71,8 +71,9 @@ pub(super) struct Multiplexed {
     pub(super) quota: Option<usize>,
     /// The lower of ours and the server's.
     pub(super) limit: usize,
-    /// Whether the server has said its limit.
+    /// Whether the server has said its limit, and ever one above none.
     pub(super) announced: bool,
+    pub(super) took_streams: bool,
     pub(super) idle_since: Instant,
     /// Where it has no streams.
     pub(super) place: Option<RestingPlace>,

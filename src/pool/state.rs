@@ -234,6 +234,7 @@ impl State {
             quota: site.quota(),
             limit: site.expected_streams(&shared.config),
             announced: false,
+            took_streams: false,
             idle_since: Instant::now(),
             place: Some(resting.join(id)),
         });
@@ -312,6 +313,10 @@ impl State {
                 info.oversubscribe();
             }
             connection.announced = true;
+            connection.took_streams |= limit > 0;
+            if !connection.took_streams {
+                info.takes_none();
+            }
             if limit == 0 && connection.active == 0 {
                 self.takes_no_streams(shared, info, after);
                 return;
@@ -513,8 +518,14 @@ impl State {
         }
     }
 
-    /// A connection whose server says that it takes no streams serves nobody.
+    /// A connection whose server says that it takes no streams serves nobody. If it took some before, it is done, as after a GOAWAY.
     fn takes_no_streams(&mut self, shared: &Arc<Shared>, info: &Info, after: &mut After) {
+        let line = self.lines.get(info.line);
+        if line.is_some_and(|line| line.shared.iter().any(|c| c.info.id == info.id && c.took_streams)) {
+            info.close_with(CloseReason::Server);
+            self.retire(shared, info, after);
+            return;
+        }
         self.take_out(info);
         info.close_with(CloseReason::Error);
         let error = Error::with(
