@@ -159,7 +159,7 @@ async fn a_refused_stream_is_unprocessed_and_its_neighbour_runs_on() {
     peer.reset(running[0], REFUSED_STREAM);
     assert_eq!(first.await.unwrap().unwrap_err().kind(), Kind::Unprocessed);
     peer.reset(running[1], CANCEL);
-    assert_eq!(second.await.unwrap().unwrap_err().kind(), Kind::NoResponse { reused: true });
+    assert_eq!(second.await.unwrap().unwrap_err().kind(), Kind::NoResponse { reused: false });
     peer.answer(running[2]);
     third.await.unwrap().unwrap();
     assert_eq!(net.connects(), 1);

@@ -14,6 +14,7 @@ use super::partition::{Lane, Partition, Tenant};
 use super::queue::{Priority, Rank};
 use super::sent::SentBody;
 use super::state::{After, Found};
+use super::supply::Arrival;
 use super::{Error, Kind, Origin, Shared};
 
 /// How a checkout goes.
@@ -67,7 +68,7 @@ pub(super) async fn checkout(shared: &Arc<Shared>, origin: &Origin, how: &Checko
             Found::Lease(lease) => lease,
             Found::Wait(granted, line, rank) => {
                 let started = Instant::now();
-                let place = Place { shared, line, rank, priority: how.priority, granted };
+                let place = Place { shared, line, rank, priority: how.priority, granted, answered: false };
                 let mut lease = place.wait(how.queue_timeout).await?;
                 lease.set_waited(started.elapsed());
                 shared.stats.waited(lease.waited());
@@ -75,8 +76,9 @@ pub(super) async fn checkout(shared: &Arc<Shared>, origin: &Origin, how: &Checko
             }
         };
         if lease.rested() > LONG_REST {
-            // The end of a socket may lie unread, if this thread was kept from its drivers. tokio polls them before it comes back
-            // to a task that yields.
+            // The end of a socket may lie unread, if this thread was kept from its drivers. After the first yield tokio has looked for
+            // such news and woken the driver; after the second it has run.
+            tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             if !lease.lives() {
                 lease.give_up();
@@ -96,12 +98,17 @@ struct Place<'a> {
     rank: Rank,
     priority: Priority,
     granted: oneshot::Receiver<Result<Lease, Error>>,
+    /// Whether it was left with an answer.
+    answered: bool,
 }
 
 impl Place<'_> {
     async fn wait(mut self, limit: Duration) -> Result<Lease, Error> {
         match tokio::time::timeout(limit, &mut self.granted).await {
-            Ok(Ok(granted)) => granted,
+            Ok(Ok(granted)) => {
+                self.answered = true;
+                granted
+            }
             Ok(Err(_)) => Err(Error::new(Kind::Closed)),
             Err(_) => Err(Error::new(Kind::QueueTimeout(limit))),
         }
@@ -110,6 +117,9 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
         self.granted.close();
         // What was granted in the very moment of leaving goes back by its own drop.
         if self.granted.try_recv().is_err() {
@@ -162,22 +172,27 @@ impl Shared {
         self: &Arc<Self>,
         sender: http1::SendRequest<SentBody>,
         info: Arc<Info>,
-        leased: bool,
+        arrival: Arrival,
     ) {
         let mut after = After::default();
-        self.state.lock().put_socket(self, sender, info, leased, &mut after);
+        self.state.lock().put_socket(self, sender, info, arrival, &mut after);
         self.run(after);
     }
 
-    pub(super) fn put_connection(self: &Arc<Self>, sender: http2::SendRequest<SentBody>, info: Arc<Info>) {
+    pub(super) fn put_connection(
+        self: &Arc<Self>,
+        sender: http2::SendRequest<SentBody>,
+        info: Arc<Info>,
+        told: Option<usize>,
+    ) {
         let mut after = After::default();
-        self.state.lock().put_connection(self, sender, info, &mut after);
+        self.state.lock().put_connection(self, sender, info, told, &mut after);
         self.run(after);
     }
 
-    pub(super) fn release_stream(self: &Arc<Self>, info: &Info) {
+    pub(super) fn release_stream(self: &Arc<Self>, info: &Info, unused: Option<Instant>) {
         let mut after = After::default();
-        self.state.lock().release_stream(self, info, &mut after);
+        self.state.lock().release_stream(self, info, unused, &mut after);
         self.run(after);
     }
 

@@ -28,7 +28,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
@@ -41,6 +41,7 @@ use super::limit::LineId;
 use super::sent::SentBody;
 use super::state::After;
 use super::stats::CloseReason;
+use super::supply::Arrival;
 use super::{Error, Kind, Origin, Protocol, Shared, Tasks};
 
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -76,8 +77,8 @@ pub(super) struct Info {
     /// Of its line.
     reused: Arc<AtomicU64>,
     answers: AtomicUsize,
-    /// Whether the server turned out to take fewer streams than were given out before it said so.
-    oversubscribed: AtomicBool,
+    /// Cancelled when the server turns out to take fewer streams than were given out before it said so.
+    pub(super) oversubscribed: CancellationToken,
     /// Whether it turned out that the server takes none at all.
     useless: AtomicBool,
     reason: AtomicU8,
@@ -153,11 +154,11 @@ impl Info {
 
     /// Notes that the server takes fewer streams than were given out before it said so.
     pub(super) fn oversubscribe(&self) {
-        self.oversubscribed.store(true, Ordering::Release);
+        self.oversubscribed.cancel();
     }
 
     pub(super) fn is_oversubscribed(&self) -> bool {
-        self.oversubscribed.load(Ordering::Acquire)
+        self.oversubscribed.is_cancelled()
     }
 
     /// Notes that the server takes no streams, and never did: what h2 has by now would wait in it for ever.
@@ -201,7 +202,7 @@ pub(super) struct SocketRight {
     /// When the connect may begin, if the last ones failed.
     not_before: Option<Instant>,
     /// Whether those who waited for this connect were told that it failed.
-    told: bool,
+    told: AtomicBool,
 }
 
 impl SocketRight {
@@ -212,7 +213,7 @@ impl SocketRight {
         connect_timeout: Duration,
         not_before: Option<Instant>,
     ) -> Self {
-        Self { shared, line, origin, info: None, connect_timeout, not_before, told: false }
+        Self { shared, line, origin, info: None, connect_timeout, not_before, told: AtomicBool::new(false) }
     }
 }
 
@@ -228,7 +229,7 @@ impl Drop for SocketRight {
         let mut after = After::default();
         {
             let mut state = self.shared.state.lock();
-            if info.is_none() && !self.told {
+            if info.is_none() && !self.told.load(Ordering::Relaxed) {
                 // The connect panicked, or its runtime is going down. Another right for those who wait would end the same
                 // way, in this very drop, without end.
                 state.connect_abandoned(self.line);
@@ -252,23 +253,21 @@ pub(super) async fn open(right: SocketRight) {
     let connect = timeout(limit, shared.connector.connect(&origin));
     let result = match shared.closing.run_until_cancelled(connect).await {
         Some(Ok(Ok(connected))) => establish(right, connected).await,
-        Some(Ok(Err(error))) => Err((Some(right), error)),
-        Some(Err(_)) => Err((Some(right), Error::new(Kind::ConnectTimeout(limit)))),
-        None => Err((Some(right), Error::new(Kind::Closed))),
+        Some(Ok(Err(error))) => Err((Arc::new(right), error)),
+        Some(Err(_)) => Err((Arc::new(right), Error::new(Kind::ConnectTimeout(limit)))),
+        None => Err((Arc::new(right), Error::new(Kind::Closed))),
     };
-    if let Err((mut right, error)) = result {
+    if let Err((right, error)) = result {
         tracing::debug!(target: "trunkline::pool", %origin, %error, "not connected");
         // Before the right is given back: those who are told now do not ask for another connection.
-        let counted = right.is_some();
-        shared.state.lock().connect_failed(line, counted, began, &error);
-        if let Some(right) = &mut right {
-            right.told = true;
-        }
-        drop(right);
+        let mut after = After::default();
+        shared.state.lock().connect_failed(&shared, line, began, &error, &mut after);
+        shared.run(after);
+        right.told.store(true, Ordering::Relaxed);
     }
 }
 
-type Failed = (Option<SocketRight>, Error);
+type Failed = (Arc<SocketRight>, Error);
 
 async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), Failed> {
     let shared = right.shared.clone();
@@ -291,7 +290,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         spent: AtomicBool::new(false),
         reused,
         answers: AtomicUsize::new(0),
-        oversubscribed: AtomicBool::new(false),
+        oversubscribed: CancellationToken::new(),
         useless: AtomicBool::new(false),
         reason: AtomicU8::new(CloseReason::NONE),
         closing: Notify::new(),
@@ -302,6 +301,8 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
     shared.events.tell(|| Event::opened(&info));
     right.info = Some(info.clone());
+    // Held here until the connection was offered, and by what drives it: whoever lets go last ends it.
+    let right = Arc::new(right);
     let io = LastWords::new(io);
     match protocol {
         Protocol::H1 => establish_h1(&shared, right, info, io).await,
@@ -311,31 +312,31 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
 
 async fn establish_h1(
     shared: &Arc<Shared>,
-    right: SocketRight,
+    right: Arc<SocketRight>,
     info: Arc<Info>,
     io: Socket,
 ) -> Result<(), Failed> {
     let handshake = http1::Builder::new().writev(false).handshake::<_, SentBody>(io).await;
     let (mut sender, connection) = match handshake {
         Ok(made) => made,
-        Err(error) => return Err((Some(right), Error::with(Kind::Connect, error))),
+        Err(error) => return Err((right, Error::with(Kind::Connect, error))),
     };
-    let closing = info.clone();
+    let (closing, held) = (info.clone(), right.clone());
     shared.tasks.spawn("h1", async move {
-        let right = right;
+        let held = held;
         if let Err(error) = drive_h1(connection, &closing).await {
             tracing::trace!(target: "trunkline::pool", connection = closing.id, %error, "h1");
             closing.close_with(CloseReason::Error);
         }
-        drop(right);
+        drop(held);
     });
     // Ready once the driver has had its first turn.
     match sender.ready().await {
         Ok(()) => {
-            shared.put_socket(sender, info, false);
+            shared.put_socket(sender, info, Arrival::New);
             Ok(())
         }
-        Err(error) => Err((None, Error::with(Kind::Connect, error))),
+        Err(error) => Err((right, Error::with(Kind::Connect, error))),
     }
 }
 
@@ -355,18 +356,16 @@ async fn drive_h1(connection: http1::Connection<Socket, SentBody>, info: &Info) 
 
 async fn establish_h2(
     shared: &Arc<Shared>,
-    right: SocketRight,
+    right: Arc<SocketRight>,
     info: Arc<Info>,
     io: Socket,
 ) -> Result<(), Failed> {
     let config = &shared.config;
-    let driver_waker = Arc::new(AtomicWaker::new());
-    // Held by h2's task, which holds the socket, and by the driver, which knows why it closes: the later one ends it.
-    let right = Arc::new(right);
+    let h2 = Arc::new(H2Task::default());
     let (gone, overdue) = (CancellationToken::new(), CancellationToken::new());
     let exec = Exec {
         tasks: shared.tasks.clone(),
-        driver: driver_waker.clone(),
+        h2: h2.clone(),
         first: Arc::new(Mutex::new(Some(First {
             right: right.clone(),
             gone: gone.clone().drop_guard(),
@@ -389,30 +388,49 @@ async fn establish_h2(
         Ok(made) => made,
         Err(error) => {
             drop(exec.first.lock().take());
-            return Err((Arc::into_inner(right), Error::with(Kind::Connect, error)));
+            return Err((right, Error::with(Kind::Connect, error)));
         }
     };
-    let (driven, driven_info) = (shared.clone(), info.clone());
-    // Before its driver runs, whose news would otherwise meet no connection.
-    shared.put_connection(sender, info);
+    let (driven, driven_info, held) = (shared.clone(), info.clone(), right.clone());
+    let (offer, offered) = oneshot::channel();
     shared.tasks.spawn("h2 driver", async move {
-        let mut limit = UNANNOUNCED;
+        let mut unoffered = Some((sender, offer));
+        let mut told = UNANNOUNCED;
         let ended = poll_fn(|cx| {
-            driver_waker.register(cx.waker());
-            let ended = Pin::new(&mut connection).poll(cx);
-            let announced = connection.current_max_send_streams();
-            if ended.is_pending() && announced != limit {
-                limit = announced;
-                driven.set_stream_limit(&driven_info, announced);
+            h2.driver.register(cx.waker());
+            // Before hyper has its turn, in which it takes requests for h2; and after it.
+            for turn in [Turn::Ours, Turn::Hypers] {
+                if turn == Turn::Hypers
+                    && let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx)
+                {
+                    return Poll::Ready(ended);
+                }
+                let announced = connection.current_max_send_streams();
+                let is_news = announced != told;
+                told = announced;
+                // What came with the handshake is known once h2 has read.
+                if let Some((sender, offer)) = unoffered.take_if(|_| h2.has_read.load(Ordering::Acquire)) {
+                    let known = (told != UNANNOUNCED).then_some(told);
+                    driven.put_connection(sender, driven_info.clone(), known);
+                    // Nobody waits for it where the runtime goes down.
+                    let _ = offer.send(Ok(()));
+                } else if is_news && unoffered.is_none() {
+                    driven.set_stream_limit(&driven_info, told);
+                }
                 if driven_info.useless.load(Ordering::Acquire) {
                     // What hyper has not written comes back.
                     driven_info.close_with(CloseReason::Error);
                     return Poll::Ready(Ok(()));
                 }
             }
-            ended
+            Poll::Pending
         })
         .await;
+        if let Some((_, offer)) = unoffered {
+            let error = ended.as_ref().err().map(ToString::to_string);
+            let error = error.unwrap_or_else(|| "the server left at once".to_owned());
+            let _ = offer.send(Err(Error::with(Kind::Connect, error)));
+        }
         // A GOAWAY ends the driver without an error, while old streams run on.
         driven_info.close_with(match &ended {
             Ok(()) => CloseReason::Goaway,
@@ -429,16 +447,35 @@ async fn establish_h2(
         if gone.run_until_cancelled(goodbye).await.is_some() {
             overdue.cancel();
         }
-        drop(right);
+        drop(held);
     });
-    Ok(())
+    match offered.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err((right, error)),
+        Err(_) => Err((right, Error::new(Kind::Connect))),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Ours,
+    Hypers,
+}
+
+/// What our driver knows of the task that hyper spawns for h2.
+#[derive(Debug, Default)]
+struct H2Task {
+    /// Woken after each of its polls.
+    driver: AtomicWaker,
+    /// Whether it has read from the socket.
+    has_read: AtomicBool,
 }
 
 /// Spawns hyper's h2 tasks; the first of them is the connection itself, which holds the right and wakes our driver.
 #[derive(Clone)]
 struct Exec {
     tasks: Tasks,
-    driver: Arc<AtomicWaker>,
+    h2: Arc<H2Task>,
     first: Arc<Mutex<Option<First>>>,
 }
 
@@ -459,8 +496,7 @@ where
         match self.first.lock().take() {
             Some(First { right, gone, overdue }) => {
                 let overdue = overdue.cancelled_owned();
-                let watched =
-                    Watched { task, overdue, driver: self.driver.clone(), _gone: gone, _right: right };
+                let watched = Watched { task, overdue, h2: self.h2.clone(), _gone: gone, _right: right };
                 self.tasks.spawn("h2 connection", watched);
             }
             None => {
@@ -476,7 +512,7 @@ pin_project! {
         task: F,
         #[pin]
         overdue: WaitForCancellationFutureOwned,
-        driver: Arc<AtomicWaker>,
+        h2: Arc<H2Task>,
         _gone: DropGuard,
         _right: Arc<SocketRight>,
     }
@@ -488,7 +524,8 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let polled = this.task.poll(cx);
-        this.driver.wake();
+        this.h2.has_read.store(true, Ordering::Release);
+        this.h2.driver.wake();
         if polled.is_pending() { this.overdue.poll(cx) } else { polled }
     }
 }

@@ -1,7 +1,7 @@
 //! A socket or a stream in use, and the response body that carries it to its end.
 
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use tokio::time::Instant;
 
 use super::connection::{Info, Riding};
 use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
@@ -19,6 +20,7 @@ use super::keep_alive::Hint;
 use super::limit::LineId;
 use super::sent::SentBody;
 use super::stats::CloseReason;
+use super::supply::Arrival;
 use super::{Error, Kind, Phases, Protocol, Shared};
 
 /// The body of a request: whole, so that it can be sent again.
@@ -39,7 +41,8 @@ pub struct Lease {
     reused: bool,
     used: bool,
     waited: Duration,
-    /// How long the connection had rested, if it had.
+    /// Since when the connection had rested, if it had, and for how long.
+    resting_since: Option<Instant>,
     rested: Duration,
     /// Whether the server had not yet said how many streams it takes.
     untold: bool,
@@ -60,6 +63,7 @@ impl Lease {
             reused,
             used: false,
             waited: Duration::ZERO,
+            resting_since: None,
             rested: Duration::ZERO,
             untold: false,
         }
@@ -103,13 +107,18 @@ impl Lease {
             self.shared.stats.reused(&self.info);
         }
         let (head, body) = request.into_parts();
-        let (body, taken) = SentBody::new(body);
+        let (body, fate) = SentBody::new(body);
         let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => sender.try_send_request(request).await,
-            // It would wait inside h2, unseen, until another stream ends.
-            Some(Held::Stream(..)) if self.untold && self.info.is_oversubscribed() => {
-                return Err(Error::new(Kind::Refused));
+            Some(Held::Stream(sender, _)) if self.untold => {
+                let mut sending = pin!(sender.try_send_request(request));
+                match self.info.oversubscribed.run_until_cancelled(sending.as_mut()).await {
+                    Some(sent) => sent,
+                    // It would wait until another stream ends, unseen, in hyper or in h2.
+                    None if fate.call_back() => return Err(Error::new(Kind::Refused)),
+                    None => sending.await,
+                }
             }
             Some(Held::Stream(sender, _)) => sender.try_send_request(request).await,
             None => return Err(Error::new(Kind::Closed)),
@@ -127,16 +136,18 @@ impl Lease {
             }
             Err(mut error) => {
                 // hyper gives the message back only when it never took it.
-                let unsent = error.take_message().is_some() || !taken.any();
+                let unsent = error.take_message().is_some() || !fate.is_taken();
                 let error = error.into_error();
-                let kind = if is_refused(&error) && self.info.is_oversubscribed() {
+                let kind = if is_refused(&error) && self.untold && self.info.is_oversubscribed() {
                     Kind::Refused
                 } else if error.is_parse() || is_no_http2(&error) {
                     Kind::Protocol
                 } else if unsent || is_unprocessed(&error) || is_refused(&error) {
                     Kind::Unprocessed
                 } else {
-                    Kind::NoResponse { reused: self.reused }
+                    // Streams that shared a new connection were no more likely to meet its end than the first of them.
+                    let has_served = self.protocol() == Protocol::H1 || self.info.answers() > 0;
+                    Kind::NoResponse { reused: self.reused && has_served }
                 };
                 self.fail(&error);
                 Err(Error::with(kind, error))
@@ -152,8 +163,9 @@ impl Lease {
         self.waited = waited;
     }
 
-    pub(super) fn set_rested(&mut self, rested: Duration) {
-        self.rested = rested;
+    pub(super) fn set_rested(&mut self, since: Instant, now: Instant) {
+        self.resting_since = Some(since);
+        self.rested = now.saturating_duration_since(since);
     }
 
     pub(super) fn set_untold(&mut self) {
@@ -180,7 +192,7 @@ impl Lease {
             Some(Held::Socket(_)) => self.shared.discard(&self.info),
             Some(Held::Stream(..)) => {
                 self.shared.retire(&self.info);
-                self.shared.release_stream(&self.info);
+                self.shared.release_stream(&self.info, None);
             }
             None => {}
         }
@@ -203,7 +215,7 @@ impl Lease {
                 if !is_of_one_stream(error) {
                     self.shared.retire(&self.info);
                 }
-                self.shared.release_stream(&self.info);
+                self.shared.release_stream(&self.info, None);
             }
             None => {}
         }
@@ -213,14 +225,14 @@ impl Lease {
     fn finish(mut self) {
         match self.held.take() {
             Some(Held::Socket(sender)) if sender.is_ready() => {
-                self.shared.put_socket(sender, self.info.clone(), true);
+                self.shared.put_socket(sender, self.info.clone(), Arrival::Back);
             }
             Some(Held::Socket(mut sender)) => {
                 // The driver has yet to have its turn; only after that does `is_closed` mean anything.
                 let (shared, info) = (self.shared.clone(), self.info.clone());
                 self.shared.tasks.spawn("settle", async move {
                     match tokio::time::timeout(SETTLE_LIMIT, sender.ready()).await {
-                        Ok(Ok(())) => shared.put_socket(sender, info, true),
+                        Ok(Ok(())) => shared.put_socket(sender, info, Arrival::Back),
                         _ => {
                             info.close_with(CloseReason::Server);
                             shared.discard(&info);
@@ -228,7 +240,7 @@ impl Lease {
                     }
                 });
             }
-            Some(Held::Stream(..)) => self.shared.release_stream(&self.info),
+            Some(Held::Stream(..)) => self.shared.release_stream(&self.info, None),
             None => {}
         }
     }
@@ -238,13 +250,18 @@ impl Drop for Lease {
     fn drop(&mut self) {
         match self.held.take() {
             Some(Held::Socket(sender)) if !self.used => {
-                self.shared.put_socket(sender, self.info.clone(), true);
+                // It rests as if nobody had looked at it.
+                let arrival = self.resting_since.map_or(Arrival::Back, Arrival::Unused);
+                self.shared.put_socket(sender, self.info.clone(), arrival);
             }
             Some(Held::Socket(_sender)) => {
                 self.info.close_with(CloseReason::Cancelled);
                 self.shared.discard(&self.info);
             }
-            Some(Held::Stream(..)) => self.shared.release_stream(&self.info),
+            Some(Held::Stream(..)) => {
+                let unused = self.resting_since.filter(|_| !self.used);
+                self.shared.release_stream(&self.info, unused);
+            }
             None => {}
         }
     }

@@ -1,7 +1,6 @@
 //! What one partition of an origin has: sockets at rest and in use, connections, and the queue of those who wait. Changed under the
 //! lock of the state, which sees all lines.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::queue::Queue;
 use super::rights::Bound;
 use super::sent::SentBody;
 use super::stats::CloseReason;
+use super::yielding::{Owner, Resting, Seat};
 use super::{Error, Shared};
 
 /// By what a waiter gets its answer.
@@ -56,9 +56,9 @@ pub(super) struct Idle {
     pub(super) sender: http1::SendRequest<SentBody>,
     pub(super) info: Arc<Info>,
     pub(super) since: Instant,
-    /// When it is given up: by our idle timeout, or before the server does.
-    pub(super) until: Instant,
-    pub(super) place: RestingPlace,
+    /// When it is given up: by our idle timeout, or before the server does. None for never.
+    pub(super) until: Option<Instant>,
+    pub(super) seat: Seat,
 }
 
 #[derive(Debug)]
@@ -76,40 +76,7 @@ pub(super) struct Multiplexed {
     pub(super) took_streams: bool,
     pub(super) idle_since: Instant,
     /// Where it has no streams.
-    pub(super) place: Option<RestingPlace>,
-}
-
-/// The connections at rest of all lines, in the order in which they came to rest.
-#[derive(Debug, Default)]
-pub(super) struct Resting {
-    lines: BTreeMap<u64, LineId>,
-    next: u64,
-}
-
-/// A place among the resting. Given back by [`Resting::leave`], or it would count for ever.
-#[must_use]
-#[derive(Debug)]
-pub(super) struct RestingPlace(u64);
-
-impl Resting {
-    pub(super) fn join(&mut self, line: LineId) -> RestingPlace {
-        self.next += 1;
-        self.lines.insert(self.next, line);
-        RestingPlace(self.next)
-    }
-
-    pub(super) fn leave(&mut self, place: RestingPlace) {
-        self.lines.remove(&place.0);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// The lines of the resting, the one that has rested longest first.
-    pub(super) fn lines(&self) -> impl Iterator<Item = LineId> + '_ {
-        self.lines.values().copied()
-    }
+    pub(super) seat: Option<Seat>,
 }
 
 impl Line {
@@ -134,6 +101,18 @@ impl Line {
         }
     }
 
+    /// Whose its connections are.
+    pub(super) fn owner(&self, id: LineId) -> Owner {
+        Owner { line: id, site: self.site, tenant: self.tenant }
+    }
+
+    /// A new HTTP/2 connection that nobody waited for: whoever comes finds it there, and pays nothing for it.
+    pub(super) fn note_unused(&self, info: &Info) {
+        if self.shared.iter().any(|c| c.info.id == info.id && c.active == 0) {
+            info.lease_again();
+        }
+    }
+
     /// Nothing is open, in use or waited for. A lease can outlive its socket: a body that nobody reads while the server hangs up.
     pub(super) fn is_unused(&self) -> bool {
         self.sockets == 0 && self.leased == 0 && self.queue.is_empty()
@@ -150,20 +129,20 @@ impl Line {
         now: Instant,
         resting: &mut Resting,
     ) -> Option<Lease> {
-        while let Some(Idle { sender, info, since, until, place }) = self.idle.pop() {
-            resting.leave(place);
+        while let Some(Idle { sender, info, since, until, seat }) = self.idle.pop() {
+            resting.leave(seat);
             // hyper owns the socket: these two say what its driver saw when it was last polled, which was after the
             // socket came to rest.
             if sender.is_closed() || !sender.is_ready() {
                 info.close_with(CloseReason::Server);
             } else if now >= info.retire_at {
                 info.close_with(CloseReason::Age);
-            } else if now >= until {
+            } else if until.is_some_and(|until| now >= until) {
                 info.close_with(CloseReason::Idle);
             } else {
                 self.leased += 1;
                 let mut lease = Lease::new(shared.clone(), Held::Socket(sender), info);
-                lease.set_rested(now.duration_since(since));
+                lease.set_rested(since, now);
                 return Some(lease);
             }
         }
@@ -196,16 +175,16 @@ impl Line {
         if !connection.announced {
             lease.set_untold();
         }
-        if let Some(place) = connection.place.take() {
-            resting.leave(place);
-            lease.set_rested(now.duration_since(connection.idle_since));
+        if let Some(seat) = connection.seat.take() {
+            resting.leave(seat);
+            lease.set_rested(connection.idle_since, now);
         }
         Some(lease)
     }
 
     /// Streams to waiters, as long as there are both.
     pub(super) fn serve_streams(&mut self, shared: &Arc<Shared>, id: LineId, resting: &mut Resting) {
-        let now = Instant::now();
+        let (now, owner) = (Instant::now(), self.owner(id));
         while !self.queue.is_empty() {
             let Some(lease) = self.lease_stream(shared, now, resting) else {
                 return;
@@ -217,7 +196,7 @@ impl Line {
             if let Some((_, info)) = lease.disarm()
                 && let Some(connection) = self.shared.iter_mut().find(|c| c.info.id == info.id)
             {
-                connection.release(id, now, resting);
+                connection.release(owner, now, resting);
             }
         }
     }
@@ -254,7 +233,7 @@ impl Line {
     ) {
         let goes = |idle: &mut Idle| reason(idle).map(|reason| idle.info.close_with(reason)).is_some();
         for idle in self.idle.extract_if(.., goes) {
-            resting.leave(idle.place);
+            resting.leave(idle.seat);
         }
     }
 
@@ -266,8 +245,8 @@ impl Line {
     ) {
         let goes = |c: &mut Multiplexed| reason(c).map(|reason| c.info.close_with(reason)).is_some();
         for connection in self.shared.extract_if(.., goes) {
-            if let Some(place) = connection.place {
-                resting.leave(place);
+            if let Some(seat) = connection.seat {
+                resting.leave(seat);
             }
         }
     }
@@ -281,11 +260,11 @@ impl Multiplexed {
     }
 
     /// A stream has ended.
-    pub(super) fn release(&mut self, line: LineId, now: Instant, resting: &mut Resting) {
+    pub(super) fn release(&mut self, owner: Owner, since: Instant, resting: &mut Resting) {
         self.active -= 1;
-        self.idle_since = now;
+        self.idle_since = since;
         if self.active == 0 {
-            self.place = Some(resting.join(line));
+            self.seat = Some(resting.join(owner));
         }
     }
 }

@@ -20,12 +20,17 @@
 //! | `origin` | where a socket goes to |
 //! | `config` | limits and times, already parsed |
 //! | `partition` | who shares sockets with whom: origin, tenant, lane |
-//! | `state` | the locked data, and what happens to it (no I/O) |
+//! | `state` | the locked data |
+//! | `demand` | what callers want of it: a connection, or a place in the queue |
+//! | `supply` | what connections bring: sockets and streams |
+//! | `failure` | connects that fail, and who learns of it |
+//! | `registry` | lines, origins and tenants that come and go |
 //! | `line` | what one partition has: sockets, streams, those who wait |
 //! | `queue` | those who wait: four priorities, ageing |
 //! | `site` | what all lines of an origin have in common: limits, protocol, back-off |
 //! | `limit` | a limit of sockets, and whom it keeps from opening one |
-//! | `rights` | who may open a socket, and what gives way to it |
+//! | `rights` | who may open a socket |
+//! | `yielding` | what rests, and what goes for others |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
 //! | `sent` | the body of a request on its way |
@@ -44,8 +49,10 @@ mod clock;
 mod config;
 mod connect;
 mod connection;
+mod demand;
 mod error;
 mod events;
+mod failure;
 mod keep_alive;
 mod last_words;
 mod lease;
@@ -55,12 +62,15 @@ mod origin;
 mod partition;
 mod queue;
 mod reaper;
+mod registry;
 mod rights;
 mod sent;
 mod site;
 mod state;
 mod stats;
+mod supply;
 mod tasks;
+mod yielding;
 
 use std::sync::Arc;
 use std::time::SystemTime;

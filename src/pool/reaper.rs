@@ -10,6 +10,7 @@ use super::clock::Reading;
 use super::line::Line;
 use super::state::State;
 use super::stats::CloseReason;
+use super::yielding::Resting;
 use super::{Config, Shared};
 
 /// How soon an expired socket is seen at the latest, where its idle time allows.
@@ -56,6 +57,7 @@ impl State {
     }
 
     fn sweep(&mut self, config: &Config, now: Instant) {
+        self.lose_patience(now);
         let Self { lines, resting, .. } = self;
         for (_, line) in lines.iter_mut() {
             sweep_line(line, resting, config, now);
@@ -66,11 +68,11 @@ impl State {
     }
 }
 
-fn sweep_line(line: &mut Line, resting: &mut super::line::Resting, config: &Config, now: Instant) {
+fn sweep_line(line: &mut Line, resting: &mut Resting, config: &Config, now: Instant) {
     line.give_up_idle(resting, |idle| {
         if idle.sender.is_closed() {
             Some(CloseReason::Server)
-        } else if now >= idle.until {
+        } else if idle.until.is_some_and(|until| now >= until) {
             Some(CloseReason::Idle)
         } else if now >= idle.info.retire_at {
             Some(CloseReason::Age)

@@ -7,10 +7,9 @@
 
 use std::sync::Arc;
 
-use super::connection::{Info, SocketRight};
+use super::connection::SocketRight;
 use super::limit::{Hunger, Limit, LineId};
 use super::state::{After, State};
-use super::stats::CloseReason;
 use super::{Protocol, Shared};
 
 /// A limit, as seen from a line. The narrowest first.
@@ -22,7 +21,7 @@ pub(super) enum Bound {
     Pool,
 }
 
-const BOUNDS: [Bound; 4] = [Bound::Lane, Bound::Tenant, Bound::Site, Bound::Pool];
+pub(super) const BOUNDS: [Bound; 4] = [Bound::Lane, Bound::Tenant, Bound::Site, Bound::Pool];
 
 impl State {
     /// Looks at a line again after something of it has changed: gives out rights to open as many sockets as its waiters need, and
@@ -131,70 +130,11 @@ impl State {
             };
             // It takes a place, or goes to where it is denied one: each turn leaves less to do.
             self.reconsider(shared, next, after);
-        }
-    }
-
-    /// Whether a line must let a connection go although its waiters need it: others wait longer for the same limit.
-    pub(super) fn must_give_way(&self, id: LineId, draining_counts: bool) -> bool {
-        if self.hungry == 0 {
-            return false;
-        }
-        let Some(line) = self.lines.get(id) else { return false };
-        let ours = line.queue.first();
-        BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).any(|limit| {
-            let under_way = limit.leaving + if draining_counts { limit.draining } else { 0 };
-            limit.must_give_way(ours, line.aging, under_way)
-        })
-    }
-
-    /// A connection came to rest: what has rested longest goes, where somebody is denied a socket.
-    pub(super) fn make_room_beside(&mut self, id: LineId) {
-        if self.hungry == 0 {
-            return;
-        }
-        for bound in BOUNDS {
-            self.make_room(id, bound);
-        }
-    }
-
-    /// While a limit denies sockets: lets go what rests under it.
-    fn make_room(&mut self, id: LineId, bound: Bound) {
-        while self.limit(id, bound).is_some_and(|limit| limit.lacks() > 0) {
-            let Some(id) = self.longest_resting(|state, other| state.shares(id, other, bound)) else {
+            debug_assert!(self.lines.contains(next), "a line that is hungry is there");
+            if !self.lines.contains(next) {
                 return;
-            };
-            self.evict_longest_resting(id);
+            }
         }
-    }
-
-    /// The line of the socket that has rested longest, among lines that wait for none.
-    pub(super) fn longest_resting(&self, wanted: impl Fn(&Self, LineId) -> bool) -> Option<LineId> {
-        let rested = |id: &LineId| self.lines.get(*id).is_some_and(|line| line.queue.is_empty());
-        self.resting.lines().find(|id| rested(id) && wanted(self, *id))
-    }
-
-    /// Tells what has rested longest in a line to go.
-    pub(super) fn evict_longest_resting(&mut self, id: LineId) {
-        let Some(line) = self.lines.get_mut(id) else { return };
-        let shared = line.shared.iter().enumerate().filter(|(_, c)| c.active == 0);
-        let shared = shared.min_by_key(|(_, c)| c.idle_since).map(|(at, c)| (c.idle_since, at));
-        let socket_goes = match (line.idle.first(), shared) {
-            (Some(idle), Some((since, _))) => idle.since <= since,
-            (idle, _) => idle.is_some(),
-        };
-        let (info, place) = if socket_goes {
-            let idle = line.idle.remove(0);
-            (idle.info, Some(idle.place))
-        } else if let Some((_, at)) = shared {
-            let connection = line.shared.remove(at);
-            (connection.info, connection.place)
-        } else {
-            return;
-        };
-        if let Some(place) = place {
-            self.resting.leave(place);
-        }
-        self.tell_to_go(id, &info, false);
     }
 
     fn is_probing(&self, id: LineId, bound: Bound) -> bool {
@@ -227,18 +167,7 @@ impl State {
         }
     }
 
-    /// Whether a socket of one line counts against the same limit as one of another.
-    fn shares(&self, one: LineId, other: LineId, bound: Bound) -> bool {
-        let (Some(one), Some(other)) = (self.lines.get(one), self.lines.get(other)) else { return false };
-        match bound {
-            Bound::Lane => one.site == other.site && one.partition.lane == other.partition.lane,
-            Bound::Tenant => one.tenant == other.tenant,
-            Bound::Site => one.site == other.site,
-            Bound::Pool => true,
-        }
-    }
-
-    fn limit(&self, id: LineId, bound: Bound) -> Option<&Limit> {
+    pub(super) fn limit(&self, id: LineId, bound: Bound) -> Option<&Limit> {
         let (line, site) = self.line_and_site(id)?;
         match bound {
             Bound::Lane => line.partition.lane.and_then(|lane| site.lane(lane)),
@@ -269,24 +198,5 @@ impl State {
                 change(limit);
             }
         }
-    }
-
-    /// Notes that a connection was told to go so that another can be opened.
-    pub(super) fn tell_to_go(&mut self, id: LineId, info: &Info, has_streams: bool) {
-        info.close_with(CloseReason::Evicted);
-        if self.leaving.insert(info.id, has_streams).is_some() {
-            return;
-        }
-        self.each_limit(id, |limit| {
-            *(if has_streams { &mut limit.draining } else { &mut limit.leaving }) += 1
-        });
-    }
-
-    /// Notes that it has gone.
-    pub(super) fn has_gone(&mut self, id: LineId, info: &Info) {
-        let Some(has_streams) = self.leaving.remove(&info.id) else { return };
-        self.each_limit(id, |limit| {
-            *(if has_streams { &mut limit.draining } else { &mut limit.leaving }) -= 1
-        });
     }
 }

@@ -114,8 +114,7 @@ impl Site {
         self.failures.until
     }
 
-    pub(super) fn connected(&mut self, protocol: Protocol) {
-        self.protocol = Some(protocol);
+    pub(super) fn takes_connections(&mut self) {
         self.failures = Failures::default();
     }
 
@@ -151,7 +150,7 @@ mod tests {
             tokio::time::advance(delay).await;
         }
         assert!(longest >= LONGEST_BACK_OFF / 2);
-        site.connected(Protocol::H1);
+        site.takes_connections();
         assert!(!site.is_probed() && site.not_before().is_none());
     }
 }

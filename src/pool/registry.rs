@@ -1,0 +1,98 @@
+//! Lines, origins and tenants: made when first asked for, forgotten when nothing is left of them.
+
+use tokio::time::Instant;
+
+use super::limit::{Limit, LineId};
+use super::line::Line;
+use super::partition::{Partition, Tenant};
+use super::site::Site;
+use super::state::{State, TenantState};
+use super::{Config, Error, Kind};
+
+impl State {
+    /// The line of a partition, made where there is none.
+    pub(super) fn line_of(
+        &mut self,
+        partition: &Partition,
+        config: &Config,
+        now: Instant,
+    ) -> Result<LineId, Error> {
+        if let Some(id) = self.by_partition.get(partition) {
+            return Ok(*id);
+        }
+        let tenant = match &partition.tenant {
+            Some(tenant) => Some(self.tenant_of(tenant, config)?),
+            None => None,
+        };
+        let site = match self.by_origin.get(&partition.origin) {
+            Some(site) => *site,
+            None => {
+                let site = self.sites.insert(Site::new(config));
+                self.by_origin.insert(partition.origin.clone(), site);
+                site
+            }
+        };
+        if let Some(site) = self.sites.get_mut(site) {
+            site.lines += 1;
+        }
+        if let Some(tenant) = tenant.and_then(|tenant| self.tenants.get_mut(tenant)) {
+            tenant.lines += 1;
+        }
+        let id = self.lines.insert(Line::new(partition.clone(), site, tenant, now));
+        self.by_partition.insert(partition.clone(), id);
+        Ok(id)
+    }
+
+    fn tenant_of(&mut self, tenant: &Tenant, config: &Config) -> Result<usize, Error> {
+        if let Some(known) = self.by_tenant.get(tenant) {
+            return Ok(*known);
+        }
+        if self.tenants.len() >= config.max_tenants.get() {
+            self.forget(|line| line.tenant.is_some() && line.is_unused());
+        }
+        if self.tenants.len() >= config.max_tenants.get() {
+            return Err(Error::new(Kind::TooManyTenants(config.max_tenants.get())));
+        }
+        let max = config.max_connections_per_tenant.unwrap_or(config.max_connections);
+        let id = self.tenants.insert(TenantState { limit: Limit::new(max.get()), lines: 0 });
+        self.by_tenant.insert(tenant.clone(), id);
+        Ok(id)
+    }
+
+    /// Forgets lines, which must be unused, and the origins and tenants of which none is left.
+    pub(super) fn forget(&mut self, which: impl Fn(&Line) -> bool) {
+        let ids: Vec<LineId> = self.lines.iter().filter(|(_, line)| which(line)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.strike(id);
+            let Some(Line { partition, site, tenant, .. }) = self.lines.try_remove(id) else { continue };
+            self.by_partition.remove(&partition);
+            if let Some(known) = self.sites.get_mut(site) {
+                known.lines -= 1;
+                if known.lines == 0 {
+                    self.sites.remove(site);
+                    self.by_origin.remove(&partition.origin);
+                }
+            }
+            if let Some((id, name)) = tenant.zip(partition.tenant)
+                && let Some(known) = self.tenants.get_mut(id)
+            {
+                known.lines -= 1;
+                if known.lines == 0 {
+                    self.tenants.remove(id);
+                    self.by_tenant.remove(&name);
+                }
+            }
+        }
+    }
+
+    pub(super) fn line_and_site(&self, id: LineId) -> Option<(&Line, &Site)> {
+        let line = self.lines.get(id)?;
+        Some((line, self.sites.get(line.site)?))
+    }
+
+    pub(super) fn line_and_site_mut(&mut self, id: LineId) -> Option<(&mut Line, &mut Site)> {
+        let line = self.lines.get_mut(id)?;
+        let site = self.sites.get_mut(line.site)?;
+        Some((line, site))
+    }
+}

@@ -1,0 +1,283 @@
+//! What rests, and what goes for others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::connection::Info;
+use super::limit::{Limit, LineId};
+use super::line::{Idle, Line, Multiplexed};
+use super::rights::{BOUNDS, Bound};
+use super::sent::SentBody;
+use super::state::State;
+use super::stats::CloseReason;
+
+/// A connection that finishes its streams before it goes is counted on for this long; after that another one may be asked to go.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The connections at rest of all lines, in the order in which they came to rest.
+#[derive(Debug, Default)]
+pub(super) struct Resting {
+    lines: BTreeMap<u64, LineId>,
+    /// How many of each origin and tenant, by their numbers: where none rests, none is looked for.
+    by_site: Vec<usize>,
+    by_tenant: Vec<usize>,
+    next: u64,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) line: LineId,
+    pub(super) site: usize,
+    pub(super) tenant: Option<usize>,
+}
+
+/// A seat among the resting. Given back by [`Resting::leave`], or it would count for ever.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Seat {
+    number: u64,
+    owner: Owner,
+}
+
+/// A connection that was told to go so that another can be opened, and has not gone yet.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    line: LineId,
+    told: Instant,
+    counts: Counts,
+}
+
+/// As what it counts in its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    Leaving,
+    Draining,
+    /// It took too long.
+    Nothing,
+}
+
+impl Resting {
+    pub(super) fn join(&mut self, owner: Owner) -> Seat {
+        self.next += 1;
+        self.lines.insert(self.next, owner.line);
+        *count(&mut self.by_site, owner.site) += 1;
+        if let Some(tenant) = owner.tenant {
+            *count(&mut self.by_tenant, tenant) += 1;
+        }
+        Seat { number: self.next, owner }
+    }
+
+    pub(super) fn leave(&mut self, Seat { number, owner }: Seat) {
+        self.lines.remove(&number);
+        *count(&mut self.by_site, owner.site) -= 1;
+        if let Some(tenant) = owner.tenant {
+            *count(&mut self.by_tenant, tenant) -= 1;
+        }
+    }
+
+    fn any_under(&self, owner: Owner, bound: Bound) -> bool {
+        let any = |counts: &[usize], number: usize| counts.get(number).is_some_and(|count| *count > 0);
+        match bound {
+            Bound::Lane | Bound::Site => any(&self.by_site, owner.site),
+            Bound::Tenant => owner.tenant.is_some_and(|tenant| any(&self.by_tenant, tenant)),
+            Bound::Pool => !self.lines.is_empty(),
+        }
+    }
+}
+
+fn count(counts: &mut Vec<usize>, number: usize) -> &mut usize {
+    if counts.len() <= number {
+        counts.resize(number + 1, 0);
+    }
+    // In bounds: it was just made as long.
+    &mut counts[number]
+}
+
+impl State {
+    /// To rest since then, unless that is one too many.
+    pub(super) fn rest(
+        &mut self,
+        shared: &Shared,
+        sender: http1::SendRequest<SentBody>,
+        info: Arc<Info>,
+        since: Instant,
+    ) {
+        let id = info.line;
+        let Self { lines, resting, .. } = self;
+        let Some(line) = lines.get_mut(id) else { return };
+        let until = since.checked_add(info.may_rest().min(shared.config.idle_timeout));
+        let seat = resting.join(line.owner(id));
+        line.idle.push(Idle { sender, info, since, until, seat });
+        self.bound_resting(shared);
+        self.make_room_beside(id);
+    }
+
+    /// More rest than are kept: the one that has rested longest goes.
+    pub(super) fn bound_resting(&mut self, shared: &Shared) {
+        while self.resting.lines.len() > shared.config.max_idle_connections {
+            let Some(id) = self.longest_resting(|_, line| line.queue.is_empty()) else { return };
+            self.evict_longest_resting(id);
+        }
+    }
+
+    /// A connection came to rest: what has rested longest goes, where somebody is denied a socket.
+    pub(super) fn make_room_beside(&mut self, id: LineId) {
+        if self.hungry == 0 {
+            return;
+        }
+        for bound in BOUNDS {
+            self.make_room(id, bound);
+        }
+    }
+
+    /// While a limit denies sockets: lets go what rests under it.
+    pub(super) fn make_room(&mut self, id: LineId, bound: Bound) {
+        while self.limit(id, bound).is_some_and(|limit| limit.lacks() > 0) {
+            let Some(owner) = self.lines.get(id).map(|line| line.owner(id)) else { return };
+            if !self.resting.any_under(owner, bound) {
+                return;
+            }
+            // Nothing that others of its own line wait for; but what rests beside a queue of this one is what they will not have.
+            let goes = |other, line: &Line| line.queue.is_empty() || (other == id && !line.idle.is_empty());
+            let Some(other) =
+                self.longest_resting(|other, line| goes(other, line) && self.shares(id, other, bound))
+            else {
+                return;
+            };
+            self.evict_longest_resting(other);
+        }
+    }
+
+    /// Whether a line must let a connection go although its waiters need it: others wait longer for the same limit.
+    pub(super) fn must_give_way(&self, id: LineId, draining_counts: bool) -> bool {
+        if self.hungry == 0 {
+            return false;
+        }
+        let Some(line) = self.lines.get(id) else { return false };
+        let ours = line.queue.first();
+        BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).any(|limit| {
+            let under_way = limit.leaving + if draining_counts { limit.draining } else { 0 };
+            limit.must_give_way(ours, line.aging, under_way)
+        })
+    }
+
+    /// Tells what has rested longest in a line to go.
+    pub(super) fn evict_longest_resting(&mut self, id: LineId) {
+        let Some(line) = self.lines.get_mut(id) else { return };
+        let shared = line.shared.iter().enumerate().filter(|(_, c)| c.active == 0);
+        let shared = shared.min_by_key(|(_, c)| c.idle_since).map(|(at, c)| (c.idle_since, at));
+        let socket_goes = match (line.idle.first(), shared) {
+            (Some(idle), Some((since, _))) => idle.since <= since,
+            (idle, _) => idle.is_some(),
+        };
+        let (info, seat) = if socket_goes {
+            let Idle { info, seat, .. } = line.idle.remove(0);
+            (info, Some(seat))
+        } else if let Some((_, at)) = shared {
+            let Multiplexed { info, seat, .. } = line.shared.remove(at);
+            (info, seat)
+        } else {
+            return;
+        };
+        if let Some(seat) = seat {
+            self.resting.leave(seat);
+        }
+        self.tell_to_go(id, &info, false);
+    }
+
+    /// What rests in a line is suspect. A connection would be given to whoever waits as soon as one stream is wanted; a socket goes
+    /// only where it stands in the way.
+    pub(super) fn give_up_suspects(&mut self, id: LineId) {
+        let suspect = |c: &&Multiplexed| c.active == 0 && c.announced;
+        let suspects = self.lines.get(id).into_iter().flat_map(|line| line.shared.iter().filter(suspect));
+        for info in suspects.map(|c| c.info.clone()).collect::<Vec<_>>() {
+            self.take_out(&info);
+            self.tell_to_go(id, &info, false);
+        }
+    }
+
+    /// Takes a connection out of its line, wherever it is.
+    pub(super) fn take_out(&mut self, info: &Info) {
+        let Self { lines, resting, .. } = self;
+        let Some(line) = lines.get_mut(info.line) else { return };
+        if let Some(at) = line.idle.iter().position(|idle| idle.info.id == info.id) {
+            resting.leave(line.idle.remove(at).seat);
+        }
+        if let Some(at) = line.shared.iter().position(|c| c.info.id == info.id)
+            && let Some(seat) = line.shared.remove(at).seat
+        {
+            resting.leave(seat);
+        }
+    }
+
+    /// Tells a connection to go so that another can be opened.
+    pub(super) fn tell_to_go(&mut self, id: LineId, info: &Info, has_streams: bool) {
+        info.close_with(CloseReason::Evicted);
+        let counts = if has_streams { Counts::Draining } else { Counts::Leaving };
+        let leaving = Leaving { line: id, told: Instant::now(), counts };
+        if self.leaving.insert(info.id, leaving).is_none() {
+            self.each_limit(id, |limit| *counts.of(limit) += 1);
+        }
+    }
+
+    /// Notes that it has gone.
+    pub(super) fn has_gone(&mut self, id: LineId, info: &Info) {
+        if let Some(Leaving { counts, .. }) = self.leaving.remove(&info.id) {
+            self.no_longer_counts(id, counts);
+        }
+    }
+
+    /// Counts no longer on those that were told to go, and take their time for it.
+    pub(super) fn lose_patience(&mut self, now: Instant) {
+        let late = |leaving: &Leaving| now.saturating_duration_since(leaving.told) >= PATIENCE;
+        let draining =
+            self.leaving.values_mut().filter(|leaving| leaving.counts == Counts::Draining && late(leaving));
+        let lines: Vec<LineId> = draining
+            .map(|leaving| {
+                leaving.counts = Counts::Nothing;
+                leaving.line
+            })
+            .collect();
+        for id in lines {
+            self.no_longer_counts(id, Counts::Draining);
+        }
+    }
+
+    fn no_longer_counts(&mut self, id: LineId, counts: Counts) {
+        if counts != Counts::Nothing {
+            self.each_limit(id, |limit| *counts.of(limit) -= 1);
+        }
+    }
+
+    /// The line of the connection that has rested longest, of lines for which that is wanted.
+    fn longest_resting(&self, wanted: impl Fn(LineId, &Line) -> bool) -> Option<LineId> {
+        let mut lines = self.resting.lines.values().copied();
+        lines.find(|id| self.lines.get(*id).is_some_and(|line| wanted(*id, line)))
+    }
+
+    /// Whether a socket of one line counts against the same limit as one of another.
+    fn shares(&self, one: LineId, other: LineId, bound: Bound) -> bool {
+        let (Some(one), Some(other)) = (self.lines.get(one), self.lines.get(other)) else { return false };
+        match bound {
+            Bound::Lane => one.site == other.site && one.partition.lane == other.partition.lane,
+            Bound::Tenant => one.tenant == other.tenant,
+            Bound::Site => one.site == other.site,
+            Bound::Pool => true,
+        }
+    }
+}
+
+impl Counts {
+    fn of(self, limit: &mut Limit) -> &mut usize {
+        match self {
+            Self::Leaving => &mut limit.leaving,
+            Self::Draining | Self::Nothing => &mut limit.draining,
+        }
+    }
+}
