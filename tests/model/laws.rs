@@ -233,6 +233,7 @@ impl Model {
         key: &Key,
         line: &Line<'_>,
     ) -> Verdict {
+        let has_outlived = lines.keys().any(|other| self.outlived(other) > 0);
         let world = self.world.lock();
         let site = &world.sites[key.0];
         if line.seen.free_streams > 0 {
@@ -278,6 +279,10 @@ impl Model {
         }
         if full.next().is_some() {
             // Room in one limit would be none in the other.
+            return Ok(());
+        }
+        // The figures do not show a socket that closes while the lease of another outlives it.
+        if self.knobs.stubborn && has_outlived {
             return Ok(());
         }
         // What rests is no use to those who want a fresh one.
