@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::*;
-use trunkline::pool::{Config, Error, Lease};
+use trunkline::pool::{Checkout, Config, Error, Lease, Tenant};
 
 const SITE: &str = "http://a.test";
 const SECOND: Duration = Duration::from_secs(1);
@@ -178,5 +178,24 @@ async fn a_connection_that_gives_way_slowly_keeps_no_other_from_it() {
     other.await.unwrap().unwrap();
     net.answers.add_permits(1);
     long.await.unwrap().unwrap();
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_count_on_the_same_socket_to_go_both_get_one() {
+    let (pool, net, _) = Net::h1().pool(config(5, 2));
+    let of = |tenant| Checkout { tenant: Some(Tenant::new(tenant)), ..within(SECOND) };
+    let (a, b, c) = (origin(SITE), origin("http://b.test"), origin("http://c.test"));
+    let busy = (lease(&pool, &a).await, lease(&pool, &c).await, lease(&pool, &b).await);
+    drop(lease(&pool, &b).await);
+    get(&pool, &b, "/").await.unwrap();
+    let resting = (pool.checkout(&a, of("x")).await.unwrap(), lease(&pool, &b).await);
+    drop(resting.0);
+    drop(resting.1);
+    assert_eq!((net.open(), pool.snapshot().connections.idle), (5, 2));
+    // In one instant: a is at its own limit, so the socket of its other tenant goes. That makes room for c as well, until a takes it.
+    let (one, two) = tokio::join!(pool.checkout(&a, of("y")), pool.checkout(&c, within(SECOND)));
+    assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+    drop((busy, one, two));
     whole(&pool, &net).await;
 }

@@ -294,6 +294,8 @@ impl State {
         // It may starve from now on, and is put in its place anew.
         self.strike(id);
         self.feed(shared, id, after);
+        // Others may have counted on it, too, and let nothing else go.
+        self.make_room_beside(id);
     }
 
     /// A connection that was offered to whoever waits, or has ended before, no longer counts as connecting.
