@@ -4,6 +4,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -11,28 +12,34 @@ use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use trunkline::pool::{Config, Pool, Protocol, Tasks};
+use trunkline::pool::{Config, Kind, Pool, Protocol, Tasks};
 
 const SITE: &str = "http://a.test";
 
 /// Raw ends of the connections, as they are made.
 fn ends() -> (Pool, Arc<Net>, Tasks, mpsc::UnboundedReceiver<DuplexStream>) {
+    ends_of(config(1, 1))
+}
+
+fn ends_of(settings: Config) -> (Pool, Arc<Net>, Tasks, mpsc::UnboundedReceiver<DuplexStream>) {
     let (arrived, ends) = mpsc::unbounded_channel();
     let net = Net::new(move |_, _| {
         let arrived = arrived.clone();
         Plan::Raw(Protocol::H1, Box::new(move |end| arrived.send(end).unwrap()))
     });
-    let (pool, net, tasks) = net.pool(config(1, 1));
+    let (pool, net, tasks) = net.pool(settings);
     (pool, net, tasks, ends)
 }
 
-/// Reads one question whole.
-async fn question(end: &mut DuplexStream) {
+/// Reads one question whole; false if there is none any more.
+async fn question(end: &mut DuplexStream) -> bool {
     let mut asked = Vec::new();
     while !asked.ends_with(b"question") {
-        asked.push(end.read_u8().await.unwrap());
+        let Ok(byte) = end.read_u8().await else { return false };
+        asked.push(byte);
     }
     assert_eq!(asked.windows(4).filter(|four| four == b"POST").count(), 1, "one at a time");
+    true
 }
 
 fn ask(pool: &Pool) -> tokio::task::JoinHandle<bytes::Bytes> {
@@ -94,7 +101,7 @@ async fn a_second_question_is_not_asked_before_the_first_answer_has_ended() {
     let mut end = ends.recv().await.unwrap();
     let mut none = [0; 1];
     for _ in &calls {
-        question(&mut end).await;
+        assert!(question(&mut end).await);
         for piece in ["HTTP/1.1 200 OK\r\n", "content-length: 4\r\n\r\n", "go", "od"] {
             settle().await;
             let early = tokio::time::timeout(Duration::from_millis(1), end.read(&mut none)).await;
@@ -120,7 +127,7 @@ async fn what_follows_a_response_closes_its_socket() {
             let (pool, net, _, mut ends) = ends();
             let first = ask(&pool);
             let mut end = ends.recv().await.unwrap();
-            question(&mut end).await;
+            assert!(question(&mut end).await);
             if at_once {
                 end.write_all(format!("{answer}{surplus}").as_bytes()).await.unwrap();
                 assert_eq!(first.await.unwrap(), "good");
@@ -133,12 +140,69 @@ async fn what_follows_a_response_closes_its_socket() {
             }
             let second = ask(&pool);
             let mut end = ends.recv().await.unwrap();
-            question(&mut end).await;
+            assert!(question(&mut end).await);
             end.write_all(answer.as_bytes()).await.unwrap();
             assert_eq!(second.await.unwrap(), "good", "{surplus:?} {at_once}");
             whole(&pool, &net).await;
             assert_eq!(net.connects(), 2);
         }
+    }
+}
+
+/// Closes after a second of rest, or with its fifth answer, and says so or does not.
+async fn impatient(mut end: DuplexStream, hint: &'static str) {
+    for answered in 1..=5 {
+        let next = tokio::time::timeout(Duration::from_secs(1), question(&mut end));
+        if next.await != Ok(true) {
+            return;
+        }
+        let last = if answered == 5 && !hint.is_empty() { "connection: close\r\n" } else { "" };
+        let answer = format!("HTTP/1.1 200 OK\r\n{hint}{last}content-length: 4\r\n\r\ngood");
+        end.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+/// Asked again as the client does it: what was not processed, and what met a socket that had served before.
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_calls_around_the_idle_timeout_of_a_server_all_succeed() {
+    for (hint, allowed) in [("keep-alive: timeout=1\r\n", 0), ("", 1000)] {
+        let (pool, net, _, mut ends) = ends_of(config(100, 100));
+        let server = tokio::spawn(async move {
+            while let Some(end) = ends.recv().await {
+                tokio::spawn(impatient(end, hint));
+            }
+        });
+        let again = Arc::new(AtomicUsize::new(0));
+        let callers: Vec<_> = (0..20)
+            .map(|_| {
+                let (pool, again) = (pool.clone(), again.clone());
+                tokio::spawn(async move {
+                    for _ in 0..500 {
+                        let mut answer = get(&pool, &origin(SITE), "/").await;
+                        for _ in 0..2 {
+                            let Err(error) = &answer else { break };
+                            match error.kind() {
+                                Kind::Unprocessed => {}
+                                Kind::NoResponse { reused: true } => {
+                                    again.fetch_add(1, Ordering::Relaxed);
+                                }
+                                _ => break,
+                            }
+                            answer = get(&pool, &origin(SITE), "/").await;
+                        }
+                        assert_eq!(answer.unwrap(), "good");
+                        tokio::time::sleep(Duration::from_millis(fastrand::u64(800..1200))).await;
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        let again = again.load(Ordering::Relaxed);
+        assert!(again <= allowed, "{again} of 10000 took a retry, with {hint:?}");
+        whole(&pool, &net).await;
+        server.abort();
     }
 }
 
