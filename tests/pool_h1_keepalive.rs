@@ -207,6 +207,8 @@ async fn ten_thousand_calls_around_the_idle_timeout_of_a_server_all_succeed() {
 }
 
 /// A server that refuses a large question before it has read it, and closes: what it said counts, and not that we could not go on.
+/// Linux keeps what was received before a reset.
+#[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_before_the_question_has_ended_is_heard() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
