@@ -7,9 +7,17 @@
 //! its polls: the driver then reads the limit, or ends because of the GOAWAY.
 //!
 //! # HTTP/2: windows
-//! h2 charges small DATA frames that lie unread against half of the connection's window, and closes the whole connection
-//! when that is spent. One reader that sleeps on a stream of tiny events must not kill its neighbours: so the stream window is
-//! small (64 KiB: what a stream may have unread), and the connection's window as large as the protocol allows.
+//! h2 charges each DATA frame that is shorter than 256 bytes with what it lacks of them, for as long as it lies unread, and closes the
+//! whole connection (ENHANCE_YOUR_CALM) when that comes to half of the connection's window. One reader that sleeps on a stream of
+//! tiny events must not kill its neighbours: so the stream window is small (64 KiB: what a stream may have unread), and the
+//! connection's window as large as the protocol allows. That is enough for 64 streams full of frames of one byte each, and for 194
+//! of three; what is read, or dropped, is credited. Empty frames are not: h2 takes a hundred of them in the life of a connection.
+//! Nor does the connection's window ever stall the streams that are read, since all that can lie unread is a fraction of it.
+//!
+//! # HTTP/2: the end
+//! Whoever lets a connection go drops its senders. hyper then waits for the streams that run, sends GOAWAY (NO_ERROR) and shuts
+//! down; a peer that reads no more gets a second for that, from its last stream on. After a GOAWAY of the peer hyper sends PINGs
+//! only while two streams or more run on: for the last one alone it takes the connection for one at rest.
 //!
 //! # HTTP/2: dropped streams
 //! Frames that were on their way when a stream was reset come in late. h2 remembers the last ten resets for a second; a frame for

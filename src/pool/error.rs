@@ -33,8 +33,8 @@ pub enum Kind {
     TooManyTenants(usize),
     /// The pool is closed.
     Closed,
-    /// Certainly not processed: never written, refused (REFUSED_STREAM), or above the last stream that a GOAWAY of the
-    /// peer names. Safe to send again at once.
+    /// Certainly not processed: never written, or not to its end, refused (REFUSED_STREAM), or above the last stream that a
+    /// GOAWAY of the peer names. Safe to send again at once.
     Unprocessed,
     /// The same, and nothing is wrong with the connection: it was given more streams than the server takes, before that was known.
     Refused,

@@ -253,7 +253,7 @@ impl Line {
 }
 
 impl Multiplexed {
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         // One at a time beyond its quota finds out whether it goes on.
         let goes_on = self.active == 0 || self.quota.is_none_or(|quota| self.given < quota);
         self.active < self.limit && goes_on

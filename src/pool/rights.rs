@@ -35,6 +35,8 @@ impl State {
             }
             match self.denied_by(id) {
                 None => self.grant_right(shared, id, after),
+                // What waits for another connection in vain may as well try those that are there.
+                Some(_) if self.lift_quotas(shared, id) => {}
                 Some(bound) => {
                     self.enlist(id, bound, wanted);
                     self.make_room(id, bound);
@@ -42,6 +44,21 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Gives waiters the streams that were held back on connections which may end soon; false where there are none.
+    fn lift_quotas(&mut self, shared: &Arc<Shared>, id: LineId) -> bool {
+        let Self { lines, resting, .. } = self;
+        let Some(line) = lines.get_mut(id) else { return false };
+        let mut lifted = false;
+        for connection in line.shared.iter_mut().filter(|c| c.active < c.limit && !c.has_room()) {
+            connection.quota = None;
+            lifted = true;
+        }
+        if lifted {
+            line.serve_streams(shared, id, resting);
+        }
+        lifted
     }
 
     /// How many more sockets the waiters of a line need. While nobody knows what the origin speaks, one: it may turn out to carry
