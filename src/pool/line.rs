@@ -254,9 +254,18 @@ impl Line {
 
 impl Multiplexed {
     pub(super) fn has_room(&self) -> bool {
-        // One at a time beyond its quota finds out whether it goes on.
-        let goes_on = self.active == 0 || self.quota.is_none_or(|quota| self.given < quota);
-        self.active < self.limit && goes_on
+        self.room() > 0
+    }
+
+    /// How many more streams it is given now.
+    pub(super) fn room(&self) -> usize {
+        let room = self.limit.saturating_sub(self.active);
+        match self.quota {
+            None => room,
+            // One at a time beyond its quota finds out whether it goes on.
+            Some(quota) if self.active == 0 => room.min(quota.saturating_sub(self.given).max(1)),
+            Some(quota) => room.min(quota.saturating_sub(self.given)),
+        }
     }
 
     /// A stream has ended.

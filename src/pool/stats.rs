@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::connection::Info;
+use super::line::Multiplexed;
 use super::partition::Partition;
 use super::{Lane, Phases, Priority, Protocol, Shared};
 
@@ -290,7 +291,7 @@ impl Shared {
                     connecting: line.connecting,
                     waiting: depth.iter().sum(),
                     streams: active_streams,
-                    free_streams: line.shared.iter().map(|c| c.limit.saturating_sub(c.active)).sum(),
+                    free_streams: line.shared.iter().map(Multiplexed::room).sum(),
                     opened: line.opened,
                     reused: line.reused.load(Ordering::Relaxed),
                     closed: line.closed,
