@@ -28,7 +28,7 @@ pub enum Plan {
     Fail(Kind),
     Never,
     /// Decided later, unless the pool gives the connect up before.
-    Later(Pin<Box<dyn Future<Output = Plan> + Send>>),
+    Later(Pin<Box<dyn Future<Output = Self> + Send>>),
     /// hyper's server, answering by path (see [`answer`]).
     H1,
     /// The same over HTTP/2, with this many streams.
