@@ -328,7 +328,8 @@ impl Inner {
                 let _ = out.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no".to_vec());
             }
             Server::H2 { peer, begun, .. } => {
-                if begun.insert(stream) {
+                let is_first = begun.insert(stream);
+                if is_first {
                     peer.head(stream);
                     peer.data(stream, b"o");
                 }
