@@ -24,7 +24,10 @@ impl State {
         error: &Error,
         after: &mut After,
     ) {
-        self.serves_nobody(id, began, 1, error);
+        let Some((line, site)) = self.line_and_site_mut(id) else { return };
+        let is_first = site.connect_failed(began) == 1 && site.protocol.is_some();
+        let others = line.others(1);
+        self.tell(id, others > 0 || is_first, error);
         // Who still waits stands in its place when the right is given back.
         self.reconsider(shared, id, after);
     }
@@ -48,18 +51,17 @@ impl State {
             Kind::Connect,
             "the server takes no HTTP/2 streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0)",
         );
-        self.serves_nobody(info.line, Instant::now(), 0, &error);
+        let Some((line, site)) = self.line_and_site_mut(info.line) else { return };
+        site.connect_failed(Instant::now());
+        let others = line.others(0);
+        self.tell(info.line, others > 0, &error);
         self.reconsider(shared, info.line, after);
     }
 
-    /// `itself`: how many of the line's connecting it is, one or none.
-    fn serves_nobody(&mut self, id: LineId, began: Instant, itself: usize, error: &Error) {
+    /// Tells one waiter, or all: in this line, and in those of its origin that have nothing else.
+    fn tell(&mut self, id: LineId, only_one: bool, error: &Error) {
         let Some((line, site)) = self.line_and_site_mut(id) else { return };
-        let is_first = site.connect_failed(began) == 1 && site.protocol.is_some();
-        // Not those that only finish what they have.
-        let others =
-            line.leased + line.idle.len() + line.shared.len() + line.connecting.saturating_sub(itself);
-        if others > 0 || is_first {
+        if only_one {
             line.fail(1, error);
             self.strike(id);
             return;

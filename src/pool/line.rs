@@ -113,6 +113,11 @@ impl Line {
         }
     }
 
+    /// Connections that can still serve whoever waits, beside so many of those being made. Not those that only finish what they have.
+    pub(super) fn others(&self, connecting: usize) -> usize {
+        self.leased + self.idle.len() + self.shared.len() + self.connecting.saturating_sub(connecting)
+    }
+
     /// Nothing is open, in use or waited for. A lease can outlive its socket: a body that nobody reads while the server hangs up.
     pub(super) fn is_unused(&self) -> bool {
         self.sockets == 0 && self.leased == 0 && self.queue.is_empty()

@@ -143,15 +143,17 @@ impl State {
                     own = None;
                     id
                 }
-                (_, None) => return,
+                (_, None) => break,
             };
             // It takes a place, or goes to where it is denied one: each turn leaves less to do.
             self.reconsider(shared, next, after);
             debug_assert!(self.lines.contains(next), "a line that is hungry is there");
             if !self.lines.contains(next) {
-                return;
+                break;
             }
         }
+        // What was told to go for one of them may be another's by now.
+        self.make_room_beside(id);
     }
 
     fn is_probing(&self, id: LineId, bound: Bound) -> bool {

@@ -72,12 +72,31 @@ impl State {
         arrival: Arrival,
         after: &mut After,
     ) {
-        let now = Instant::now();
         let id = info.line;
+        let mut was_probed = false;
         match arrival {
-            Arrival::New => self.placed(&info),
+            Arrival::New => {
+                self.placed(&info);
+                was_probed = !sender.is_closed() && self.takes_connections(id);
+            }
             Arrival::Back | Arrival::Unused(_) => self.discard(&info),
         }
+        self.hand_on(shared, sender, info, arrival, after);
+        if was_probed {
+            self.feed(shared, id, after);
+        }
+    }
+
+    fn hand_on(
+        &mut self,
+        shared: &Arc<Shared>,
+        sender: http1::SendRequest<SentBody>,
+        info: Arc<Info>,
+        arrival: Arrival,
+        after: &mut After,
+    ) {
+        let now = Instant::now();
+        let id = info.line;
         let reason = if self.closing {
             Some(CloseReason::Shutdown)
         } else if sender.is_closed() || info.is_spent() {
@@ -98,7 +117,6 @@ impl State {
             return;
         }
         let Some(line) = self.lines.get_mut(id) else { return };
-        let is_new = matches!(arrival, Arrival::New);
         line.leased += 1;
         let back = line.hand_over(Lease::new(shared.clone(), Held::Socket(sender), info));
         if let Some(mut lease) = back {
@@ -110,9 +128,6 @@ impl State {
         }
         if self.lines.get(id).is_some_and(|line| line.hungry.is_some()) {
             self.reconsider(shared, id, after);
-        }
-        if is_new {
-            self.takes_connections(shared, id, after);
         }
     }
 
@@ -127,6 +142,22 @@ impl State {
     ) {
         let id = info.line;
         self.placed(&info);
+        let was_probed = told != Some(0) && self.takes_connections(id);
+        self.offer(shared, sender, info, told, after);
+        if was_probed {
+            self.feed(shared, id, after);
+        }
+    }
+
+    fn offer(
+        &mut self,
+        shared: &Arc<Shared>,
+        sender: http2::SendRequest<SentBody>,
+        info: Arc<Info>,
+        told: Option<usize>,
+        after: &mut After,
+    ) {
+        let id = info.line;
         if self.closing {
             info.close_with(CloseReason::Shutdown);
             return;
@@ -192,7 +223,6 @@ impl State {
         line.serve_streams(shared, id, resting);
         line.note_unused(info);
         self.reconsider(shared, id, after);
-        self.takes_connections(shared, id, after);
         if self.line_and_site(id).is_some_and(|(_, site)| site.is_probed()) {
             // Its first SETTINGS tell whether the origin takes connections. If a connect that began beside it has failed since, other
             // lines of the origin wait for the next one, which may begin now.
@@ -294,8 +324,6 @@ impl State {
         // It may starve from now on, and is put in its place anew.
         self.strike(id);
         self.feed(shared, id, after);
-        // Others may have counted on it, too, and let nothing else go.
-        self.make_room_beside(id);
     }
 
     /// A connection that was offered to whoever waits, or has ended before, no longer counts as connecting.
@@ -305,14 +333,12 @@ impl State {
         }
     }
 
-    /// An origin takes connections: if it refused some, all who wait for it may open theirs.
-    fn takes_connections(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) {
-        if let Some((_, site)) = self.line_and_site_mut(id)
-            && site.is_probed()
-        {
-            site.takes_connections();
-            self.feed(shared, id, after);
-        }
+    /// An origin takes connections. True if it refused some before: then all who wait for it may open theirs.
+    fn takes_connections(&mut self, id: LineId) -> bool {
+        let Some((_, site)) = self.line_and_site_mut(id) else { return false };
+        let was_probed = site.is_probed();
+        site.takes_connections();
+        was_probed
     }
 
     fn no_longer_connecting(&mut self, id: LineId) {

@@ -143,13 +143,10 @@ impl State {
             if !self.resting.any_under(owner, bound) {
                 return;
             }
-            // Nothing that others of its own line wait for; but what rests beside a queue of this one is what they will not have.
-            let goes = |other, line: &Line| line.queue.is_empty() || (other == id && !line.idle.is_empty());
-            let Some(other) =
-                self.longest_resting(|other, line| goes(other, line) && self.shares(id, other, bound))
-            else {
-                return;
-            };
+            // What rests beside a queue is what those who wait there will not have: they want a fresh one.
+            let goes = |line: &Line| line.queue.is_empty() || !line.idle.is_empty();
+            let wanted = |other, line: &Line| goes(line) && self.shares(id, other, bound);
+            let Some(other) = self.longest_resting(wanted) else { return };
             self.evict_longest_resting(other);
         }
     }

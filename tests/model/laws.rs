@@ -168,7 +168,7 @@ impl Model {
         let possible = [
             ("idle", seen.slept >= idle),
             ("age", seen.slept >= age),
-            ("server", seen.ended_by_server),
+            ("server", seen.ended_by_server || seen.zero),
             ("goaway", seen.goaway),
             ("error", seen.zero || seen.goaway || seen.ended_by_server),
             ("cancelled", seen.aborted),
