@@ -46,21 +46,23 @@ async fn after_a_connection_that_took_two_the_next_ones_are_given_two_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_goes_on_is_asked_one_more_and_then_all() {
-    let (pool, net, _, mut peers) = peers(Some(100), config(1, 1));
+async fn a_connection_that_answers_more_is_given_all_from_then_on() {
+    let (pool, net, _, mut peers) = peers(Some(100), config(9, 9));
     ends_after_two(&pool, &mut peers).await;
     until("it is gone", || net.open() == 0).await;
-    let calls: Vec<_> = (0..20).map(|_| call(&pool, "/")).collect();
+    let first = call(&pool, "/");
     let mut peer = peers.recv().await.unwrap();
-    for step in [2, 1] {
-        let running = peer.requests(step).await;
-        settle().await;
-        assert!(!peer.unread().contains(&support::frames::HEADERS), "{step}");
-        for stream in running {
-            peer.answer(stream);
-        }
+    let stream = peer_request(&mut peer).await;
+    peer.answer(stream);
+    first.await.unwrap().unwrap();
+    for _ in 0..2 {
+        let next = call(&pool, "/");
+        let stream = peer_request(&mut peer).await;
+        peer.answer(stream);
+        next.await.unwrap().unwrap();
     }
-    for stream in peer.requests(17).await {
+    let calls: Vec<_> = (0..20).map(|_| call(&pool, "/")).collect();
+    for stream in peer.requests(20).await {
         peer.answer(stream);
     }
     for call in calls {
@@ -68,4 +70,24 @@ async fn a_connection_that_goes_on_is_asked_one_more_and_then_all() {
     }
     assert_eq!(net.connects(), 2);
     whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_other_connection_may_be_opened_nothing_is_held_back() {
+    let (pool, net, _, mut peers) = peers(Some(100), config(1, 1));
+    ends_after_two(&pool, &mut peers).await;
+    until("it is gone", || net.open() == 0).await;
+    let calls: Vec<_> = (0..20).map(|_| call(&pool, "/")).collect();
+    let mut peer = peers.recv().await.unwrap();
+    for stream in peer.requests(20).await {
+        peer.answer(stream);
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    whole(&pool, &net).await;
+}
+
+async fn peer_request(peer: &mut Peer) -> u32 {
+    peer.requests(1).await[0]
 }

@@ -108,12 +108,15 @@ impl State {
         };
         if let Some(reason) = reason {
             info.close_with(reason);
+            // Whoever had counted on it wants another.
+            self.reconsider(shared, id, after);
             return;
         }
         let waits = self.lines.get(id).is_some_and(|line| !line.queue.is_empty());
         // Where nobody waits it comes to rest, and what has rested longest goes.
         if waits && self.must_give_way(id, false) {
             self.tell_to_go(id, &info, false);
+            self.reconsider(shared, id, after);
             return;
         }
         let Some(line) = self.lines.get_mut(id) else { return };
@@ -272,6 +275,7 @@ impl State {
                 resting.leave(seat);
             }
             self.tell_to_go(id, &info, !rests);
+            self.reconsider(shared, id, after);
             return;
         }
         if rests && connection.announced && connection.limit == 0 {
