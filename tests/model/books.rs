@@ -55,6 +55,8 @@ pub struct Seen {
     pub closed: bool,
     pub closed_for_good: bool,
     pub zero: bool,
+    /// Somebody wanted a fresh socket.
+    pub fresh: bool,
 }
 
 pub struct Waiter {
@@ -146,6 +148,7 @@ impl Model {
     pub fn checkout(&mut self, ask: &Ask, start: Instant) {
         let (pool, origin, how) = (self.pool.clone(), self.origins[ask.site].clone(), Self::how(ask));
         self.arrivals += 1;
+        self.seen.fresh |= ask.fresh;
         let due = start.elapsed() + how.aging * how.priority as u32;
         self.waiters.push(Waiter {
             key: self.key(ask),

@@ -285,6 +285,11 @@ impl Model {
         if self.knobs.stubborn && has_outlived {
             return Ok(());
         }
+        // Known: what rests beside somebody who wants a fresh socket is not looked at again once that one is served, if the sockets
+        // that go take their time.
+        if self.knobs.stubborn && self.seen.fresh {
+            return Ok(());
+        }
         // What rests is no use to those who want a fresh one.
         let rests = |(other, line): &(&Key, &Line<'_>)| {
             let of_use = self.waiters.iter().any(|waiter| waiter.key == **other && !waiter.fresh);
