@@ -343,6 +343,8 @@ impl Model {
             match ended.map_err(|error| error.kind()) {
                 Ok(()) | Err(Kind::Refused) => {}
                 Err(_) if connection.disturbed || self.knobs.stubborn => {}
+                // A server that takes no streams has processed none.
+                Err(Kind::Unprocessed) if world.sites[connection.site].ever_zero => {}
                 Err(kind) => {
                     return Err(format!("a call on connection {} failed: {kind:?}", call.connection));
                 }
