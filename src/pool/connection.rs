@@ -93,6 +93,9 @@ pub(super) struct Info {
     /// HTTP/2 streams in use, also after it was told to go, and who is told when there are none.
     riding: AtomicUsize,
     empty: Notify,
+    /// Cancelled when its driver has ended, and takes no more requests, and when all of it has.
+    undriven: CancellationToken,
+    gone: CancellationToken,
 }
 
 /// One stream in use.
@@ -173,6 +176,16 @@ impl Info {
             Ordering::Relaxed,
         );
         self.closing.notify_one();
+    }
+
+    /// Waits until an HTTP/2 connection takes no more requests.
+    pub(super) async fn undriven(&self) {
+        self.undriven.cancelled().await;
+    }
+
+    /// Waits until an HTTP/2 connection has gone.
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
     }
 
     /// Waits until no stream is in use.
@@ -294,6 +307,8 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         closing: Notify::new(),
         riding: AtomicUsize::new(0),
         empty: Notify::new(),
+        undriven: CancellationToken::new(),
+        gone: CancellationToken::new(),
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
@@ -360,13 +375,13 @@ async fn establish_h2(
     let driver_waker = Arc::new(AtomicWaker::new());
     // Held by h2's task, which holds the socket, and by the driver, which knows why it closes: the later one ends it.
     let right = Arc::new(right);
-    let (gone, overdue) = (CancellationToken::new(), CancellationToken::new());
+    let overdue = CancellationToken::new();
     let exec = Exec {
         tasks: shared.tasks.clone(),
         driver: driver_waker.clone(),
         first: Arc::new(Mutex::new(Some(First {
             right: right.clone(),
-            gone: gone.clone().drop_guard(),
+            gone: info.gone.clone().drop_guard(),
             overdue: overdue.clone(),
         }))),
     };
@@ -390,6 +405,7 @@ async fn establish_h2(
         }
     };
     let (driven, driven_info) = (shared.clone(), info.clone());
+    let undriven = info.undriven.clone().drop_guard();
     // Before its driver runs, whose news would otherwise meet no connection.
     shared.put_connection(sender, info);
     shared.tasks.spawn("h2 driver", async move {
@@ -417,13 +433,13 @@ async fn establish_h2(
             Err(_) => CloseReason::Error,
         });
         driven.retire(&driven_info);
-        drop(connection);
+        drop((connection, undriven));
         // The streams that it has run on. After them it is closed with a GOAWAY of ours, for which a peer may read no more.
         let goodbye = async {
             driven_info.empty().await;
             sleep(SHUTDOWN_LIMIT).await;
         };
-        if gone.run_until_cancelled(goodbye).await.is_some() {
+        if driven_info.gone.run_until_cancelled(goodbye).await.is_some() {
             overdue.cancel();
         }
         drop(right);

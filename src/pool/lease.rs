@@ -1,7 +1,8 @@
 //! A socket or a stream in use, and the response body that carries it to its end.
 
 use std::fmt;
-use std::pin::Pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,12 +13,13 @@ use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use tokio::time::timeout;
 
 use super::connection::{Info, Riding};
 use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
 use super::keep_alive::Hint;
 use super::limit::LineId;
-use super::sent::SentBody;
+use super::sent::{SentBody, Taken};
 use super::stats::CloseReason;
 use super::{Error, Kind, Phases, Protocol, Shared};
 
@@ -111,7 +113,19 @@ impl Lease {
             Some(Held::Stream(..)) if self.untold && self.info.is_oversubscribed() => {
                 return Err(Error::new(Kind::Refused));
             }
-            Some(Held::Stream(sender, _)) => sender.try_send_request(request).await,
+            Some(Held::Stream(sender, _)) => {
+                let sending = sender.try_send_request(request);
+                match answered(sending, &self.info, &taken).await {
+                    Some(sent) => sent,
+                    None => {
+                        let kind = match taken.any() {
+                            true => Kind::NoResponse { reused: self.reused },
+                            false => Kind::Unprocessed,
+                        };
+                        return Err(Error::with(kind, "the connection has gone"));
+                    }
+                }
+            }
             None => return Err(Error::new(Kind::Closed)),
         };
         match sent {
@@ -218,7 +232,7 @@ impl Lease {
                 // The driver has yet to have its turn; only after that does `is_closed` mean anything.
                 let (shared, info) = (self.shared.clone(), self.info.clone());
                 self.shared.tasks.spawn("settle", async move {
-                    match tokio::time::timeout(SETTLE_LIMIT, sender.ready()).await {
+                    match timeout(SETTLE_LIMIT, sender.ready()).await {
                         Ok(Ok(())) => shared.put_socket(sender, info, true),
                         _ => {
                             info.close_with(CloseReason::Server);
@@ -257,6 +271,26 @@ impl fmt::Debug for Lease {
             .field("reused", &self.reused)
             .finish_non_exhaustive()
     }
+}
+
+/// A request that is put into hyper's channel in the moment in which its driver goes can stay there, unseen, for as long as anybody has
+/// a sender; and we have. So whoever waits looks for the end of the connection as well.
+async fn answered<T>(sending: impl Future<Output = T>, info: &Info, taken: &Taken) -> Option<T> {
+    let mut sending = pin!(sending);
+    tokio::select! {
+        biased;
+        sent = &mut sending => return Some(sent),
+        () = info.undriven() => {}
+    }
+    if taken.any() {
+        // It may run on as long as the connection does; its end is told to it in a turn of its own.
+        tokio::select! {
+            biased;
+            sent = &mut sending => return Some(sent),
+            () = info.gone() => {}
+        }
+    }
+    timeout(SETTLE_LIMIT, sending).await.ok()
 }
 
 /// The body of a response. Its end gives the lease back; dropping it before resets the stream or closes the socket.
