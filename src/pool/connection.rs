@@ -95,6 +95,9 @@ pub(super) struct Info {
     /// HTTP/2 streams in use, also after it was told to go, and who is told when there are none.
     riding: AtomicUsize,
     empty: Notify,
+    /// Cancelled when its driver has ended, and takes no more requests, and when all of it has.
+    undriven: CancellationToken,
+    gone: CancellationToken,
 }
 
 /// One stream in use.
@@ -184,6 +187,16 @@ impl Info {
             Ordering::Relaxed,
         );
         self.closing.notify_one();
+    }
+
+    /// Waits until an HTTP/2 connection takes no more requests.
+    pub(super) async fn undriven(&self) {
+        self.undriven.cancelled().await;
+    }
+
+    /// Waits until an HTTP/2 connection has gone.
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
     }
 
     /// Waits until no stream is in use.
@@ -304,6 +317,8 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
         closing: Notify::new(),
         riding: AtomicUsize::new(0),
         empty: Notify::new(),
+        undriven: CancellationToken::new(),
+        gone: CancellationToken::new(),
     });
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");
@@ -370,13 +385,13 @@ async fn establish_h2(
 ) -> Result<(), Failed> {
     let config = &shared.config;
     let h2 = Arc::new(H2Task::default());
-    let (gone, overdue) = (CancellationToken::new(), CancellationToken::new());
+    let overdue = CancellationToken::new();
     let exec = Exec {
         tasks: shared.tasks.clone(),
         h2: h2.clone(),
         first: Arc::new(Mutex::new(Some(First {
             right: right.clone(),
-            gone: gone.clone().drop_guard(),
+            gone: info.gone.clone().drop_guard(),
             overdue: overdue.clone(),
         }))),
     };
@@ -401,6 +416,7 @@ async fn establish_h2(
     };
     let (driven, driven_info, held) = (shared.clone(), info.clone(), right.clone());
     let (offer, offered) = oneshot::channel();
+    let undriven = info.undriven.clone().drop_guard();
     shared.tasks.spawn("h2 driver", async move {
         let mut unoffered = Some((sender, offer));
         let mut told = UNANNOUNCED;
@@ -446,13 +462,13 @@ async fn establish_h2(
             Err(_) => CloseReason::Error,
         });
         driven.retire(&driven_info);
-        drop(connection);
+        drop((connection, undriven));
         // The streams that it has run on. After them it is closed with a GOAWAY of ours, for which a peer may read no more.
         let goodbye = async {
             driven_info.empty().await;
             sleep(SHUTDOWN_LIMIT).await;
         };
-        if gone.run_until_cancelled(goodbye).await.is_some() {
+        if driven_info.gone.run_until_cancelled(goodbye).await.is_some() {
             overdue.cancel();
         }
         drop(held);

@@ -1,6 +1,7 @@
 //! A socket or a stream in use, and the response body that carries it to its end.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,13 +13,13 @@ use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::connection::{Info, Riding};
 use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
 use super::keep_alive::Hint;
 use super::limit::LineId;
-use super::sent::SentBody;
+use super::sent::{Fate, SentBody};
 use super::stats::CloseReason;
 use super::supply::Arrival;
 use super::{Error, Kind, Phases, Protocol, Shared};
@@ -111,16 +112,27 @@ impl Lease {
         let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => sender.try_send_request(request).await,
-            Some(Held::Stream(sender, _)) if self.untold => {
-                let mut sending = pin!(sender.try_send_request(request));
-                match self.info.oversubscribed.run_until_cancelled(sending.as_mut()).await {
+            Some(Held::Stream(sender, _)) => {
+                let mut sending = pin!(answered(sender.try_send_request(request), &self.info, &fate));
+                let sent = if self.untold {
+                    match self.info.oversubscribed.run_until_cancelled(sending.as_mut()).await {
+                        Some(sent) => sent,
+                        // It would wait until another stream ends, unseen, in hyper or in h2.
+                        None if fate.call_back() => return Err(Error::new(Kind::Refused)),
+                        None => sending.await,
+                    }
+                } else {
+                    sending.await
+                };
+                match sent {
                     Some(sent) => sent,
-                    // It would wait until another stream ends, unseen, in hyper or in h2.
-                    None if fate.call_back() => return Err(Error::new(Kind::Refused)),
-                    None => sending.await,
+                    None if fate.is_taken() => {
+                        let kind = Kind::NoResponse { reused: self.reused };
+                        return Err(Error::with(kind, "the connection has gone"));
+                    }
+                    None => return Err(Error::with(Kind::Unprocessed, "the connection has gone")),
                 }
             }
-            Some(Held::Stream(sender, _)) => sender.try_send_request(request).await,
             None => return Err(Error::new(Kind::Closed)),
         };
         match sent {
@@ -231,7 +243,7 @@ impl Lease {
                 // The driver has yet to have its turn; only after that does `is_closed` mean anything.
                 let (shared, info) = (self.shared.clone(), self.info.clone());
                 self.shared.tasks.spawn("settle", async move {
-                    match tokio::time::timeout(SETTLE_LIMIT, sender.ready()).await {
+                    match timeout(SETTLE_LIMIT, sender.ready()).await {
                         Ok(Ok(())) => shared.put_socket(sender, info, Arrival::Back),
                         _ => {
                             info.close_with(CloseReason::Server);
@@ -275,6 +287,26 @@ impl fmt::Debug for Lease {
             .field("reused", &self.reused)
             .finish_non_exhaustive()
     }
+}
+
+/// A request that is put into hyper's channel in the moment in which its driver goes can stay there, unseen, for as long as anybody has
+/// a sender; and we have. So whoever waits looks for the end of the connection as well.
+async fn answered<T>(sending: impl Future<Output = T>, info: &Info, fate: &Fate) -> Option<T> {
+    let mut sending = pin!(sending);
+    tokio::select! {
+        biased;
+        sent = &mut sending => return Some(sent),
+        () = info.undriven() => {}
+    }
+    if fate.is_taken() {
+        // It may run on as long as the connection does; its end is told to it in a turn of its own.
+        tokio::select! {
+            biased;
+            sent = &mut sending => return Some(sent),
+            () = info.gone() => {}
+        }
+    }
+    timeout(SETTLE_LIMIT, sending).await.ok()
 }
 
 /// The body of a response. Its end gives the lease back; dropping it before resets the stream or closes the socket.

@@ -37,7 +37,7 @@ async fn over_memory_a_socket_serves_one_call_after_another_and_goes_with_the_po
     });
     assert_eq!(answer, "answer 4");
     let now = pool.snapshot();
-    assert_eq!((now.opened, now.reused, now.connections.idle, now.connections.active), (1, 4, 1, 0));
+    assert_eq!((now.opened, now.reused, now.connections.idle, now.connections.active), (1, 3, 1, 0));
 
     pool.close();
     assert_eq!(pool.checkout(&site, how()).await.unwrap_err().kind(), Kind::Closed);
