@@ -7,7 +7,8 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::connection::{self, Info};
+use super::connection;
+use super::info::Info;
 use super::lease::Lease;
 use super::limit::LineId;
 use super::partition::{Lane, Partition, Tenant};

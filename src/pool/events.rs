@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
-use super::connection::Info;
+use super::info::Info;
 use super::stats::CloseReason;
 use super::{Origin, Protocol};
 

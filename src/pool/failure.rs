@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::connection::Info;
+use super::info::Info;
 use super::limit::LineId;
 use super::state::{After, State};
 use super::stats::CloseReason;

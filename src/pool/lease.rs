@@ -15,8 +15,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::time::{Instant, timeout};
 
-use super::connection::{Info, Riding};
 use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
+use super::info::{Info, Riding};
 use super::keep_alive::Hint;
 use super::limit::LineId;
 use super::sent::{Fate, SentBody};

@@ -9,7 +9,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::connection::{Info, Riding};
+use super::info::{Info, Riding};
 use super::lease::{Held, Lease};
 use super::limit::{Hunger, LineId};
 use super::partition::Partition;

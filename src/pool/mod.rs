@@ -35,7 +35,10 @@
 //! | `lease` | a socket or stream in use, and the body that carries it |
 //! | `sent` | the body of a request on its way |
 //! | `connect/` | DNS, TCP, TLS, each timed; proxies, Unix sockets |
-//! | `connection` | hyper's connections, their drivers, what HTTP/2 announces |
+//! | `connection` | how a connection is made and driven |
+//! | `h2` | HTTP/2: its driver, windows, what the server announces |
+//! | `info` | what is known of one connection |
+//! | `right` | the right to have a socket |
 //! | `last_words` | what a peer said before it hung up is heard |
 //! | `keep_alive` | what an HTTP/1.1 server says of how long it keeps a connection |
 //! | `reaper` | what is idle or old goes |
@@ -53,6 +56,8 @@ mod demand;
 mod error;
 mod events;
 mod failure;
+mod h2;
+mod info;
 mod keep_alive;
 mod last_words;
 mod lease;
@@ -63,6 +68,7 @@ mod partition;
 mod queue;
 mod reaper;
 mod registry;
+mod right;
 mod rights;
 mod sent;
 mod site;

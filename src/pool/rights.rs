@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::connection::SocketRight;
 use super::limit::{Hunger, Limit, LineId};
+use super::right::SocketRight;
 use super::state::{After, State};
 use super::{Protocol, Shared};
 

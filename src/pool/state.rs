@@ -16,12 +16,12 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::clock::Reading;
-use super::connection::SocketRight;
 use super::lease::Lease;
 use super::limit::{Limit, LineId};
 use super::line::{Line, Multiplexed};
 use super::partition::{Partition, Tenant};
 use super::queue::Rank;
+use super::right::SocketRight;
 use super::site::Site;
 use super::stats::CloseReason;
 use super::yielding::{Leaving, Resting};

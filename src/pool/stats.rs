@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::connection::Info;
+use super::info::Info;
 use super::line::Multiplexed;
 use super::partition::Partition;
 use super::{Lane, Phases, Priority, Protocol, Shared};

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
-use super::connection::Info;
+use super::info::Info;
 use super::lease::{Held, Lease};
 use super::limit::{Limit, LineId};
 use super::line::Multiplexed;

@@ -8,7 +8,7 @@ use hyper::client::conn::http1;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::connection::Info;
+use super::info::Info;
 use super::limit::{Limit, LineId};
 use super::line::{Idle, Line, Multiplexed};
 use super::rights::{BOUNDS, Bound};
