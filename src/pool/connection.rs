@@ -86,13 +86,14 @@ async fn establish_h1(
         Err(error) => return Err((right, Error::with(Kind::Connect, error))),
     };
     let (closing, held) = (info.clone(), right.clone());
+    let ended = (info.undriven.clone().drop_guard(), info.gone.clone().drop_guard());
     shared.tasks.spawn("h1", async move {
         let held = held;
         if let Err(error) = drive_h1(connection, &closing).await {
             tracing::trace!(target: "trunkline::pool", connection = closing.id, %error, "h1");
             closing.close_with(CloseReason::Error);
         }
-        drop(held);
+        drop((ended, held));
     });
     // Ready once the driver has had its first turn.
     match sender.ready().await {

@@ -171,12 +171,12 @@ impl Info {
         self.closing.notify_one();
     }
 
-    /// Waits until an HTTP/2 connection takes no more requests.
+    /// Waits until the connection takes no more requests.
     pub(super) async fn undriven(&self) {
         self.undriven.cancelled().await;
     }
 
-    /// Waits until an HTTP/2 connection has gone.
+    /// Waits until the connection has gone.
     pub(super) async fn gone(&self) {
         self.gone.cancelled().await;
     }

@@ -111,10 +111,10 @@ impl Lease {
         let (body, fate) = SentBody::new(body);
         let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
-            Some(Held::Socket(sender)) => sender.try_send_request(request).await,
+            Some(Held::Socket(sender)) => answered(sender.try_send_request(request), &self.info, &fate).await,
             Some(Held::Stream(sender, _)) => {
                 let mut sending = pin!(answered(sender.try_send_request(request), &self.info, &fate));
-                let sent = if self.untold {
+                if self.untold {
                     match self.info.oversubscribed.run_until_cancelled(sending.as_mut()).await {
                         Some(sent) => sent,
                         // It would wait until another stream ends, unseen, in hyper or in h2.
@@ -123,17 +123,14 @@ impl Lease {
                     }
                 } else {
                     sending.await
-                };
-                match sent {
-                    Some(sent) => sent,
-                    None if fate.is_taken() => {
-                        let kind = Kind::NoResponse { reused: self.reused };
-                        return Err(Error::with(kind, "the connection has gone"));
-                    }
-                    None => return Err(Error::with(Kind::Unprocessed, "the connection has gone")),
                 }
             }
             None => return Err(Error::new(Kind::Closed)),
+        };
+        let Some(sent) = sent else {
+            let taken = fate.is_taken();
+            let kind = if taken { Kind::NoResponse { reused: self.reused } } else { Kind::Unprocessed };
+            return Err(Error::with(kind, "the connection has gone"));
         };
         match sent {
             Ok(response) => {
