@@ -6,20 +6,26 @@ mod support;
 use std::sync::atomic::Ordering;
 
 use http_body_util::{BodyExt, Full};
-use support::frames::peers;
+use support::frames::{Peer, peers};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use trunkline::pool::{Kind, Protocol};
+use trunkline::pool::{Kind, Pool, Protocol};
 
-#[tokio::test(start_paused = true)]
-async fn a_goaway_that_waits_to_be_read_is_heard_by_requests_that_could_not_be_written() {
-    let (pool, net, tasks, mut peers) = peers(Some(100), config(5, 5));
-    let first = call(&pool, "/");
+/// A connection that has answered one request, and the stream of it.
+async fn served(pool: &Pool, peers: &mut mpsc::UnboundedReceiver<Peer>) -> (Peer, u32) {
+    let first = call(pool, "/");
     let mut peer = peers.recv().await.unwrap();
     let stream = peer.requests(1).await[0];
     peer.answer(stream);
     first.await.unwrap().unwrap();
+    (peer, stream)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goaway_that_waits_to_be_read_is_heard_by_requests_that_could_not_be_written() {
+    let (pool, net, tasks, mut peers) = peers(Some(100), config(5, 5));
+    let (peer, stream) = served(&pool, &mut peers).await;
     net.unwritable.store(true, Ordering::SeqCst);
     let calls: Vec<_> = (0..3).map(|_| call(&pool, "/")).collect();
     settle().await;
@@ -65,11 +71,7 @@ async fn an_answer_that_came_before_the_body_was_written_is_the_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_cannot_be_written_to_and_says_nothing_ends() {
     let (pool, net, tasks, mut peers) = peers(Some(100), config(5, 5));
-    let first = call(&pool, "/");
-    let mut peer = peers.recv().await.unwrap();
-    let stream = peer.requests(1).await[0];
-    peer.answer(stream);
-    first.await.unwrap().unwrap();
+    let (peer, _) = served(&pool, &mut peers).await;
     net.unwritable.store(true, Ordering::SeqCst);
     let error = call(&pool, "/").await.unwrap().unwrap_err();
     assert_eq!(error.kind(), Kind::NoResponse { reused: true }, "{error}");

@@ -88,7 +88,6 @@ async fn establish_h1(
     let (closing, held) = (info.clone(), right.clone());
     let ended = (info.undriven.clone().drop_guard(), info.gone.clone().drop_guard());
     shared.tasks.spawn("h1", async move {
-        let held = held;
         if let Err(error) = drive_h1(connection, &closing).await {
             tracing::trace!(target: "trunkline::pool", connection = closing.id, %error, "h1");
             closing.close_with(CloseReason::Error);

@@ -8,7 +8,7 @@ use super::limit::LineId;
 use super::partition::Partition;
 use super::queue::{Priority, Rank};
 use super::state::{After, Found, State};
-use super::{Checkout, Error, Kind, Protocol, Shared};
+use super::{Checkout, Error, Kind, Shared};
 
 impl State {
     /// An idle socket, a free stream, or a place in the queue.
@@ -85,10 +85,8 @@ impl State {
     /// Those who wait for a connection that is being made, or can be, do not wait for others.
     fn coming(&self, shared: &Shared, id: LineId) -> usize {
         let Some((line, site)) = self.line_and_site(id) else { return 0 };
-        let streams = match site.expected_protocol(&line.partition.origin, &shared.config) {
-            Some(Protocol::H2) => site.expected_streams(&shared.config).max(1),
-            _ => 1,
-        };
-        (line.connecting + self.room(id)).saturating_mul(streams)
+        let protocol = site.expected_protocol(&line.partition.origin, &shared.config);
+        let calls = protocol.map_or(1, |protocol| site.calls_each(protocol, &shared.config));
+        (line.connecting + self.room(id)).saturating_mul(calls)
     }
 }

@@ -18,7 +18,8 @@ use super::{Origin, Protocol};
 #[derive(Debug)]
 pub(super) struct Info {
     pub(super) id: u64,
-    /// The number of its line, which lives as long as the connection, and as leases of it.
+    /// The number of its line, which lives as long as the connection; a stream may outlive both, and then finds no connection of its
+    /// number there.
     pub(super) line: LineId,
     pub(super) origin: Origin,
     pub(super) protocol: Protocol,
@@ -169,16 +170,6 @@ impl Info {
             Ordering::Relaxed,
         );
         self.closing.notify_one();
-    }
-
-    /// Waits until the connection takes no more requests.
-    pub(super) async fn undriven(&self) {
-        self.undriven.cancelled().await;
-    }
-
-    /// Waits until the connection has gone.
-    pub(super) async fn gone(&self) {
-        self.gone.cancelled().await;
     }
 
     /// Waits until no stream is in use.

@@ -293,14 +293,14 @@ async fn answered<T>(sending: impl Future<Output = T>, info: &Info, fate: &Fate)
     tokio::select! {
         biased;
         sent = &mut sending => return Some(sent),
-        () = info.undriven() => {}
+        () = info.undriven.cancelled() => {}
     }
     if fate.is_taken() {
         // It may run on as long as the connection does; its end is told to it in a turn of its own.
         tokio::select! {
             biased;
             sent = &mut sending => return Some(sent),
-            () = info.gone() => {}
+            () = info.gone.cancelled() => {}
         }
     }
     timeout(SETTLE_LIMIT, sending).await.ok()

@@ -70,11 +70,8 @@ impl State {
             return 0;
         }
         let config = &shared.config;
-        let sockets = match site.expected_protocol(&line.partition.origin, config) {
-            None => 1,
-            Some(Protocol::H1) => waiting,
-            Some(Protocol::H2) => waiting.div_ceil(site.expected_streams(config).max(1)),
-        };
+        let protocol = site.expected_protocol(&line.partition.origin, config);
+        let sockets = protocol.map_or(1, |protocol| waiting.div_ceil(site.calls_each(protocol, config)));
         // A connection that may turn out to take streams serves its waiters then.
         let untold = line.shared.iter().filter(|c| !c.announced && c.limit == 0).count();
         sockets.saturating_sub(line.connecting + untold)
@@ -82,11 +79,8 @@ impl State {
 
     /// The first limit that denies a line another socket.
     pub(super) fn denied_by(&self, id: LineId) -> Option<Bound> {
-        let (_, site) = self.line_and_site(id)?;
-        BOUNDS.into_iter().find(|bound| {
-            let is_probed = *bound == Bound::Site && site.is_probed() && site.connecting > 0;
-            is_probed || self.limit(id, *bound).is_some_and(Limit::is_full)
-        })
+        let denies = |bound| self.is_probing(id, bound) || self.limit(id, bound).is_some_and(Limit::is_full);
+        BOUNDS.into_iter().find(|bound| denies(*bound))
     }
 
     /// How many more sockets a line could open.
@@ -104,10 +98,7 @@ impl State {
         after: &mut After,
     ) {
         let Some((_, site)) = self.line_and_site(id) else { return };
-        let wanted = match protocol {
-            Protocol::H1 => wanted,
-            Protocol::H2 => wanted.div_ceil(site.expected_streams(&shared.config).max(1)),
-        };
+        let wanted = wanted.div_ceil(site.calls_each(protocol, &shared.config));
         while !self.closing
             && self.lines.get(id).is_some_and(|line| line.sockets < wanted)
             && self.denied_by(id).is_none()
@@ -156,6 +147,7 @@ impl State {
         self.make_room_beside(id);
     }
 
+    /// Whether a connect is under way that finds out whether the origin takes connections again.
     fn is_probing(&self, id: LineId, bound: Bound) -> bool {
         bound == Bound::Site
             && self.line_and_site(id).is_some_and(|(_, site)| site.is_probed() && site.connecting > 0)

@@ -87,6 +87,14 @@ impl Site {
         self.quota.map_or(streams, |quota| streams.min(quota))
     }
 
+    /// How many calls a connection carries at a time.
+    pub(super) fn calls_each(&self, protocol: Protocol, config: &Config) -> usize {
+        match protocol {
+            Protocol::H1 => 1,
+            Protocol::H2 => self.expected_streams(config).max(1),
+        }
+    }
+
     /// How many requests a connection is given before it has shown that it answers more. Servers that take a few requests on each would
     /// otherwise be sent all that wait, on every new connection, to answer those few.
     pub(super) fn quota(&self) -> Option<usize> {

@@ -226,11 +226,6 @@ impl State {
         line.serve_streams(shared, id, resting);
         line.note_unused(info);
         self.reconsider(shared, id, after);
-        if self.line_and_site(id).is_some_and(|(_, site)| site.is_probed()) {
-            // Its first SETTINGS tell whether the origin takes connections. If a connect that began beside it has failed since, other
-            // lines of the origin wait for the next one, which may begin now.
-            self.feed(shared, id, after);
-        }
         self.bound_resting(shared);
         self.make_room_beside(id);
     }
@@ -270,11 +265,8 @@ impl State {
         }
         if must_give_way && (!rests || !line.queue.is_empty()) {
             // It ends with the streams that it has: one that always has some would never come to rest.
-            let Multiplexed { info, seat, .. } = line.shared.remove(at);
-            if let Some(seat) = seat {
-                resting.leave(seat);
-            }
-            self.tell_to_go(id, &info, !rests);
+            self.take_out(info);
+            self.tell_to_go(id, info, !rests);
             self.reconsider(shared, id, after);
             return;
         }

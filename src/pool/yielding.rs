@@ -166,25 +166,12 @@ impl State {
 
     /// Tells what has rested longest in a line to go.
     pub(super) fn evict_longest_resting(&mut self, id: LineId) {
-        let Some(line) = self.lines.get_mut(id) else { return };
-        let shared = line.shared.iter().enumerate().filter(|(_, c)| c.active == 0);
-        let shared = shared.min_by_key(|(_, c)| c.idle_since).map(|(at, c)| (c.idle_since, at));
-        let socket_goes = match (line.idle.first(), shared) {
-            (Some(idle), Some((since, _))) => idle.since <= since,
-            (idle, _) => idle.is_some(),
-        };
-        let (info, seat) = if socket_goes {
-            let Idle { info, seat, .. } = line.idle.remove(0);
-            (info, Some(seat))
-        } else if let Some((_, at)) = shared {
-            let Multiplexed { info, seat, .. } = line.shared.remove(at);
-            (info, seat)
-        } else {
-            return;
-        };
-        if let Some(seat) = seat {
-            self.resting.leave(seat);
-        }
+        let Some(line) = self.lines.get(id) else { return };
+        let idle = line.idle.first().map(|idle| (idle.since, &idle.info));
+        let shared = line.shared.iter().filter(|c| c.active == 0).map(|c| (c.idle_since, &c.info));
+        let oldest = idle.into_iter().chain(shared).min_by_key(|(since, _)| *since);
+        let Some(info) = oldest.map(|(_, info)| info.clone()) else { return };
+        self.take_out(&info);
         self.tell_to_go(id, &info, false);
     }
 
