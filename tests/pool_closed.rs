@@ -39,9 +39,9 @@ async fn a_request_is_not_written_to_a_socket_whose_close_has_arrived_however_la
         let lease = lease(&pool, &site).await;
         assert!(lease.is_reused());
         let request = request(&lease, "/");
-        // Closed, and after a while the next the runtime does is to send.
+        // Closed, and after more than the moment in which it is not asked the next the runtime does is to send.
         drop(server);
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(std::time::Duration::from_millis(12));
         let error = lease.send(request).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unprocessed, "{error}");
     }

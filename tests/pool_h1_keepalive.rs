@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use bytes::Bytes;
+use http_body_util::BodyExt;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
@@ -228,7 +229,7 @@ async fn an_answer_that_comes_before_the_question_has_ended_is_heard() {
     let site = origin(&url);
     for round in 0..100 {
         let lease = lease(&pool, &site).await;
-        let request = request(&lease, "/").map(|_| Full::from(vec![b'x'; 8 << 20]));
+        let request = request(&lease, "/").map(|_| Bytes::from(vec![b'x'; 8 << 20]));
         let response = lease.send(request).await;
         let response = response.unwrap_or_else(|error| unreachable!("round {round}: {error}"));
         assert_eq!(response.status(), 413);

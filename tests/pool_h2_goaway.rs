@@ -4,7 +4,7 @@
 mod support;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use support::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, INTERNAL_ERROR, NO_ERROR, PING, SETTINGS, frame,
     peers,
@@ -122,7 +122,7 @@ async fn a_goaway_is_heard_though_the_peer_has_stopped_reading() {
         let pool = pool.clone();
         async move {
             let lease = lease(&pool, &origin(SITE)).await;
-            let request = request(&lease, "/").map(|_| Full::from(vec![b'x'; 65_535]));
+            let request = request(&lease, "/").map(|_| Bytes::from(vec![b'x'; 65_535]));
             Ok(lease.send(request).await?.into_body().collect().await?.to_bytes())
         }
     });

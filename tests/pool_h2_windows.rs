@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use support::frames::{
     CANCEL, DATA, GOAWAY, HEADERS, PING, Peer, RST_STREAM, WINDOW, WINDOW_UPDATE, peers, peers_that_say,
 };
@@ -23,7 +23,7 @@ fn asks(pool: &Pool, bytes: usize) -> JoinHandle<Result<Bytes, Error>> {
     let pool = pool.clone();
     tokio::spawn(async move {
         let lease = lease(&pool, &origin(SITE)).await;
-        let request = request(&lease, "/").map(|_| Full::from(vec![b'x'; bytes]));
+        let request = request(&lease, "/").map(|_| Bytes::from(vec![b'x'; bytes]));
         Ok(lease.send(request).await?.into_body().collect().await?.to_bytes())
     })
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::header::Entry;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
-use http_body_util::Full;
 
 use super::key::UsedKey;
 use crate::config::{BaseUrl, CallOptions, ClientConfig, Key};
@@ -135,7 +134,7 @@ impl Target {
 impl Outgoing {
     /// The request for a connection of this protocol.
     pub(super) fn request(&self, protocol: Protocol, key: &UsedKey) -> Request<RequestBody> {
-        let mut request = Request::new(Full::new(self.body.clone()));
+        let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = HeaderMap::clone(&self.headers);
         match protocol {

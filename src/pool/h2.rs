@@ -26,8 +26,8 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
@@ -36,8 +36,9 @@ use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
-use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+use tokio_util::sync::DropGuard;
 
 use super::connection::{Failed, SHUTDOWN_LIMIT, Socket};
 use super::error::is_hang_up;
@@ -64,16 +65,8 @@ pub(super) async fn establish_h2(
 ) -> Result<(), Failed> {
     let config = &shared.config;
     let h2 = Arc::new(H2Task::default());
-    let overdue = CancellationToken::new();
-    let exec = Exec {
-        tasks: shared.tasks.clone(),
-        h2: h2.clone(),
-        first: Arc::new(Mutex::new(Some(First {
-            right: right.clone(),
-            gone: info.gone.clone().drop_guard(),
-            overdue: overdue.clone(),
-        }))),
-    };
+    let first = First { right: right.clone(), gone: info.gone.clone().drop_guard() };
+    let exec = Exec { tasks: shared.tasks.clone(), h2: h2.clone(), first: Arc::new(Mutex::new(Some(first))) };
     let handshake = http2::Builder::new(exec.clone())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -147,8 +140,10 @@ pub(super) async fn establish_h2(
             driven_info.empty().await;
             sleep(SHUTDOWN_LIMIT).await;
         };
-        if driven_info.gone.run_until_cancelled(goodbye).await.is_some() {
-            overdue.cancel();
+        if driven_info.gone.run_until_cancelled(goodbye).await.is_some()
+            && let Some(task) = h2.task.get()
+        {
+            task.abort();
         }
         drop(held);
     });
@@ -172,6 +167,8 @@ struct H2Task {
     driver: AtomicWaker,
     /// Whether it has read from the socket.
     has_read: AtomicBool,
+    /// The task itself, to end it.
+    task: OnceLock<AbortHandle>,
 }
 
 /// Spawns hyper's h2 tasks; the first of them is the connection itself, which holds the right and wakes our driver.
@@ -187,8 +184,6 @@ struct First {
     right: Arc<SocketRight>,
     /// Dropped with the task.
     gone: DropGuard,
-    /// Ends it.
-    overdue: CancellationToken,
 }
 
 impl<F> hyper::rt::Executor<F> for Exec
@@ -197,10 +192,9 @@ where
 {
     fn execute(&self, task: F) {
         match self.first.lock().take() {
-            Some(First { right, gone, overdue }) => {
-                let overdue = overdue.cancelled_owned();
-                let watched = Watched { task, overdue, h2: self.h2.clone(), _gone: gone, _right: right };
-                self.tasks.spawn("h2 connection", watched);
+            Some(First { right, gone }) => {
+                let watched = Watched { task, h2: self.h2.clone(), _gone: gone, _right: right };
+                let _ = self.h2.task.set(self.tasks.spawn("h2 connection", watched));
             }
             None => {
                 self.tasks.spawn("h2 stream", task);
@@ -213,8 +207,6 @@ pin_project! {
     struct Watched<F> {
         #[pin]
         task: F,
-        #[pin]
-        overdue: WaitForCancellationFutureOwned,
         h2: Arc<H2Task>,
         _gone: DropGuard,
         _right: Arc<SocketRight>,
@@ -229,6 +221,6 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         let polled = this.task.poll(cx);
         this.h2.has_read.store(true, Ordering::Release);
         this.h2.driver.wake();
-        if polled.is_pending() { this.overdue.poll(cx) } else { polled }
+        polled
     }
 }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::time::{Instant, timeout};
@@ -19,13 +19,10 @@ use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
 use super::info::{Info, Riding};
 use super::keep_alive::Hint;
 use super::limit::LineId;
-use super::sent::{Fate, SentBody};
+use super::sent::{Fate, RequestBody, SentBody};
 use super::stats::CloseReason;
 use super::supply::Arrival;
 use super::{Error, Kind, Phases, Protocol, Shared};
-
-/// The body of a request: whole, so that it can be sent again.
-pub type RequestBody = Full<Bytes>;
 
 /// How long a socket may take to be ready again after the end of a response. Longer means that the server has
 /// answered without reading the request, and would never be.
@@ -111,9 +108,14 @@ impl Lease {
         let (body, fate) = SentBody::new(body);
         let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
-            Some(Held::Socket(sender)) => answered(sender.try_send_request(request), &self.info, &fate).await,
+            Some(Held::Socket(sender)) => {
+                let sending = sender.try_send_request(request);
+                answered(sending, closed_behind(|| sender.is_closed()), &self.info, &fate).await
+            }
             Some(Held::Stream(sender, _)) => {
-                let mut sending = pin!(answered(sender.try_send_request(request), &self.info, &fate));
+                let sending = sender.try_send_request(request);
+                let mut sending =
+                    pin!(answered(sending, closed_behind(|| sender.is_closed()), &self.info, &fate));
                 if self.untold {
                     match self.info.oversubscribed.run_until_cancelled(sending.as_mut()).await {
                         Some(sent) => sent,
@@ -286,9 +288,24 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// A request that is put into hyper's channel in the moment in which its driver goes can stay there, unseen, for as long as anybody has
-/// a sender; and we have. So whoever waits looks for the end of the connection as well.
-async fn answered<T>(sending: impl Future<Output = T>, info: &Info, fate: &Fate) -> Option<T> {
+/// Whether a connection had closed by the time that a request lay in hyper's channel.
+fn closed_behind(is_closed: impl FnOnce() -> bool) -> bool {
+    // The request first, then the look: either we see that the driver goes, or it sees the request when it empties the channel.
+    fence(Ordering::SeqCst);
+    is_closed()
+}
+
+/// A request that is put into hyper's channel in the moment in which its driver empties it for the last time can stay there, unseen,
+/// for as long as anybody has a sender; and we have. So whoever may have come too late looks for the end of the connection as well.
+async fn answered<T>(
+    sending: impl Future<Output = T>,
+    may_be_late: bool,
+    info: &Info,
+    fate: &Fate,
+) -> Option<T> {
+    if !may_be_late {
+        return Some(sending.await);
+    }
     let mut sending = pin!(sending);
     tokio::select! {
         biased;

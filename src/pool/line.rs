@@ -14,10 +14,10 @@ use super::lease::{Held, Lease};
 use super::limit::{Hunger, LineId};
 use super::partition::Partition;
 use super::queue::Queue;
+use super::resting::{Owner, Resting, Seat};
 use super::rights::Bound;
 use super::sent::SentBody;
 use super::stats::CloseReason;
-use super::yielding::{Owner, Resting, Seat};
 use super::{Error, Shared};
 
 /// By what a waiter gets its answer.

@@ -30,7 +30,8 @@
 //! | `site` | what all lines of an origin have in common: limits, protocol, back-off |
 //! | `limit` | a limit of sockets, and whom it keeps from opening one |
 //! | `rights` | who may open a socket |
-//! | `yielding` | what rests, and what goes for others |
+//! | `resting` | what rests, in which order |
+//! | `yielding` | what goes for others |
 //! | `checkout` | the asynchronous way through the state |
 //! | `lease` | a socket or stream in use, and the body that carries it |
 //! | `sent` | the body of a request on its way |
@@ -68,6 +69,7 @@ mod partition;
 mod queue;
 mod reaper;
 mod registry;
+mod resting;
 mod right;
 mod rights;
 mod sent;
@@ -90,10 +92,11 @@ pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases, certi
 pub use self::connect::{Identity, IdentityError, NoProxy, NoProxyError, Proxies, Proxy, ProxyError, Route};
 pub use self::error::{Error, Kind};
 pub use self::events::{Change, Event, Inbox, Listener, Wake};
-pub use self::lease::{Body, Lease, RequestBody};
+pub use self::lease::{Body, Lease};
 pub use self::origin::{Origin, OriginError};
 pub use self::partition::{Lane, Tenant};
 pub use self::queue::Priority;
+pub use self::sent::RequestBody;
 pub use self::stats::{CloseReason, Histogram, OriginSnapshot, QueueSnapshot, Snapshot, Spread};
 pub use self::tasks::Tasks;
 

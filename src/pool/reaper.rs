@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::clock::Reading;
 use super::line::Line;
+use super::resting::Resting;
 use super::state::State;
 use super::stats::CloseReason;
-use super::yielding::Resting;
 use super::{Config, Shared};
 
 /// How soon an expired socket is seen at the latest, where its idle time allows.

@@ -13,17 +13,26 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::RequestBody;
+/// The body of a request: whole, so that it can be sent again.
+pub type RequestBody = Bytes;
 
+/// Small, since hyper moves requests by value some ten times.
 #[derive(Debug)]
 pub(super) struct SentBody {
-    body: RequestBody,
-    fate: Arc<AtomicU8>,
+    sent: Arc<Sent>,
+    /// Whether hyper has it.
+    given: bool,
 }
 
 /// Knows what became of a request's body.
 #[derive(Debug)]
-pub(super) struct Fate(Arc<AtomicU8>);
+pub(super) struct Fate(Arc<Sent>);
+
+#[derive(Debug)]
+struct Sent {
+    body: RequestBody,
+    fate: AtomicU8,
+}
 
 /// Nothing was asked for yet.
 const OPEN: u8 = 0;
@@ -35,27 +44,30 @@ const CALLED_BACK: u8 = 2;
 impl SentBody {
     pub(super) fn new(body: RequestBody) -> (Self, Fate) {
         // A request without a body is whole with its head.
-        let fate = Arc::new(AtomicU8::new(if body.is_end_stream() { TAKEN } else { OPEN }));
-        (Self { body, fate: fate.clone() }, Fate(fate))
+        let given = body.is_empty();
+        let sent = Arc::new(Sent { body, fate: AtomicU8::new(if given { TAKEN } else { OPEN }) });
+        (Self { sent: sent.clone(), given }, Fate(sent))
     }
 }
 
 impl Fate {
     pub(super) fn is_taken(&self) -> bool {
-        self.0.load(Ordering::Acquire) == TAKEN
+        self.0.fate.load(Ordering::Acquire) == TAKEN
     }
 
     /// Whether nothing of the body was taken, and from now on nothing will be.
     pub(super) fn call_back(&self) -> bool {
-        decide(&self.0, CALLED_BACK) == CALLED_BACK
+        self.0.decide(CALLED_BACK) == CALLED_BACK
     }
 }
 
-/// Decides a fate, unless it is decided already, and tells what it is.
-fn decide(fate: &AtomicU8, wanted: u8) -> u8 {
-    match fate.compare_exchange(OPEN, wanted, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => wanted,
-        Err(decided) => decided,
+impl Sent {
+    /// Decides the fate, unless it is decided already, and tells what it is.
+    fn decide(&self, wanted: u8) -> u8 {
+        match self.fate.compare_exchange(OPEN, wanted, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => wanted,
+            Err(decided) => decided,
+        }
     }
 }
 
@@ -65,20 +77,24 @@ impl Body for SentBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CalledBack>>> {
-        if decide(&self.fate, TAKEN) == CALLED_BACK {
+        if self.given {
+            return Poll::Ready(None);
+        }
+        if self.sent.decide(TAKEN) == CALLED_BACK {
             return Poll::Ready(Some(Err(CalledBack)));
         }
-        Pin::new(&mut self.body).poll_frame(cx).map_err(|never| match never {})
+        self.given = true;
+        Poll::Ready(Some(Ok(Frame::data(self.sent.body.clone()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.given
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        SizeHint::with_exact(if self.given { 0 } else { self.sent.body.len() as u64 })
     }
 }
 

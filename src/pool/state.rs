@@ -21,10 +21,11 @@ use super::limit::{Limit, LineId};
 use super::line::{Line, Multiplexed};
 use super::partition::{Partition, Tenant};
 use super::queue::Rank;
+use super::resting::Resting;
 use super::right::SocketRight;
 use super::site::Site;
 use super::stats::CloseReason;
-use super::yielding::{Leaving, Resting};
+use super::yielding::Leaving;
 use super::{Config, Error, Kind, Origin};
 
 #[derive(Debug)]

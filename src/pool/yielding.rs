@@ -1,6 +1,5 @@
-//! What rests, and what goes for others.
+//! What goes for others.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,32 +18,6 @@ use super::stats::CloseReason;
 /// A connection that finishes its streams before it goes is counted on for this long; after that another one may be asked to go.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The connections at rest of all lines, in the order in which they came to rest.
-#[derive(Debug, Default)]
-pub(super) struct Resting {
-    lines: BTreeMap<u64, LineId>,
-    /// How many of each origin and tenant, by their numbers: where none rests, none is looked for.
-    by_site: Vec<usize>,
-    by_tenant: Vec<usize>,
-    next: u64,
-}
-
-/// Whose a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) line: LineId,
-    pub(super) site: usize,
-    pub(super) tenant: Option<usize>,
-}
-
-/// A seat among the resting. Given back by [`Resting::leave`], or it would count for ever.
-#[must_use]
-#[derive(Debug)]
-pub(super) struct Seat {
-    number: u64,
-    owner: Owner,
-}
-
 /// A connection that was told to go so that another can be opened, and has not gone yet.
 #[derive(Debug)]
 pub(super) struct Leaving {
@@ -60,43 +33,6 @@ enum Counts {
     Draining,
     /// It took too long.
     Nothing,
-}
-
-impl Resting {
-    pub(super) fn join(&mut self, owner: Owner) -> Seat {
-        self.next += 1;
-        self.lines.insert(self.next, owner.line);
-        *count(&mut self.by_site, owner.site) += 1;
-        if let Some(tenant) = owner.tenant {
-            *count(&mut self.by_tenant, tenant) += 1;
-        }
-        Seat { number: self.next, owner }
-    }
-
-    pub(super) fn leave(&mut self, Seat { number, owner }: Seat) {
-        self.lines.remove(&number);
-        *count(&mut self.by_site, owner.site) -= 1;
-        if let Some(tenant) = owner.tenant {
-            *count(&mut self.by_tenant, tenant) -= 1;
-        }
-    }
-
-    fn any_under(&self, owner: Owner, bound: Bound) -> bool {
-        let any = |counts: &[usize], number: usize| counts.get(number).is_some_and(|count| *count > 0);
-        match bound {
-            Bound::Lane | Bound::Site => any(&self.by_site, owner.site),
-            Bound::Tenant => owner.tenant.is_some_and(|tenant| any(&self.by_tenant, tenant)),
-            Bound::Pool => !self.lines.is_empty(),
-        }
-    }
-}
-
-fn count(counts: &mut Vec<usize>, number: usize) -> &mut usize {
-    if counts.len() <= number {
-        counts.resize(number + 1, 0);
-    }
-    // In bounds: it was just made as long.
-    &mut counts[number]
 }
 
 impl State {
@@ -120,7 +56,7 @@ impl State {
 
     /// More rest than are kept: the one that has rested longest goes.
     pub(super) fn bound_resting(&mut self, shared: &Shared) {
-        while self.resting.lines.len() > shared.config.max_idle_connections {
+        while self.resting.len() > shared.config.max_idle_connections {
             let Some(id) = self.longest_resting(|_, line| line.queue.is_empty()) else { return };
             self.evict_longest_resting(id);
         }
@@ -241,8 +177,7 @@ impl State {
 
     /// The line of the connection that has rested longest, of lines for which that is wanted.
     fn longest_resting(&self, wanted: impl Fn(LineId, &Line) -> bool) -> Option<LineId> {
-        let mut lines = self.resting.lines.values().copied();
-        lines.find(|id| self.lines.get(*id).is_some_and(|line| wanted(*id, line)))
+        self.resting.lines().find(|id| self.lines.get(*id).is_some_and(|line| wanted(*id, line)))
     }
 
     /// Whether a socket of one line counts against the same limit as one of another.

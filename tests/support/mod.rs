@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
-use trunkline::pool::{Checkout, Config, Error, Kind, Lease, Origin, Pool, Protocol, Tasks};
+use trunkline::pool::{Checkout, Config, Error, Kind, Lease, Origin, Pool, Protocol, RequestBody, Tasks};
 
 pub use self::net::{Net, Plan};
 
@@ -43,12 +43,12 @@ pub async fn lease(pool: &Pool, origin: &Origin) -> Lease {
     pool.checkout(origin, how()).await.unwrap()
 }
 
-pub fn request(lease: &Lease, path: &str) -> Request<Full<Bytes>> {
+pub fn request(lease: &Lease, path: &str) -> Request<RequestBody> {
     let uri = match lease.protocol() {
         Protocol::H1 => path.to_owned(),
         Protocol::H2 => format!("https://a.test{path}"),
     };
-    Request::post(uri).header("host", "a.test").body(Full::from("question")).unwrap()
+    Request::post(uri).header("host", "a.test").body(RequestBody::from("question")).unwrap()
 }
 
 /// Sends and reads to the end.

@@ -13,7 +13,7 @@ pub enum Route {
     /// To an address of the origin's own host.
     #[default]
     Direct,
-    Proxied(Proxies),
+    Proxied(Box<Proxies>),
     /// Every origin is behind this socket. Not on Windows.
     UnixSocket(PathBuf),
 }
@@ -34,7 +34,7 @@ impl Route {
     pub fn through(proxies: Proxies) -> Self {
         match proxies {
             Proxies { https: None, http: None, .. } => Self::Direct,
-            proxies => Self::Proxied(proxies),
+            proxies => Self::Proxied(Box::new(proxies)),
         }
     }
 }

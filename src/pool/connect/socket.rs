@@ -35,8 +35,8 @@ enum Rest {
     Quiet(Instant),
 }
 
-/// What rests for less was read in that time.
-const MOMENT: Duration = Duration::from_millis(1);
+/// What rests for less was most likely read in that time: a worker looks after its reactor at least once in 61 tasks.
+const MOMENT: Duration = Duration::from_millis(10);
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Request;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use trunkline_pool::pool::{
-    Checkout, Config, Connect, Connected, Error, Kind, Origin, Phases, Pool, Protocol, Tasks,
+    Checkout, Config, Connect, Connected, Error, Kind, Origin, Phases, Pool, Protocol, RequestBody, Tasks,
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -90,7 +90,7 @@ fn how() -> Checkout {
 
 async fn call(pool: &Pool, site: &Origin) -> String {
     let lease = pool.checkout(site, how()).await.unwrap();
-    let request = Request::get("/").header("host", site.authority()).body(Full::default()).unwrap();
+    let request = Request::get("/").header("host", site.authority()).body(RequestBody::new()).unwrap();
     let answer = lease.send(request).await.unwrap().into_body().collect().await.unwrap();
     String::from_utf8(answer.to_bytes().to_vec()).unwrap()
 }

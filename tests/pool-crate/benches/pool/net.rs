@@ -18,8 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use trunkline_pool::pool::{
-    Checkout, Config, Connect, Connected, Error, Io, Lease, Origin, Phases, Pool, Protocol, RequestBody,
-    Tasks,
+    Checkout, Config, Connect, Connected, Error, Io, Lease, Origin, Phases, Pool, Protocol, Tasks,
 };
 
 const PIPE: usize = 4 * 1024;
@@ -88,7 +87,7 @@ impl Connect for Net {
 }
 
 /// Connections to the same peer without a pool: what hyper alone costs.
-pub(crate) async fn bare(count: usize) -> Vec<SendRequest<RequestBody>> {
+pub(crate) async fn bare(count: usize) -> Vec<SendRequest<Full<Bytes>>> {
     let mut senders = Vec::new();
     for _ in 0..count {
         let (ours, theirs) = tokio::io::duplex(PIPE);
@@ -152,12 +151,12 @@ pub(crate) async fn exchange(pool: &Pool, origin: &Origin) {
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
 }
 
-pub(crate) async fn bare_exchange(sender: &mut SendRequest<RequestBody>) {
+pub(crate) async fn bare_exchange(sender: &mut SendRequest<Full<Bytes>>) {
     sender.ready().await.unwrap();
     let answer = sender.send_request(request()).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
 }
 
-fn request() -> Request<RequestBody> {
-    Request::get("/v1/models").header("host", "api.example.com").body(Full::default()).unwrap()
+fn request<B: Default>() -> Request<B> {
+    Request::get("/v1/models").header("host", "api.example.com").body(B::default()).unwrap()
 }
