@@ -1,20 +1,13 @@
 'use strict'
 
 const { border, enter, leave } = require('./border.js')
-const { errorOf, configError, inMilliseconds } = require('./errors.js')
+const { errorOf, configError } = require('./errors.js')
+const { metaOf } = require('./meta.js')
 const abort = require('./abort.js')
 
 /** Whose calls they are. @typedef {{ callStarted(): void, callEnded(): void }} Owner */
 
 let calls = 0
-
-/** What is known of how an answer came about. @param {string} text @param {number} number */
-function metaOf(text, number) {
-  const meta = JSON.parse(text)
-  inMilliseconds(meta.attempts)
-  for (const phase of Object.keys(meta.timings ?? {})) meta.timings[phase] /= 1000
-  return { id: `call-${number}`, ...meta, headers: new Headers(meta.headers) }
-}
 
 /**
  * An error made two turns of the microtask queue later, when this promise has been tied to the call's: then V8 follows the
@@ -137,9 +130,9 @@ class Call extends Promise {
   }
 
   withMeta() {
-    const pending = this.#pending
-    // `then` makes this promise handled; the one it returns is the only one left to be.
-    return this.then((data) => ({ data, meta: metaOf(pending?.meta ?? '{}', pending?.number ?? 0) }))
+    const pending = /** @type {Pending} */ (this.#pending)
+    // `then` makes this promise handled; the one it returns is the only one left to be. A call that was refused never gets there.
+    return this.then((data) => ({ data, meta: metaOf(pending.meta, pending.number) }))
   }
 }
 
@@ -155,4 +148,4 @@ function signalOf(signal) {
   return /** @type {AbortSignal} */ (signal)
 }
 
-module.exports = { Call, Pending, failure, metaOf, signalOf, nextNumber: () => ++calls }
+module.exports = { Call, Pending, failure, signalOf, nextNumber: () => ++calls }

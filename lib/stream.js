@@ -2,7 +2,8 @@
 
 const { border, enter, leave } = require('./border.js')
 const { errorOf, configError } = require('./errors.js')
-const { failure, metaOf, nextNumber } = require('./call.js')
+const { failure, nextNumber } = require('./call.js')
+const { metaOf } = require('./meta.js')
 const abort = require('./abort.js')
 
 /** As src/node/border.rs has them. */

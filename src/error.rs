@@ -264,7 +264,7 @@ pub fn header_pairs(headers: &HeaderMap) -> Vec<(&str, Cow<'_, str>)> {
     headers.iter().map(|(name, value)| (name.as_str(), header_text(value))).collect()
 }
 
-fn header_text(value: &HeaderValue) -> Cow<'_, str> {
+pub fn header_text(value: &HeaderValue) -> Cow<'_, str> {
     match value.to_str() {
         Ok(ascii) => Cow::Borrowed(ascii),
         Err(_) => Cow::Owned(value.as_bytes().iter().map(|&byte| char::from(byte)).collect()),

@@ -116,7 +116,7 @@ pub(super) fn settle(
     record: &Record,
     ended: Result<bytes::Bytes, Error>,
 ) -> Result<Answer, Error> {
-    guard.settle(ended.is_ok());
+    guard.settle(ended.is_ok(), record.total());
     match ended {
         Ok(body) => Ok(Answer { body, meta: record.to_json() }),
         Err(error) => Err(record.complete(error)),

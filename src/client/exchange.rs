@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -136,9 +137,16 @@ pub(super) async fn collect(client: &Client, response: Response, limit: usize) -
     }
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
-    while let Some(frame) =
-        timeout(idle_limit, body.frame()).await.map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
-    {
+    loop {
+        // Most often it is there already, and needs no clock.
+        let next = match body.frame().now_or_never() {
+            Some(next) => next,
+            None => {
+                let in_time = timeout(idle_limit, body.frame()).await;
+                in_time.map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
+            }
+        };
+        let Some(frame) = next else { break };
         let frame = frame.map_err(|error| pool_failed(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         client.counters.received(data.len());

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::PROVIDER;
-use crate::error::{Attempt, Billed, Error, as_micros, header_pairs};
+use crate::error::{Attempt, Billed, Error, as_micros, header_text};
 use crate::pool::{Lease, Phases, Protocol};
 
 /// The record of one call.
@@ -19,6 +19,8 @@ pub(super) struct Record {
     started: Instant,
     /// When the attempt under way began, if one is.
     attempt: Option<Instant>,
+    /// When the one that went well ended.
+    ended: Option<Instant>,
     /// Whether its request went out.
     sent: bool,
     pub(super) model: Arc<str>,
@@ -32,49 +34,40 @@ pub(super) struct Record {
     pub(super) usage: Option<Box<RawValue>>,
 }
 
+/// The `meta` on its way: a list without names, which would cost more to write than what they name. `lib/meta.js` gives them.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta<'a> {
-    provider: &'a str,
-    model: &'a str,
-    status: u16,
-    headers: Vec<(&'a str, Cow<'a, str>)>,
-    request_id: Option<&'a str>,
-    attempts: &'a [Attempt],
-    connection: Option<Connection>,
-    timings: Timings,
-    usage: Option<&'a RawValue>,
+struct Meta<'a>(
+    /// The provider, the model that answered, the status.
+    &'a str,
+    &'a str,
+    u16,
+    /// Names and values of headers in turn.
+    Vec<Cow<'a, str>>,
+    Attempts<'a>,
+    /// Number, protocol, whether it was there already.
+    Option<(u64, &'static str, bool)>,
+    /// Queued, DNS, connect, TLS, first byte, total.
+    [Micros; 6],
+    Option<&'a RawValue>,
+);
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Attempts<'a> {
+    /// One that went well: what it took. All else the meta says.
+    Good(Micros),
+    All(&'a [Attempt]),
 }
 
 #[derive(Serialize)]
-struct Connection {
-    id: u64,
-    protocol: &'static str,
-    reused: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Timings {
-    #[serde(serialize_with = "as_micros")]
-    queued: Duration,
-    #[serde(serialize_with = "as_micros")]
-    dns: Duration,
-    #[serde(serialize_with = "as_micros")]
-    connect: Duration,
-    #[serde(serialize_with = "as_micros")]
-    tls: Duration,
-    #[serde(serialize_with = "as_micros")]
-    first_byte: Duration,
-    #[serde(serialize_with = "as_micros")]
-    total: Duration,
-}
+struct Micros(#[serde(serialize_with = "as_micros")] Duration);
 
 impl Record {
     pub(super) fn new(started: Instant, model: &str) -> Self {
         Self {
             started,
             attempt: None,
+            ended: None,
             sent: false,
             model: model.into(),
             attempts: Vec::with_capacity(1),
@@ -138,14 +131,21 @@ impl Record {
     /// Ends the attempt under way, if one is.
     pub(super) fn end_attempt(&mut self, error: Option<&Error>) {
         let Some(begun) = self.attempt.take() else { return };
+        let now = Instant::now();
+        self.ended = error.is_none().then_some(now);
         self.attempts.push(Attempt {
             provider: PROVIDER,
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
             error: error.map(|error| error.name_and_code().1),
-            duration: begun.elapsed(),
+            duration: now - begun,
             billed: error.map_or(Billed::Yes, |error| error.billed),
         });
+    }
+
+    /// What the call has taken.
+    pub(super) fn total(&self) -> Duration {
+        self.ended.unwrap_or_else(Instant::now) - self.started
     }
 
     /// Ends an attempt that nobody waits for any more.
@@ -168,7 +168,7 @@ impl Record {
         let mut attempts = std::mem::take(&mut self.attempts);
         attempts.append(&mut part.attempts);
         let queued = self.queued.max(part.queued);
-        *self = Self { started: self.started, attempts, queued, ..part };
+        *self = Self { started: self.started, ended: None, attempts, queued, ..part };
     }
 
     /// Completes an error by what is known of the call.
@@ -189,28 +189,24 @@ impl Record {
 
     /// The text of the `meta`. What it costs is paid here, off JavaScript's thread.
     pub(super) fn to_json(&self) -> Vec<u8> {
-        let meta = Meta {
-            provider: PROVIDER,
-            model: &self.model,
-            status: self.status,
-            headers: header_pairs(&self.headers),
-            request_id: self.request_id(),
-            attempts: &self.attempts,
-            connection: self.connection.map(|(id, protocol, reused)| Connection {
-                id,
-                protocol: protocol.as_str(),
-                reused,
-            }),
-            timings: Timings {
-                queued: self.queued,
-                dns: self.phases.dns,
-                connect: self.phases.connect,
-                tls: self.phases.tls,
-                first_byte: self.first_byte.unwrap_or_default(),
-                total: self.started.elapsed(),
+        let headers = self.headers.iter();
+        let headers = headers.flat_map(|(name, value)| [Cow::Borrowed(name.as_str()), header_text(value)]);
+        let Phases { dns, connect, tls, .. } = self.phases;
+        let first_byte = self.first_byte.unwrap_or_default();
+        let times = [self.queued, dns, connect, tls, first_byte, self.total()];
+        let meta = Meta(
+            PROVIDER,
+            &self.model,
+            self.status,
+            headers.collect(),
+            match &self.attempts[..] {
+                [only] if only.error.is_none() => Attempts::Good(Micros(only.duration)),
+                all => Attempts::All(all),
             },
-            usage: self.usage.as_deref(),
-        };
+            self.connection.map(|(id, protocol, reused)| (id, protocol.as_str(), reused)),
+            times.map(Micros),
+            self.usage.as_deref(),
+        );
         // Roomy enough for most, so that it grows but rarely.
         let mut text = Vec::with_capacity(1024);
         // A type of strings, numbers and checked raw values always has a text.

@@ -167,11 +167,11 @@ impl Counters {
 }
 
 impl CallGuard {
-    /// The call has ended.
-    pub fn settle(mut self, succeeded: bool) {
+    /// The call has ended, and took this long.
+    pub fn settle(mut self, succeeded: bool, took: Duration) {
         self.settled = true;
         add(if succeeded { &self.counters.succeeded } else { &self.counters.failed }, 1);
-        self.counters.latency.record(self.started.elapsed());
+        self.counters.latency.record(took);
     }
 
     pub fn started(&self) -> Instant {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use trunkline::client::{Answer, Call, Client, Endpoint, Mode, Outlet};
 use trunkline::config::Environment;
@@ -271,8 +271,24 @@ pub fn body_of(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap()
 }
 
+/// The meta with its names, as `lib/meta.js` gives them.
 pub fn meta_of(answer: &Answer) -> Value {
-    serde_json::from_slice(&answer.meta).unwrap()
+    let Value::Array(list) = serde_json::from_slice(&answer.meta).unwrap() else { panic!("a list") };
+    let [provider, model, status, headers, tries, connection, times, usage] = list.try_into().unwrap();
+    let attempts = match tries {
+        Value::Array(_) => tries,
+        took => json!([{
+            "provider": provider, "model": model, "status": status, "error": null, "duration": took, "billed": "yes",
+        }]),
+    };
+    let connection = connection.as_array().map(|c| json!({"id": c[0], "protocol": c[1], "reused": c[2]}));
+    let names = ["queued", "dns", "connect", "tls", "firstByte", "total"];
+    let timings: Map<String, Value> =
+        names.into_iter().map(str::to_owned).zip(times.as_array().unwrap().iter().cloned()).collect();
+    json!({
+        "provider": provider, "model": model, "status": status, "headers": headers, "attempts": attempts,
+        "connection": connection, "timings": timings, "usage": usage,
+    })
 }
 
 /// The text of the first choice of a completion.
