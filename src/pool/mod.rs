@@ -77,6 +77,7 @@ mod site;
 mod state;
 mod stats;
 mod supply;
+mod sync;
 mod tasks;
 mod yielding;
 

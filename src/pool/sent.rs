@@ -6,12 +6,12 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+
+use super::sync::{Arc, AtomicU8, Ordering};
 
 /// The body of a request: whole, so that it can be sent again.
 pub type RequestBody = Bytes;

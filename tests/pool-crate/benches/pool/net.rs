@@ -21,6 +21,13 @@ use trunkline_pool::pool::{
     Checkout, Config, Connect, Connected, Error, Io, Lease, Origin, Phases, Pool, Protocol, Tasks,
 };
 
+/// What calls go over.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    Pipes,
+    Sockets,
+}
+
 const PIPE: usize = 4 * 1024;
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -40,15 +47,7 @@ impl Net {
 
     /// A pool over sockets of loopback: all origins are one server, in the same thread.
     pub(crate) async fn pool_of_sockets(config: Config) -> (Pool, Arc<Self>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let _ = socket.set_nodelay(true);
-                tokio::spawn(serve_h1(socket));
-            }
-        });
-        Self::pool_over(Some(address), Protocol::H1, config)
+        Self::pool_over(Some(serve_sockets().await), Protocol::H1, config)
     }
 
     fn pool_over(server: Option<SocketAddr>, protocol: Protocol, config: Config) -> (Pool, Arc<Self>) {
@@ -70,9 +69,7 @@ impl Connect for Net {
         Box::pin(async {
             self.connects.fetch_add(1, Ordering::Relaxed);
             let io: Box<dyn Io> = if let Some(server) = self.server {
-                let socket = TcpStream::connect(server).await.unwrap();
-                socket.set_nodelay(true).unwrap();
-                Box::new(TokioIo::new(socket))
+                Box::new(TokioIo::new(connect(server).await))
             } else {
                 let (ours, theirs) = tokio::io::duplex(PIPE);
                 match self.protocol {
@@ -87,16 +84,45 @@ impl Connect for Net {
 }
 
 /// Connections to the same peer without a pool: what hyper alone costs.
-pub(crate) async fn bare(count: usize) -> Vec<SendRequest<Full<Bytes>>> {
+pub(crate) async fn bare(count: usize, way: Way) -> Vec<SendRequest<Full<Bytes>>> {
+    let server = match way {
+        Way::Pipes => None,
+        Way::Sockets => Some(serve_sockets().await),
+    };
     let mut senders = Vec::new();
     for _ in 0..count {
-        let (ours, theirs) = tokio::io::duplex(PIPE);
-        tokio::spawn(serve_h1(theirs));
-        let (sender, connection) = http1::handshake(TokioIo::new(ours)).await.unwrap();
+        let io: Box<dyn Io> = match server {
+            None => {
+                let (ours, theirs) = tokio::io::duplex(PIPE);
+                tokio::spawn(serve_h1(theirs));
+                Box::new(TokioIo::new(ours))
+            }
+            Some(server) => Box::new(TokioIo::new(connect(server).await)),
+        };
+        let (sender, connection) = http1::handshake(io).await.unwrap();
         tokio::spawn(connection);
         senders.push(sender);
     }
     senders
+}
+
+async fn connect(server: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(server).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
+}
+
+/// A server on loopback, in the same thread.
+async fn serve_sockets() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let _ = socket.set_nodelay(true);
+            tokio::spawn(serve_h1(socket));
+        }
+    });
+    address
 }
 
 async fn serve_h1(mut end: impl AsyncRead + AsyncWrite + Unpin) {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, unconstrained, yield_now};
 use trunkline_pool::pool::{Lease, Origin, Pool, Protocol};
 
-use crate::net::{Net, bare, bare_exchange, config, exchange, how, lease, origins};
+use crate::net::{Net, Way, bare, bare_exchange, config, exchange, how, lease, origins};
 
 /// One measurement: what each of it took.
 pub(crate) type Round = Box<dyn FnMut() -> Duration>;
@@ -63,13 +63,6 @@ pub(crate) fn pairs_over(count: usize, limit: usize, calls: usize) -> Round {
     })
 }
 
-/// What calls go over.
-#[derive(Clone, Copy)]
-pub(crate) enum Way {
-    Pipes,
-    Sockets,
-}
-
 pub(crate) fn calls_over(count: usize, calls: usize, way: Way) -> Round {
     let runtime = runtime();
     let sites = origins(Protocol::H1, count);
@@ -96,9 +89,9 @@ pub(crate) fn calls_over(count: usize, calls: usize, way: Way) -> Round {
     })
 }
 
-pub(crate) fn bare_calls(count: usize, calls: usize) -> Round {
+pub(crate) fn bare_calls(count: usize, calls: usize, way: Way) -> Round {
     let runtime = runtime();
-    let mut senders = runtime.block_on(bare(count));
+    let mut senders = runtime.block_on(bare(count, way));
     Box::new(move || {
         let time = runtime.block_on(async {
             for sender in &mut senders {

@@ -2,9 +2,10 @@
 
 use trunkline_pool::pool::Protocol;
 
+use crate::net::Way;
 use crate::rounds::{
-    Round, Timed, Way, bare_calls, beside_snapshot, calls_over, drain, drain_origins, drain_semaphore,
-    evictions, pairs, pairs_over, queue, snapshot,
+    Round, Timed, bare_calls, beside_snapshot, calls_over, drain, drain_origins, drain_semaphore, evictions,
+    pairs, pairs_over, queue, snapshot,
 };
 
 pub(crate) struct Row {
@@ -84,12 +85,16 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         add("call", title, Micros, FLAT, calls_over(count, exchanges, Way::Sockets));
     }
     for &count in sizes {
-        let title = format!("the same over memory, {} in turn", counted(count, "origin"));
+        let title = format!("the same by hyper alone, {} in turn", counted(count, "connection"));
+        add("bare", title, Micros, None, bare_calls(count, exchanges, Way::Sockets));
+    }
+    for &count in sizes {
+        let title = format!("a whole call over memory, {} in turn", counted(count, "origin"));
         add("call-memory", title, Micros, None, calls_over(count, exchanges, Way::Pipes));
     }
     for &count in sizes {
         let title = format!("the same by hyper alone, {} in turn", counted(count, "connection"));
-        add("bare", title, Micros, None, bare_calls(count, exchanges));
+        add("bare-memory", title, Micros, None, bare_calls(count, exchanges, Way::Pipes));
     }
     for count in [limit + 1, 2 * limit, 5 * limit] {
         let title = format!("one of {limit} idle sockets closed and one opened, {count} origins in turn");

@@ -1,0 +1,70 @@
+//! What decides without a lock, in every order that threads can run in. Each part is the pool's own file; only its atomics are loom's.
+#![cfg(test)]
+#![expect(unreachable_pub, reason = "the pool re-exports it")]
+
+mod sync {
+    pub(super) use loom::sync::Arc;
+    pub(super) use loom::sync::atomic::{AtomicU8, Ordering};
+}
+
+#[path = "../../../src/pool/sent.rs"]
+mod sent;
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use http_body::Body;
+use loom::thread;
+use sent::{RequestBody, SentBody};
+
+/// What hyper gets of a body when it asks for all of it.
+fn drained(mut body: SentBody) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    loop {
+        match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ok(frame))) => all.extend(frame.into_data().into_iter().flatten()),
+            Poll::Ready(Some(Err(_))) => return None,
+            Poll::Ready(None) => return Some(all),
+            Poll::Pending => unreachable!("a body that is there is there"),
+        }
+    }
+}
+
+#[test]
+fn a_request_is_called_back_or_leaves_and_never_both() {
+    loom::model(|| {
+        let (body, fate) = SentBody::new(RequestBody::from_static(b"question"));
+        let hyper = thread::spawn(move || drained(body));
+        let called_back = fate.call_back();
+        let taken_then = fate.is_taken();
+        let left = hyper.join().unwrap_or_default();
+        assert_eq!(called_back, left.is_none());
+        assert!(!(called_back && fate.is_taken()));
+        // Who was told that it has left is right, and stays so.
+        assert!(!taken_then || left.as_deref() == Some(b"question"));
+        assert_eq!(fate.call_back(), called_back);
+    });
+}
+
+#[test]
+fn whoever_waits_twice_is_told_the_same() {
+    loom::model(|| {
+        let (body, fate) = SentBody::new(RequestBody::from_static(b"question"));
+        let fate = loom::sync::Arc::new(fate);
+        let other = fate.clone();
+        let hyper = thread::spawn(move || drop(drained(body)));
+        let second = thread::spawn(move || other.call_back());
+        let first = fate.call_back();
+        assert_eq!(second.join().unwrap_or(!first), first);
+        assert!(hyper.join().is_ok());
+    });
+}
+
+#[test]
+fn a_request_without_a_body_is_whole_with_its_head() {
+    loom::model(|| {
+        let (body, fate) = SentBody::new(RequestBody::new());
+        assert!(fate.is_taken() && !fate.call_back());
+        assert_eq!(drained(body), Some(Vec::new()));
+    });
+}
