@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::client::conn::http1;
-use tokio::time::{Instant, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Connected;
 use super::events::Event;
@@ -85,15 +86,18 @@ async fn establish_h1(
         Ok(made) => made,
         Err(error) => return Err((right, Error::with(Kind::Connect, error))),
     };
-    let (closing, held) = (info.clone(), right.clone());
+    let (driven, held) = (info.clone(), right.clone());
     let ended = (info.undriven.clone().drop_guard(), info.gone.clone().drop_guard());
-    shared.tasks.spawn("h1", async move {
-        if let Err(error) = drive_h1(connection, &closing).await {
-            tracing::trace!(target: "trunkline::pool", connection = closing.id, %error, "h1");
-            closing.close_with(CloseReason::Error);
+    let driver = shared.tasks.spawn("h1", async move {
+        // First, and so dropped last.
+        let held = (ended, held);
+        if let Err(error) = connection.await {
+            tracing::trace!(target: "trunkline::pool", connection = driven.id, %error, "h1");
+            driven.close_with(CloseReason::Error);
         }
-        drop((ended, held));
+        drop(held);
     });
+    shared.tasks.spawn("h1 end", see_closed(info.clone(), driver));
     // Ready once the driver has had its first turn.
     match sender.ready().await {
         Ok(()) => {
@@ -104,16 +108,16 @@ async fn establish_h1(
     }
 }
 
-/// Ends with the socket closed. Whoever closes it drops its sender, and then hyper shuts it down; but that, over TLS, waits for a
-/// peer that may read no more, and a socket in the middle of a response is worth no farewell.
-async fn drive_h1(connection: http1::Connection<Socket, SentBody>, info: &Info) -> hyper::Result<()> {
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = &mut connection => return ended,
-        () = info.closing.notified() => {}
-    }
-    match info.reason() {
-        CloseReason::Cancelled => Ok(()),
-        _ => timeout(SHUTDOWN_LIMIT, connection).await.unwrap_or(Ok(())),
+/// Whoever closes a socket drops its sender, and then hyper shuts it down; but that, over TLS, waits for a peer that may read no
+/// more, and a socket in the middle of a response is worth no farewell. A task of its own, since the driver runs for each call.
+async fn see_closed(info: Arc<Info>, driver: AbortHandle) {
+    let overdue = async {
+        info.closing.notified().await;
+        if info.reason() != CloseReason::Cancelled {
+            sleep(SHUTDOWN_LIMIT).await;
+        }
+    };
+    if info.gone.run_until_cancelled(overdue).await.is_some() {
+        driver.abort();
     }
 }

@@ -80,11 +80,14 @@ fn figures<'a>(rows: &'a [Row], times: &[Vec<Duration>], with_goals: bool) -> Ve
     for (row, times) in rows.iter().zip(times) {
         let Row { kind, title, unit, .. } = row;
         let [best, median] = [times[0], times[times.len() / 2]].map(|time| unit.of(time));
-        let base = figures.iter().find(|other| other.kind == *kind).map_or(best, |first| first.best);
+        let of = |kind| figures.iter().filter(move |other| other.kind == kind).map(|other| other.best);
         let goal = row.goal.filter(|_| with_goals).map(|goal| match goal {
             Goal::AtMost(value) => Wanted { sign: AT_MOST, value: value.into() },
             Goal::AtLeast(value) => Wanted { sign: AT_LEAST, value: value.into() },
-            Goal::Flat => Wanted { sign: AT_MOST, value: base * FLAT },
+            Goal::Flat => Wanted { sign: AT_MOST, value: FLAT * of(*kind).next().unwrap_or(best) },
+            Goal::Beside(other) => {
+                Wanted { sign: AT_MOST, value: FLAT * of(other).nth(of(*kind).count()).unwrap_or(best) }
+            }
         });
         let met = goal.as_ref().map(|goal| goal.is_met_by(best));
         figures.push(Figures { kind, title, unit: unit.name(), best, median, goal, met });

@@ -25,6 +25,8 @@ pub(crate) enum Goal {
     AtLeast(u32),
     /// The first row of its kind costs about as much.
     Flat,
+    /// So does the row of that kind which is the same in size, and comes before.
+    Beside(&'static str),
 }
 
 #[derive(Clone, Copy)]
@@ -80,21 +82,22 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         let title = format!("the same, with no more than {} allowed", counted(count, "socket"));
         add("full", title, Nanos, FLAT, pairs_over(count, count, calls / 5));
     }
+    // What a thousand sockets cost the system and hyper is no matter of the pool's.
     for &count in sizes {
-        let title = format!("a whole call over loopback, {} in turn", counted(count, "origin"));
-        add("call", title, Micros, FLAT, calls_over(count, exchanges, Way::Sockets));
-    }
-    for &count in sizes {
-        let title = format!("the same by hyper alone, {} in turn", counted(count, "connection"));
+        let title = format!("a call over loopback by hyper alone, {} in turn", counted(count, "connection"));
         add("bare", title, Micros, None, bare_calls(count, exchanges, Way::Sockets));
     }
     for &count in sizes {
-        let title = format!("a whole call over memory, {} in turn", counted(count, "origin"));
-        add("call-memory", title, Micros, None, calls_over(count, exchanges, Way::Pipes));
+        let title = format!("the same through the pool, {} in turn", counted(count, "origin"));
+        add("call", title, Micros, Some(Goal::Beside("bare")), calls_over(count, exchanges, Way::Sockets));
     }
     for &count in sizes {
-        let title = format!("the same by hyper alone, {} in turn", counted(count, "connection"));
+        let title = format!("a call over memory by hyper alone, {} in turn", counted(count, "connection"));
         add("bare-memory", title, Micros, None, bare_calls(count, exchanges, Way::Pipes));
+    }
+    for &count in sizes {
+        let title = format!("the same through the pool, {} in turn", counted(count, "origin"));
+        add("call-memory", title, Micros, None, calls_over(count, exchanges, Way::Pipes));
     }
     for count in [limit + 1, 2 * limit, 5 * limit] {
         let title = format!("one of {limit} idle sockets closed and one opened, {count} origins in turn");
