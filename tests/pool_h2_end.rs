@@ -29,6 +29,9 @@ async fn a_goaway_takes_no_new_streams_finishes_the_old_and_gives_back_the_unpro
     let again = lease(&pool, &origin(SITE)).await;
     assert_eq!(again.connection_id(), 2);
     assert_eq!(pool.snapshot().connections.draining, 1);
+    // Two streams that the old one finishes, and one of the new.
+    let streams = pool.snapshot().streams;
+    assert_eq!((streams.active, streams.per_connection), (3, 1.5));
     drop(again);
     old.data(running[0], b"piece");
     old.end(running[0]);

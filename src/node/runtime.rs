@@ -27,8 +27,8 @@ static RUNTIME: LazyLock<Option<(Runtime, Tasks)>> = LazyLock::new(|| {
     };
     let runtime = Builder::new_multi_thread()
         .worker_threads(threads)
-        // For getaddrinfo and the reading of roots.
-        .max_blocking_threads(8)
+        // For getaddrinfo, of which one may take half a minute for each host that nobody answers for, and the reading of roots.
+        .max_blocking_threads(64)
         .thread_name("trunkline")
         .enable_all()
         .build()

@@ -18,8 +18,7 @@ use super::{Origin, Protocol};
 #[derive(Debug)]
 pub(super) struct Info {
     pub(super) id: u64,
-    /// The number of its line, which lives as long as the connection; a stream may outlive both, and then finds no connection of its
-    /// number there.
+    /// The number of its line, which lives as long as the connection and its streams.
     pub(super) line: LineId,
     pub(super) origin: Origin,
     pub(super) protocol: Protocol,

@@ -42,6 +42,8 @@ pub(super) struct Line {
     pub(super) connecting: usize,
     /// HTTP/1.1 sockets in use.
     pub(super) leased: usize,
+    /// HTTP/2 streams in use, those of connections that only finish them included.
+    pub(super) streams: usize,
     pub(super) opened: u64,
     pub(super) closed: u64,
     pub(super) reused: Arc<AtomicU64>,
@@ -92,6 +94,7 @@ impl Line {
             sockets: 0,
             connecting: 0,
             leased: 0,
+            streams: 0,
             opened: 0,
             closed: 0,
             reused: Arc::default(),
@@ -120,7 +123,7 @@ impl Line {
 
     /// Nothing is open, in use or waited for. A lease can outlive its socket: a body that nobody reads while the server hangs up.
     pub(super) fn is_unused(&self) -> bool {
-        self.sockets == 0 && self.leased == 0 && self.queue.is_empty()
+        self.sockets == 0 && self.leased == 0 && self.streams == 0 && self.queue.is_empty()
     }
 
     pub(super) fn resting(&self) -> usize {
@@ -134,22 +137,18 @@ impl Line {
         now: Instant,
         resting: &mut Resting,
     ) -> Option<Lease> {
-        while let Some(Idle { sender, info, since, until, seat }) = self.idle.pop() {
+        while let Some(idle) = self.idle.pop() {
+            let reason = idle.must_close(now);
+            let Idle { sender, info, since, seat, .. } = idle;
             resting.leave(seat);
-            // hyper owns the socket: these two say what its driver saw when it was last polled, which was after the
-            // socket came to rest.
-            if sender.is_closed() || !sender.is_ready() {
-                info.close_with(CloseReason::Server);
-            } else if now >= info.retire_at {
-                info.close_with(CloseReason::Age);
-            } else if until.is_some_and(|until| now >= until) {
-                info.close_with(CloseReason::Idle);
-            } else {
-                self.leased += 1;
-                let mut lease = Lease::new(shared.clone(), Held::Socket(sender), info);
-                lease.set_rested(since, now);
-                return Some(lease);
+            if let Some(reason) = reason {
+                info.close_with(reason);
+                continue;
             }
+            self.leased += 1;
+            let mut lease = Lease::new(shared.clone(), Held::Socket(sender), info);
+            lease.set_rested(since, now);
+            return Some(lease);
         }
         None
     }
@@ -161,18 +160,9 @@ impl Line {
         now: Instant,
         resting: &mut Resting,
     ) -> Option<Lease> {
-        self.give_up_shared(resting, |c| {
-            if c.sender.is_closed() {
-                Some(CloseReason::Server)
-            } else if now >= c.info.retire_at {
-                Some(CloseReason::Age)
-            } else if c.active == 0 && now.duration_since(c.idle_since) >= shared.config.idle_timeout {
-                Some(CloseReason::Idle)
-            } else {
-                None
-            }
-        });
+        self.give_up_shared(resting, |c| c.must_close(now, shared.config.idle_timeout));
         let connection = self.shared.iter_mut().find(|c| c.has_room())?;
+        self.streams += 1;
         connection.active += 1;
         connection.given += 1;
         let held = Held::Stream(connection.sender.clone(), Riding::new(&connection.info));
@@ -198,9 +188,9 @@ impl Line {
                 continue;
             };
             // Nobody waits any more after all.
-            if let Some((_, info)) = lease.disarm()
-                && let Some(connection) = self.shared.iter_mut().find(|c| c.info.id == info.id)
-            {
+            let Some((_, info)) = lease.disarm() else { return };
+            self.streams -= 1;
+            if let Some(connection) = self.shared.iter_mut().find(|c| c.info.id == info.id) {
                 connection.release(owner, now, resting);
             }
         }
@@ -257,7 +247,36 @@ impl Line {
     }
 }
 
+impl Idle {
+    /// Why it is given out no more, if it is not.
+    pub(super) fn must_close(&self, now: Instant) -> Option<CloseReason> {
+        // hyper owns the socket: these two say what its driver saw when it was last polled, which was after the socket came to rest.
+        if self.sender.is_closed() || !self.sender.is_ready() {
+            Some(CloseReason::Server)
+        } else if now >= self.info.retire_at {
+            Some(CloseReason::Age)
+        } else if self.until.is_some_and(|until| now >= until) {
+            Some(CloseReason::Idle)
+        } else {
+            None
+        }
+    }
+}
+
 impl Multiplexed {
+    /// Why it gives no more streams, if it does not.
+    pub(super) fn must_close(&self, now: Instant, idle_timeout: Duration) -> Option<CloseReason> {
+        if self.sender.is_closed() {
+            Some(CloseReason::Server)
+        } else if now >= self.info.retire_at {
+            Some(CloseReason::Age)
+        } else if self.active == 0 && now.saturating_duration_since(self.idle_since) >= idle_timeout {
+            Some(CloseReason::Idle)
+        } else {
+            None
+        }
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.room() > 0
     }

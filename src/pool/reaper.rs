@@ -7,8 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::clock::Reading;
-use super::line::Line;
-use super::resting::Resting;
 use super::state::State;
 use super::stats::CloseReason;
 use super::{Config, Shared};
@@ -60,34 +58,11 @@ impl State {
         self.lose_patience(now);
         let Self { lines, resting, .. } = self;
         for (_, line) in lines.iter_mut() {
-            sweep_line(line, resting, config, now);
+            line.give_up_idle(resting, |idle| idle.must_close(now));
+            line.give_up_shared(resting, |c| c.must_close(now, config.idle_timeout));
         }
         self.forget(|line| {
             line.is_unused() && now.saturating_duration_since(line.touched) >= config.idle_timeout
         });
     }
-}
-
-fn sweep_line(line: &mut Line, resting: &mut Resting, config: &Config, now: Instant) {
-    line.give_up_idle(resting, |idle| {
-        if idle.sender.is_closed() {
-            Some(CloseReason::Server)
-        } else if idle.until.is_some_and(|until| now >= until) {
-            Some(CloseReason::Idle)
-        } else if now >= idle.info.retire_at {
-            Some(CloseReason::Age)
-        } else {
-            None
-        }
-    });
-    line.give_up_shared(resting, |connection| {
-        let rested = now.saturating_duration_since(connection.idle_since);
-        if now >= connection.info.retire_at {
-            Some(CloseReason::Age)
-        } else if connection.active == 0 && rested >= config.idle_timeout {
-            Some(CloseReason::Idle)
-        } else {
-            None
-        }
-    });
 }

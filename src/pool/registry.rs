@@ -1,5 +1,7 @@
 //! Lines, origins and tenants: made when first asked for, forgotten when nothing is left of them.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::limit::{Limit, LineId};
@@ -8,6 +10,9 @@ use super::partition::{Partition, Tenant};
 use super::site::Site;
 use super::state::{State, TenantState};
 use super::{Config, Error, Kind};
+
+/// Where all tenants are in use, a further one costs a look through all lines no more often than this.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl State {
     /// The line of a partition, made where there is none.
@@ -21,7 +26,7 @@ impl State {
             return Ok(*id);
         }
         let tenant = match &partition.tenant {
-            Some(tenant) => Some(self.tenant_of(tenant, config)?),
+            Some(tenant) => Some(self.tenant_of(tenant, config, now)?),
             None => None,
         };
         let site = match self.by_origin.get(&partition.origin) {
@@ -43,14 +48,17 @@ impl State {
         Ok(id)
     }
 
-    fn tenant_of(&mut self, tenant: &Tenant, config: &Config) -> Result<usize, Error> {
+    fn tenant_of(&mut self, tenant: &Tenant, config: &Config, now: Instant) -> Result<usize, Error> {
         if let Some(known) = self.by_tenant.get(tenant) {
             return Ok(*known);
         }
-        if self.tenants.len() >= config.max_tenants.get() {
+        let is_full = |state: &Self| state.tenants.len() >= config.max_tenants.get();
+        let looked = |at: Instant| now.saturating_duration_since(at) < LOOK_AGAIN;
+        if is_full(self) && !self.looked_for_tenants.is_some_and(looked) {
+            self.looked_for_tenants = Some(now);
             self.forget(|line| line.tenant.is_some() && line.is_unused());
         }
-        if self.tenants.len() >= config.max_tenants.get() {
+        if is_full(self) {
             return Err(Error::new(Kind::TooManyTenants(config.max_tenants.get())));
         }
         let max = config.max_connections_per_tenant.unwrap_or(config.max_connections);

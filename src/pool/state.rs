@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 use slab::Slab;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::clock::Reading;
 use super::lease::Lease;
@@ -45,6 +46,8 @@ pub(super) struct State {
     pub(super) leaving: HashMap<u64, Leaving>,
     /// When somebody last looked whether the machine had slept.
     pub(super) looked: Option<Reading>,
+    /// When tenants that nobody uses any more were last looked for.
+    pub(super) looked_for_tenants: Option<Instant>,
     pub(super) next_ticket: u64,
     pub(super) next_socket: u64,
     pub(super) closing: bool,
@@ -85,6 +88,7 @@ impl State {
             resting: Resting::default(),
             leaving: HashMap::new(),
             looked: None,
+            looked_for_tenants: None,
             next_ticket: 0,
             next_socket: 0,
             closing: false,

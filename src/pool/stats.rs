@@ -265,16 +265,18 @@ impl Shared {
             origins.reserve(state.lines.len());
             for (id, line) in &state.lines {
                 let protocol = state.line_and_site(id).and_then(|(_, site)| site.protocol);
-                let active_streams: usize = line.shared.iter().map(|c| c.active).sum();
                 let idle = line.resting();
                 let active = line.leased + line.shared.iter().filter(|c| c.active > 0).count();
                 connections.active += active;
                 connections.idle += idle;
                 connections.connecting += line.connecting;
                 connections.draining += line.sockets.saturating_sub(active + idle + line.connecting);
-                streams.active += active_streams;
+                streams.active += line.streams;
                 streams.capacity += line.shared.iter().map(|c| c.limit).sum::<usize>();
-                multiplexed += line.shared.len();
+                // Those that only finish their streams included.
+                if protocol == Some(Protocol::H2) {
+                    multiplexed += line.sockets.saturating_sub(line.connecting);
+                }
                 let depth = line.queue.depth();
                 for (all, here) in queue.depth.iter_mut().zip(depth) {
                     *all += here;
@@ -290,7 +292,7 @@ impl Shared {
                     idle,
                     connecting: line.connecting,
                     waiting: depth.iter().sum(),
-                    streams: active_streams,
+                    streams: line.streams,
                     free_streams: line.shared.iter().map(Multiplexed::room).sum(),
                     opened: line.opened,
                     reused: line.reused.load(Ordering::Relaxed),

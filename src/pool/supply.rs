@@ -245,6 +245,7 @@ impl State {
         let must_give_way = self.must_give_way(id, true);
         let Self { lines, sites, resting, .. } = self;
         let Some(line) = lines.get_mut(id) else { return };
+        line.streams -= 1;
         let Some(at) = line.shared.iter().position(|c| c.info.id == info.id) else {
             if info.reason() == CloseReason::Goaway
                 && let Some(site) = sites.get_mut(line.site)
