@@ -10,10 +10,10 @@ export declare class MockUpstream implements AsyncDisposable {
   static start(options?: MockOptions): Promise<MockUpstream>
   private constructor()
 
-  /** `http://127.0.0.1:…`, or `https://localhost:…` with `tls`: to be the `baseURL` of a client. */
+  /** `http://127.0.0.1:…`, or `https://127.0.0.1:…` with `tls`: to be the `baseURL` of a client. */
   readonly url: string
-  /** With `tls`, the certificate to trust, in PEM: for `pool.tls.ca`. */
-  readonly ca: string | null
+  /** With `tls`, the certificate to trust, in PEM: for `pool.tls.ca`. Else undefined. */
+  readonly ca: string | undefined
 
   /**
    * Answers for requests that match; the last one that matches wins. A request matches an object whose fields its body holds,

@@ -45,7 +45,7 @@ class MockUpstream {
   constructor(options) {
     this.#native = refusing(() => new native.Mock(border, encodeOptions(options ?? {}, 'options')))
     this.url = this.#native.url
-    this.ca = this.#native.ca ?? null
+    this.ca = this.#native.ca ?? undefined
   }
 
   get requests() {
@@ -59,13 +59,13 @@ class MockUpstream {
   /** @param {any} match @param {any} answer */
   reply(match, answer) {
     const text = JSON.stringify(this.#matcherOf(match))
-    refusing(() => this.#native.reply(text, encodeOptions(answer, 'answer')))
+    refusing(() => this.#native.reply(text, encoded(answer, 'answer')))
     return this
   }
 
   /** @param {any} fault @param {any} [options] */
   fault(fault, options) {
-    refusing(() => this.#native.fault(encodeOptions(fault, 'fault'), encodeOptions(options ?? {}, 'options')))
+    refusing(() => this.#native.fault(encoded(fault, 'fault'), encodeOptions(options ?? {}, 'options')))
     return this
   }
 
@@ -107,6 +107,12 @@ class MockUpstream {
   #forget() {
     for (const number of this.#matchers.splice(0)) matchers.delete(number)
   }
+}
+
+/** @param {unknown} value @param {string} what */
+function encoded(value, what) {
+  if (value === undefined || typeof value === 'function') throw configError(`${what}: cannot be ${kindOf(value)}`)
+  return encodeOptions(value, what)
 }
 
 /** @template T @param {() => T} call */

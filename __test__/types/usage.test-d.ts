@@ -182,5 +182,5 @@ export async function upstreams() {
     .fault({ kind: 'reset', after: 3 }, { for: 100, model: 'm' })
   is<RecordedRequest[]>()(upstream.requests, true)
   is<number>()(upstream.connections.handshakesResumed, true)
-  return new Trunkline({ baseURL: upstream.url, pool: { tls: { ca: upstream.ca ?? '' } } })
+  return new Trunkline({ baseURL: upstream.url, pool: { tls: { ca: upstream.ca } } })
 }

@@ -1,6 +1,7 @@
 //! The stand-in upstream's handle, for `trunkline/testing`.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,9 +48,20 @@ impl Asker for Questions {
     }
 }
 
-/// Reads what JavaScript passed; the error is for its caller.
+/// Reads what JavaScript passed; the error is for its caller, who wrote no text that has lines and columns.
 fn read<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::new(Status::InvalidArg, format!("{what}: {error}")))
+    let wrong = |error: String| Error::new(Status::InvalidArg, error);
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| wrong(format!("{what}: {error}")))?;
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let at = error.path().to_string();
+        wrong(match (what, error.path().iter().next()) {
+            (_, None) => format!("{what}: {}", error.inner()),
+            // As everywhere, what options hold is named without them.
+            ("options", Some(_)) => format!("{at}: {}", error.inner()),
+            (_, Some(_)) => format!("{what}.{at}: {}", error.inner()),
+        })
+    })
 }
 
 fn write<T: serde::Serialize>(value: &T) -> Result<String> {
@@ -62,8 +74,14 @@ impl NativeMock {
     #[napi(constructor, catch_unwind)]
     pub fn new(border: Reference<NativeBorder>, options: String) -> Result<Self> {
         let options: MockOptions = read("options", &options)?;
-        let upstream = MockUpstream::start(options)
-            .map_err(|error| Error::new(Status::GenericFailure, format!("options: {error}")))?;
+        let port = options.port;
+        let upstream = MockUpstream::start(options).map_err(|error| {
+            let what = match error.kind() {
+                ErrorKind::AddrInUse | ErrorKind::PermissionDenied => format!("port: {port} cannot be had: "),
+                _ => String::new(),
+            };
+            Error::new(Status::GenericFailure, format!("{what}{error}"))
+        })?;
         let questions =
             Arc::new(Questions { mailbox: border.border.mailbox.clone(), open: Mutex::default() });
         upstream.set_asker(questions.clone());
