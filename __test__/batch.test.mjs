@@ -16,6 +16,59 @@ test('results come in the order of the requests', async (t) => {
   )
 })
 
+test('wrong options throw at once, and no item is taken', async (t) => {
+  const { upstream, line } = await start(t)
+  let taken = 0
+  const source = {
+    [Symbol.iterator]() {
+      taken++
+      return [REQUEST].values()
+    },
+  }
+  for (const [options, message] of [
+    [5, /^options: must be an object, got a number$/],
+    [{ timeout: 500 }, /^timeout: is not an option; did you mean timeouts\?$/],
+    [{ concurency: 5 }, /^concurency: is not an option; did you mean concurrency\?$/],
+    [{ nonsense: 5 }, /^nonsense: is not an option; there are concurrency, onProgress, failFast, signal, headers, /],
+    [{ timeouts: { total: 0 } }, /^timeouts\.total: /],
+    [{ tenant: 7 }, /^tenant: must be a string/],
+    [{ priority: 'hi' }, /^priority: must be one of/],
+    [{ retry: 5 }, /^retry: must be an object or false/],
+    [{ headers: { Host: 'x' } }, /^headers\.Host: is set by the connection/],
+    [{ flushInterval: 5 }, /^flushInterval: is an option of streams/],
+    [{ signal: 5 }, /^signal: /],
+    [{ concurrency: 0 }, /^concurrency: /],
+    [{ onProgress: 0 }, /^onProgress: /],
+    [{ failFast: 0 }, /^failFast: /],
+    [{ idempotencyKey: 'k' }, /^idempotencyKey: /],
+  ]) {
+    assert.throws(
+      () => line.batch(source, options),
+      (error) => {
+        assert.ok(error instanceof ConfigError)
+        assert.match(error.message, message)
+        assert.match(error.stack, /batch\.test\.mjs/)
+        return true
+      },
+    )
+  }
+  assert.deepEqual([taken, upstream.requests.length], [0, 0])
+})
+
+test('a failure has the stack of whoever asked for the batch', async (t) => {
+  const { upstream, line } = await start(t, { retry: false })
+  upstream.fault({ kind: 'status', status: 500 })
+  async function askingForTheBatch() {
+    return await line.batch([REQUEST, { model: '' }, 5])
+  }
+  for (const { reason } of await askingForTheBatch()) {
+    const [head, first] = reason.stack.split('\n')
+    assert.equal(head, `${reason.name}: ${reason.message}`)
+    assert.match(first, /askingForTheBatch .*batch\.test\.mjs/)
+    assert.doesNotMatch(reason.stack, /lib.batch\.js/)
+  }
+})
+
 test('an empty batch has no results', async (t) => {
   const { line } = await start(t)
   assert.deepEqual(await line.batch([]), [])
@@ -304,13 +357,4 @@ test('wrong options are refused at once', async (t) => {
   for (const [requests, options, message] of table) {
     assert.throws(() => line.batch(requests, options), { name: 'ConfigError', message }, JSON.stringify(options))
   }
-})
-
-test('a wrong option of calls is each item’s failure, and sends nothing', async (t) => {
-  const { upstream, line } = await start(t)
-  for (const options of [{ timeout: 5 }, { timeouts: { total: -1 } }, { headers: { a: '\n' } }]) {
-    const results = await line.batch(numbered(2), options)
-    assert.ok(results.every(({ reason }) => reason instanceof ConfigError))
-  }
-  assert.equal(upstream.requests.length, 0)
 })

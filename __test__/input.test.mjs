@@ -23,10 +23,13 @@ const clients = [
   [{ baseURL: 5 }, /^baseURL: must be a string/],
   [{ baseURL: 'nope' }, /^baseURL: must be an absolute http or https URL$/],
   [{ baseURL: 'ftp://a.example' }, /^baseURL: must be an absolute http or https URL$/],
-  [{ baseURL: 'https://u:pw@a.example' }, /^baseURL: must be an absolute http or https URL$/],
+  [{ baseURL: 'https://u:pw@a.example' }, /^baseURL: must have no user or password; /],
+  [{ baseURL: 'https://a.example/v1#x' }, /^baseURL: must have no fragment$/],
   [{ baseURL: 'https://a.example/v1?x=1' }, /^baseURL: must have no query$/],
   [{ apiKey: '' }, /^apiKey: must not be empty$/],
-  [{ apiKey: 5 }, /^apiKey: must be a string, got a number \(5\)$/],
+  [{ apiKey: 5 }, /^apiKey: must be a string or a function, got a number \(5\)$/],
+  [{ apiKey: 'sk-é' }, /^apiKey: must be visible ASCII without line breaks$/],
+  [{ maxRetries: 5 }, /^maxRetries: is not an option; did you mean retry\.maxRetries\?$/],
   [{ apiKey: 'a\nb' }, /^apiKey: must be visible ASCII without line breaks$/],
   [{ headers: { 'x-a': 'b\r\nc: d' } }, /^headers\.x-a: must hold no line breaks/],
   [{ headers: { 'x a': 'b' } }, /^headers\.x a: is no name of a header$/],
@@ -46,14 +49,19 @@ const clients = [
   [{ pool: { http2: true } }, /^pool\.http2: must be one of 'auto', 'never', 'prior-knowledge'/],
   [{ pool: { idleTimeout: 0 } }, /^pool\.idleTimeout: must be a positive number of milliseconds, got 0$/],
   [{ pool: { tls: { ca: 'nope' } } }, /^pool\.tls\.ca: must be PEM text/],
+  [
+    { pool: { tls: { ca: Buffer.from('x') } } },
+    /^pool\.tls\.ca: must be a string .*, got bytes; text is wanted.* toString/,
+  ],
+  [{ pool: { tls: { key: new Uint8Array(2), cert: 'x' } } }, /^pool\.tls\.key: must be a string, got bytes; /],
   [{ pool: { tls: { rejectUnauthorized: 0 } } }, /^pool\.tls\.rejectUnauthorized: must be a boolean/],
   [{ timeouts: { total: '5s' } }, /^timeouts\.total: .* got a string$/],
   [{ timeouts: { total: 1e12 } }, /^timeouts\.total: must be at most/],
   [{ timeouts: { header: 5 } }, /^timeouts\.header: is not an option/],
-  [{ retry: true }, /^retry: must be an object, got a boolean$/],
+  [{ retry: true }, /^retry: must be an object or false, got a boolean$/],
   [{ retry: { strategy: 'fast' } }, /^retry\.strategy: must be one of/],
   [{ retry: { statuses: [99] } }, /^retry\.statuses: /],
-  [{ retry: { baseDelay: 10, maxDelay: 5 } }, /^retry\.baseDelay: must not be above maxDelay$/],
+  [{ retry: { baseDelay: 10, maxDelay: 5 } }, /^retry\.baseDelay: must not be above retry\.maxDelay \(5 ms\), got 10$/],
   [{ concurrency: { maxQueue: -1 } }, /^concurrency\.maxQueue: /],
 ]
 for (const [options, message] of clients) {
@@ -107,7 +115,8 @@ const options = [
   [5, /^options: must be an object, got a number$/],
   [{ timeout: 5 }, /^timeout: is not an option/],
   [{ timeouts: { total: 0 } }, /^timeouts\.total: /],
-  [{ retry: 'no' }, /^retry: must be an object, got a string$/],
+  [{ retry: 'no' }, /^retry: must be an object or false, got a string$/],
+  [{ nonsense: 5 }, /^nonsense: is not an option; there are signal, headers, timeouts, retry, priority, tenant, /],
   [{ headers: { 'x-a': 'b\r\nc: d' } }, /^headers\.x-a: must hold no line breaks/],
   [{ headers: { 'content-length': '5' } }, /^headers\.content-length: is set by the connection/],
   [{ idempotencyKey: '' }, /^idempotencyKey: /],
@@ -118,16 +127,22 @@ const options = [
   [{ tenant: 5 }, /^tenant: must be a string, got a number/],
   [{ priority: 'high' }, /^priority: must be one of 'critical', 'interactive', 'batch', 'background', got 'high'$/],
   [{ hedge: {} }, /^hedge: is not an option/],
-  [{ retry: 1n }, /^retry: must be an object, got a bigint/],
+  [{ retry: 1n }, /^retry: must be an object or false, got a bigint/],
+  [{ maxRetries: 1 }, /^maxRetries: is not an option; did you mean retry\.maxRetries\?$/],
 ]
 const paths = [
   ['x', /^path: must begin with a slash/],
   ['https://evil.example/x', /^path: must begin with a slash; a full URL is refused/],
   ['', /^path: must begin with a slash/],
-  [undefined, /^path: must /],
+  [undefined, /^path: must be a string, got undefined$/],
   [5, /^path: must be a string/],
   ['/a b', /^path: must be a URL’s path|^path: must be a URL's path/],
   ['/x\r\nhost: evil', /^path: must be a URL's path/],
+  ['/x#y', /^path: must be a URL's path/],
+  ['/../x', /^path: must have no segments \. and \.\./],
+  ['/x/..', /^path: must have no segments/],
+  ['/x/%2E%2e/%2e%2e/y', /^path: must have no segments/],
+  ['/./x', /^path: must have no segments/],
 ]
 
 test('a call is refused, and nothing is sent', async (t) => {
@@ -150,6 +165,12 @@ test('a call is refused, and nothing is sent', async (t) => {
       [() => line.post(path, {}), message],
       [() => collect(line.events(path, {})), message],
     )
+  }
+  table.push([() => line.post(), /^path: must be a string, got undefined$/])
+  for (const streamed of [undefined, 0, 1001, '5']) {
+    const wrong = { flushInterval: streamed ?? 5 }
+    const call = streamed === undefined ? () => line.chat(REQUEST, wrong) : () => line.stream(REQUEST, wrong).final()
+    table.push([call, /^flushInterval: /])
   }
   for (const body of [undefined, () => {}, Symbol('x'), 5n, circular]) {
     table.push([() => line.post('/x', body), /^body: cannot be written as JSON/])
@@ -183,6 +204,34 @@ test('a call that is refused counts neither as aborted nor as running', async (t
   assert.deepEqual({ aborted, inFlight }, { aborted: 0, inFlight: 0 })
 })
 
+test('dots that are no segment of their own are a path like any other', async (t) => {
+  const { upstream, line } = await start(t)
+  for (const path of ['/a..b', '/...', '/.well-known', '/x?y=/../z']) await line.get(path).catch(() => {})
+  assert.deepEqual(
+    upstream.requests.map(({ path }) => path),
+    ['/v1/a..b', '/v1/...', '/v1/.well-known', '/v1/x?y=/../z'],
+  )
+})
+
+test('the variable that holds a wrong base URL or key is named', (t) => {
+  const names = ['TRUNKLINE_BASE_URL', 'OPENAI_BASE_URL', 'TRUNKLINE_API_KEY', 'OPENAI_API_KEY']
+  const before = names.map((name) => [name, process.env[name]])
+  const set = (all) => {
+    for (const name of names) {
+      if (all[name] === undefined) delete process.env[name]
+      else process.env[name] = all[name]
+    }
+  }
+  t.after(() => set(Object.fromEntries(before)))
+  for (const name of names) {
+    set({ [name]: 'é é' })
+    assert.throws(() => new Trunkline(), { name: 'ConfigError', message: new RegExp(`^${name}: must be `) })
+  }
+  // An empty one says nothing.
+  set({ TRUNKLINE_BASE_URL: '', OPENAI_BASE_URL: 'nope' })
+  assert.throws(() => new Trunkline(), /^ConfigError: OPENAI_BASE_URL: /)
+})
+
 test('a call after close() is refused with a ClosedError, and nothing is sent', async (t) => {
   const { upstream, line } = await start(t)
   await line.close()
@@ -206,8 +255,8 @@ test('a call after close() is refused with a ClosedError, and nothing is sent', 
 test('warmup and close refuse wrong options', async (t) => {
   const { line, upstream } = await start(t)
   for (const [wrong, message] of [
-    [{ connections: 0 }, /^connections: must be a positive integer/],
-    [{ connections: '2' }, /^connections: /],
+    [{ connections: 0 }, /^connections: must be a positive integer, got 0$/],
+    [{ connections: '2' }, /^connections: must be a positive integer, got a string$/],
     [{ connection: 2 }, /^connection: is not an option/],
     [{ signal: 5 }, /^signal: must be an AbortSignal/],
     [5, /^options: must be an object/],
@@ -217,8 +266,8 @@ test('warmup and close refuse wrong options', async (t) => {
     assert.match(error.message, message)
   }
   for (const [wrong, message] of [
-    [{ drainTimeout: '5' }, /^drainTimeout: must be /],
-    [{ drainTimeout: -1 }, /^drainTimeout: must be /],
+    [{ drainTimeout: '5' }, /^drainTimeout: must be .*, got a string$/],
+    [{ drainTimeout: -1 }, /^drainTimeout: must be .*, got -1$/],
     [{ drainTimeout: Number.NaN }, /^drainTimeout: must be /],
     [{ drainTimeout: Number.POSITIVE_INFINITY }, /^drainTimeout: must be /],
     [{ drainTimeouts: 5 }, /^drainTimeouts: is not an option/],
@@ -231,4 +280,6 @@ test('warmup and close refuse wrong options', async (t) => {
   // A refused close closes nothing.
   await line.chat(REQUEST)
   assert.equal(upstream.requests.length, 1)
+  // Of a further close, nothing is looked at.
+  await Promise.all([line.close(), line.close({ drainTimeout: '5' }), line.close(5)])
 })

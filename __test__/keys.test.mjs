@@ -61,6 +61,32 @@ test('a refused key is asked for again, once, and the call goes on with the new 
   assert.equal(upstream.requests.length, 2)
 })
 
+test('a 401 says so where no key was sent', async (t) => {
+  const { OPENAI_API_KEY, TRUNKLINE_API_KEY } = process.env
+  t.after(() => {
+    for (const [name, value] of Object.entries({ OPENAI_API_KEY, TRUNKLINE_API_KEY })) {
+      if (value !== undefined) process.env[name] = value
+    }
+  })
+  delete process.env.OPENAI_API_KEY
+  delete process.env.TRUNKLINE_API_KEY
+  const { upstream, line } = await start(t, { apiKey: undefined, retry: false })
+  upstream.fault({ kind: 'status', status: 401 }, { times: 9 })
+  const calls = [
+    (of, options) => of.chat(REQUEST, options),
+    (of, options) => of.stream(REQUEST, options).final(),
+    (of, options) => of.get('/models', options),
+  ]
+  for (const call of calls) {
+    const error = await rejection(call(line))
+    assert.ok(error instanceof AuthenticationError)
+    assert.match(error.message, / 401 .*; no key was sent: there is no apiKey, TRUNKLINE_API_KEY or OPENAI_API_KEY$/)
+    const own = await rejection(call(line, { headers: { 'x-api-key': 'k' } }))
+    const keyed = await rejection(call(client(t, upstream, { retry: false })))
+    for (const error of [own, keyed]) assert.doesNotMatch(error.message, /no key/)
+  }
+})
+
 test('a fixed key that is refused is not tried again', async (t) => {
   const { upstream, line } = await start(t)
   upstream.fault({ kind: 'status', status: 401 })

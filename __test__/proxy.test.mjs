@@ -125,7 +125,7 @@ test('each scheme has its variable, the lower-case one wins, and all_proxy is fo
 })
 
 test('a proxy that refuses is a ConnectionError of phase proxy that names the status, and is asked again', async (t) => {
-  const { heads, host } = await proxy(t, 'HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n')
+  const { heads, host } = await proxy(t, 'HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n')
   const { upstream } = await start(t)
   const pool = { proxy: `http://user:secret@${host}` }
   const line = client(t, upstream, { pool, retry: { maxRetries: 1, baseDelay: 1 } })
@@ -134,7 +134,7 @@ test('a proxy that refuses is a ConnectionError of phase proxy that names the st
     [error.name, error.code, error.phase, error.retryable, error.billed],
     ['ConnectionError', 'ERR_CONNECTION', 'proxy', true, 'no'],
   )
-  assert.match(error.message, /the proxy answered 407/)
+  assert.match(error.message, /the proxy answered 503/)
   assert.equal(error.attempts.length, 2)
   assert.equal(heads.length, 2)
   assert.equal(upstream.requests.length, 0)
@@ -142,12 +142,29 @@ test('a proxy that refuses is a ConnectionError of phase proxy that names the st
   assert.doesNotMatch(shown, /secret/)
 })
 
+test('a proxy that wants other credentials is not asked again', async (t) => {
+  const { heads, host } = await proxy(t, 'HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n')
+  const { upstream } = await start(t)
+  const line = client(t, upstream, { pool: { proxy: `http://${host}` }, retry: { maxRetries: 1, baseDelay: 1 } })
+  const error = await line.chat(REQUEST).then(assert.fail, (error) => error)
+  assert.match(error.message, /the proxy answered 407/)
+  assert.deepEqual([error.phase, error.retryable, error.attempts.length, heads.length], ['proxy', false, 1, 1])
+})
+
+test('a wrong variable is a mistake only for clients that go by it', async (t) => {
+  environment(t, { http_proxy: 'ftp://proxy.example' })
+  await new Trunkline({ baseURL: 'https://a.example' }).close()
+  assert.match(mistake({ baseURL: 'http://a.example' }), /^http_proxy: must be a URL/)
+  environment(t, { http_proxy: 'ftp://proxy.example', no_proxy: 'a.example' })
+  await new Trunkline({ baseURL: 'http://a.example' }).close()
+})
+
 test('a proxy that is none is refused by its name, and never repeated', (t) => {
   environment(t, { https_proxy: 'ftp://user:secret@proxy.example' })
   assert.match(mistake({}), /^https_proxy: must be a URL with http, https, socks5 or socks5h/)
   assert.doesNotMatch(mistake({}), /secret/)
   assert.match(mistake({ pool: { proxy: 'ftp://user:secret@proxy.example' } }), /^pool\.proxy: must be a URL with http/)
-  assert.match(mistake({ pool: { proxy: true } }), /^pool\.proxy: must be a string, got a boolean/)
+  assert.match(mistake({ pool: { proxy: true } }), /^pool\.proxy: must be a string or false, got a boolean/)
   assert.match(mistake({ pool: { noProxy: 'localhost', proxy: false } }), /^pool\.noProxy: must be an array/)
   assert.match(
     mistake({ pool: { socketPath: '/x', proxy: 'http://a.example' } }),

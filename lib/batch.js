@@ -5,14 +5,20 @@
  * lives on JavaScript's side; the calls are Rust's.
  */
 
-const { configError } = require('./errors.js')
-const { kindOf } = require('./encode.js')
+const { configError, withCaller } = require('./errors.js')
+const { kindOf, shown } = require('./encode.js')
 const { signalOf } = require('./call.js')
 const abort = require('./abort.js')
 
 const DEFAULT_CONCURRENCY = 32
 
-/** @typedef {{ start: (item: any, options: object) => import('../index.js').Call<any> }} Starter */
+/**
+ * `check` throws for options that no call takes; `caller` is the stack of whoever asked.
+ * @typedef {{
+ *   start: (item: any, options: object) => import('../index.js').Call<any>,
+ *   check: (options: object) => void, caller: string
+ * }} Starter
+ */
 
 class Batch {
   #started = performance.now()
@@ -41,8 +47,14 @@ class Batch {
   /** @type {Promise<void>} */
   #run
 
-  /** @param {Starter['start']} start @param {any} requests @param {any} options */
-  constructor(start, requests, options) {
+  /** None of the calls knows it. */
+  #caller
+
+  /**
+   * @param {Starter} starter @param {any} requests @param {any} options
+   */
+  constructor({ start, check, caller }, requests, options) {
+    this.#caller = caller
     if (options !== undefined && (typeof options !== 'object' || options === null)) {
       throw configError(`options: must be an object, got ${kindOf(options)}`)
     }
@@ -51,19 +63,20 @@ class Batch {
     }
     const { concurrency = DEFAULT_CONCURRENCY, onProgress, failFast = false, signal, ...rest } = options ?? {}
     if (!Number.isInteger(concurrency) || concurrency < 1) {
-      throw configError(`concurrency: must be a positive integer, got ${describe(concurrency)}`)
+      throw configError(`concurrency: must be a positive integer, got ${shown(concurrency)}`)
     }
     if (onProgress !== undefined && typeof onProgress !== 'function') {
       throw configError(`onProgress: must be a function, got ${kindOf(onProgress)}`)
     }
     if (typeof failFast !== 'boolean') throw configError(`failFast: must be a boolean, got ${kindOf(failFast)}`)
+    const outer = signalOf(signal)
+    check(rest)
     const iterator = requests?.[Symbol.asyncIterator]?.() ?? requests?.[Symbol.iterator]?.()
     if (iterator === undefined || typeof requests === 'string') {
       throw configError(`requests: must be an iterable of requests, got ${kindOf(requests)}`)
     }
     if (Array.isArray(requests)) this.#progress.total = requests.length
     else if (typeof requests.size === 'number') this.#progress.total = requests.size
-    const outer = signalOf(signal)
     const callOptions = { ...rest, signal: this.#stop.signal }
     this.#run = this.#drive(start, iterator, { concurrency, onProgress, failFast, outer, callOptions })
     // Whoever awaits or iterates gets the error; a batch that nobody holds is no unhandled rejection.
@@ -196,7 +209,7 @@ class Batch {
       result = { index, customId, meta, status: 'fulfilled', value: data }
     } catch (reason) {
       progress.failed++
-      result = { index, customId, meta: null, status: 'rejected', reason }
+      result = { index, customId, meta: null, status: 'rejected', reason: withCaller(reason, this.#caller) }
     }
     progress.inFlight--
     if (this.#results !== null) this.#results[index] = result
@@ -238,11 +251,6 @@ async function close(iterator) {
 
 function consumed() {
   return configError('a batch is read once: awaited, or iterated')
-}
-
-/** @param {unknown} value */
-function describe(value) {
-  return typeof value === 'number' ? String(value) : kindOf(value)
 }
 
 module.exports = { Batch }

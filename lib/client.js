@@ -1,8 +1,8 @@
 'use strict'
 
 const { native, border, partiesOf, questions, news } = require('./border.js')
-const { classes, closedError, configError, errorOf } = require('./errors.js')
-const { encodeBody, encodeOptions, encodeRequest, kindOf } = require('./encode.js')
+const { callerOf, classes, closedError, configError, errorOf } = require('./errors.js')
+const { encodeBody, encodeOptions, encodeRequest, kindOf, shown } = require('./encode.js')
 const { Call, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
@@ -12,6 +12,7 @@ const { LONGEST, only } = require('./options.js')
 /** As src/node/client.rs has them. */
 const CHAT = 0
 const EMBEDDINGS = 1
+// From here on with a path.
 const POST = 2
 const GET = 3
 
@@ -33,8 +34,8 @@ news.connections = (number, events, lost) => reachable.get(number)?.deref()?.con
 function environment() {
   const { env } = process
   return {
-    baseUrl: env.TRUNKLINE_BASE_URL || env.OPENAI_BASE_URL,
-    apiKey: env.TRUNKLINE_API_KEY || env.OPENAI_API_KEY,
+    baseUrl: firstFull(env, 'TRUNKLINE_BASE_URL', 'OPENAI_BASE_URL'),
+    apiKey: firstFull(env, 'TRUNKLINE_API_KEY', 'OPENAI_API_KEY'),
     extraCaCerts: env.NODE_EXTRA_CA_CERTS,
     sslCertFile: env.SSL_CERT_FILE,
     sslCertDir: env.SSL_CERT_DIR,
@@ -51,6 +52,15 @@ function environment() {
  */
 function firstSet(env, ...names) {
   const name = names.find((name) => env[name] !== undefined)
+  return name === undefined ? undefined : [name, env[name]]
+}
+
+/**
+ * Name and value of the first variable that says something.
+ * @param {NodeJS.ProcessEnv} env @param {string[]} names
+ */
+function firstFull(env, ...names) {
+  const name = names.find((name) => env[name])
   return name === undefined ? undefined : [name, env[name]]
 }
 
@@ -120,7 +130,13 @@ class Trunkline extends Emitter {
 
   /** @param {any} requests @param {any} [options] */
   batch(requests, options) {
-    return new Batch((item, callOptions) => this.#item(item, callOptions), requests, options)
+    const check = (/** @type {object} */ rest) => {
+      const refused = this.#native.checkBatch(encodeOptions(rest, 'options'))
+      if (refused) throw errorOf(refused, Trunkline.prototype.batch)
+    }
+    /** @type {import('./batch.js').Starter['start']} */
+    const start = (item, callOptions) => this.#item(item, callOptions)
+    return new Batch({ start, check, caller: callerOf(Trunkline.prototype.batch) }, requests, options)
   }
 
   metrics() {
@@ -130,7 +146,8 @@ class Trunkline extends Emitter {
   /** @param {any} [options] */
   async warmup(options = {}) {
     const { connections = 1, signal } = only(options, ['connections', 'signal'])
-    if (!Number.isInteger(connections) || connections < 1) throw configError('connections: must be a positive integer')
+    if (!Number.isInteger(connections) || connections < 1)
+      throw configError(`connections: must be a positive integer, got ${shown(connections)}`)
     await Call.start(this, signalOf(signal), (id) => {
       this.#native.warm(id, connections)
       return null
@@ -139,11 +156,15 @@ class Trunkline extends Emitter {
 
   /** @param {any} [options] */
   async close(options = {}) {
-    const { drainTimeout = DRAIN_TIMEOUT } = only(options, ['drainTimeout'])
-    if (typeof drainTimeout !== 'number' || !(drainTimeout >= 0 && drainTimeout <= LONGEST)) {
-      throw configError(`drainTimeout: must be a number of milliseconds from 0 to ${LONGEST}`)
+    if (this.#closing === null) {
+      const { drainTimeout = DRAIN_TIMEOUT } = only(options, ['drainTimeout'])
+      if (typeof drainTimeout !== 'number' || !(drainTimeout >= 0 && drainTimeout <= LONGEST)) {
+        throw configError(
+          `drainTimeout: must be a number of milliseconds from 0 to ${LONGEST}, got ${shown(drainTimeout)}`,
+        )
+      }
+      this.#closing = this.#close(drainTimeout)
     }
-    this.#closing ??= this.#close(drainTimeout)
     await this.#closing
   }
 
@@ -204,13 +225,13 @@ class Trunkline extends Emitter {
   /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
   #call(kind, encode, path, options) {
     try {
+      if (kind >= POST) checkPath(path)
       if (options === undefined && path === undefined) {
         const body = encode()
         return Call.start(this, undefined, (id) => this.#native.call(id, kind, body, undefined, undefined))
       }
       const { signal, rest } = split(options)
       const body = encode()
-      checkPath(path)
       return Call.start(this, signal, (id) => this.#native.call(id, kind, body, path, rest))
     } catch (error) {
       return Call.refuse(error)
@@ -220,9 +241,9 @@ class Trunkline extends Emitter {
   /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
   #stream(kind, encode, path, options) {
     try {
+      if (kind >= POST) checkPath(path)
       const { signal, rest } = split(options)
       const body = encode()
-      checkPath(path)
       return Stream.flow(this, signal, (id) => this.#native.stream(id, kind, body, path, rest))
     } catch (error) {
       return Stream.refuse(new Flow(this, undefined), error)
@@ -275,7 +296,7 @@ function split(options) {
 
 /** @param {unknown} path */
 function checkPath(path) {
-  if (path !== undefined && typeof path !== 'string') throw configError(`path: must be a string, got ${kindOf(path)}`)
+  if (typeof path !== 'string') throw configError(`path: must be a string, got ${kindOf(path)}`)
 }
 
 /** What a native constructor threw: our description of an error, or something of napi's. @param {any} error */

@@ -7,8 +7,10 @@ const { configError } = require('./errors.js')
 /** As src/config/section.rs has it: what a value is that JSON has not. */
 const KIND = '\u0000kind'
 
-/** @param {string} _key @param {unknown} value */
-function named(_key, value) {
+/** @this {any} @param {string} key @param {unknown} value */
+function named(key, value) {
+  // As it was: a Buffer comes here as what its `toJSON` gives.
+  if (ArrayBuffer.isView(this[key])) return { [KIND]: "bytes; text is wanted, as a Buffer's toString() gives it" }
   switch (typeof value) {
     case 'function':
       return { [KIND]: 'a function' }
@@ -33,7 +35,7 @@ function named(_key, value) {
  */
 function encodeOptions(options, path) {
   try {
-    return JSON.stringify(options, named) ?? `{"${KIND}":"${typeof options}"}`
+    return JSON.stringify(options, named) ?? JSON.stringify({ [KIND]: typeof options })
   } catch (cause) {
     throw configError(`${path}: cannot be written as JSON: ${why(cause)}`, cause)
   }
@@ -76,4 +78,9 @@ function kindOf(value) {
   return `${typeof value === 'object' ? 'an' : 'a'} ${typeof value}`
 }
 
-module.exports = { encodeBody, encodeOptions, encodeRequest, kindOf }
+/** A wrong value, for an error: only of numbers more than the kind. @param {unknown} value */
+function shown(value) {
+  return typeof value === 'number' ? String(value) : kindOf(value)
+}
+
+module.exports = { encodeBody, encodeOptions, encodeRequest, kindOf, shown }

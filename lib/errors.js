@@ -203,6 +203,29 @@ function errorOf(text, above = errorOf) {
   return error
 }
 
+/** The frames of a stack, where V8 writes it as it does by default. @param {unknown} stack */
+function framesOf(stack) {
+  const at = typeof stack === 'string' ? stack.indexOf('\n    at ') : -1
+  return at < 0 ? '' : /** @type {string} */ (stack).slice(at)
+}
+
+/** The stack below the caller of `above`, to be given to errors that come later. @param {Function} above */
+function callerOf(above) {
+  const here = { stack: '' }
+  Error.captureStackTrace(here, above)
+  return framesOf(here.stack)
+}
+
+/** An error of ours with the stack of whoever is to hear of it; any other as it is. @param {any} error @param {string} caller */
+function withCaller(error, caller) {
+  if (error instanceof TrunklineError && caller !== '') {
+    const frames = framesOf(error.stack)
+    const head = frames === '' ? error.stack : error.stack?.slice(0, -frames.length)
+    Object.defineProperty(error, 'stack', { value: `${head}${caller}`, configurable: true, writable: true })
+  }
+  return error
+}
+
 /** @param {string} message @param {unknown} [cause] */
 function configError(message, cause) {
   return new ConfigError({ name: 'ConfigError', code: 'ERR_CONFIG', message, cause })
@@ -213,4 +236,4 @@ function closedError(message = 'the client is closed') {
   return new ClosedError({ name: 'ClosedError', code: 'ERR_CLOSED', message })
 }
 
-module.exports = { classes, errorOf, configError, closedError, inMilliseconds }
+module.exports = { classes, errorOf, configError, closedError, inMilliseconds, callerOf, withCaller }

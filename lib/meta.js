@@ -12,7 +12,9 @@ function metaOf(text, number) {
   const headers = new Headers()
   for (let at = 0; at < names.length; at += 2) headers.append(names[at], names[at + 1])
   // A number is the time of the only one, which went well.
-  const attempts = Array.isArray(tries) ? tries : [{ provider, model, status, error: null, duration: tries, billed: 'yes' }]
+  const attempts = Array.isArray(tries)
+    ? tries
+    : [{ provider, model, status, error: null, duration: tries, billed: 'yes' }]
   const [queued, dns, connect, tls, firstByte, total] = times.map((/** @type {number} */ micros) => micros / 1000)
   return {
     id: `call-${number}`,

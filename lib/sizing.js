@@ -3,7 +3,7 @@
 /** How large a pool should be: arithmetic on what the caller knows of the load, which never crosses the border. */
 
 const { configError } = require('./errors.js')
-const { kindOf } = require('./encode.js')
+const { shown } = require('./encode.js')
 const { LONGEST, only } = require('./options.js')
 
 /** A host has no more ports, so a pool with one provider no more sockets. */
@@ -42,11 +42,6 @@ function checkTime(name, time) {
   if (typeof time !== 'number' || !(time > 0) || time === Number.POSITIVE_INFINITY)
     throw configError(`${name}: must be a positive number of milliseconds, got ${shown(time)}`)
   if (time > LONGEST) throw configError(`${name}: must be at most ${LONGEST} ms, got ${time}`)
-}
-
-/** @param {unknown} value */
-function shown(value) {
-  return typeof value === 'number' ? String(value) : kindOf(value)
 }
 
 module.exports = { recommendPool }

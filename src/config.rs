@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::Value;
 
-pub use self::call::CallOptions;
+pub use self::call::{CallKind, CallOptions};
 use self::section::Section;
 use crate::error::Error;
 use crate::policy::backoff::Strategy;
@@ -64,8 +64,10 @@ const OPENAI: &str = "https://api.openai.com/v1";
 #[derive(Clone, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Environment {
-    pub base_url: Option<String>,
-    pub api_key: Option<String>,
+    /// The name and the value of the first that is not empty of `TRUNKLINE_BASE_URL` and `OPENAI_BASE_URL`.
+    pub base_url: Option<(String, String)>,
+    /// The same of `TRUNKLINE_API_KEY` and `OPENAI_API_KEY`.
+    pub api_key: Option<(String, String)>,
     /// `NODE_EXTRA_CA_CERTS`.
     pub extra_ca_certs: Option<String>,
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
@@ -95,18 +97,18 @@ impl ClientConfig {
         let mut top = Section::top("options", options)?;
         let base = match top.string("baseURL")? {
             Some(url) => BaseUrl::parse(&url).map_err(|error| top.error("baseURL", error))?,
-            None => {
-                let url = environment.base_url.as_deref().filter(|url| !url.is_empty()).unwrap_or(OPENAI);
-                BaseUrl::parse(url).map_err(|error| {
-                    Error::config(format!("TRUNKLINE_BASE_URL or OPENAI_BASE_URL: {error}"))
-                })?
-            }
+            None => match &environment.base_url {
+                Some((name, url)) => {
+                    BaseUrl::parse(url).map_err(|error| Error::config(format!("{name}: {error}")))?
+                }
+                None => BaseUrl::parse(OPENAI).map_err(Error::config)?,
+            },
         };
         let key = parse_key(&mut top, environment)?;
         let headers = parse_headers(&mut top)?;
         let timeouts = parse_timeouts(&mut top, Timeouts::default())?;
         let retry = parse_retry(&mut top, RetryPolicy::default())?;
-        let mut pool = pool_options::parse_pool(&mut top, environment)?;
+        let mut pool = pool_options::parse_pool(&mut top, environment, &base.origin)?;
         pool_options::parse_tenants(&mut top, &mut pool)?;
         let queue = parse_concurrency(&mut top)?;
         top.finish()?;
@@ -115,13 +117,20 @@ impl ClientConfig {
 }
 
 impl BaseUrl {
-    fn parse(url: &str) -> Result<Self, String> {
+    fn parse(url: &str) -> Result<Self, &'static str> {
         const WANTED: &str = "must be an absolute http or https URL";
         // The URL itself is not repeated: it may hold a password.
-        let uri: Uri = url.trim().parse().map_err(|_| WANTED.to_owned())?;
-        let origin = Origin::of(&uri).map_err(|_| WANTED.to_owned())?;
+        let uri: Uri = url.trim().parse().map_err(|_| WANTED)?;
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err("must have no user or password; keys go to apiKey or headers");
+        }
+        let origin = Origin::of(&uri).map_err(|_| WANTED)?;
         if uri.query().is_some() {
-            return Err("must have no query".to_owned());
+            return Err("must have no query");
+        }
+        // The parser drops it.
+        if url.contains('#') {
+            return Err("must have no fragment");
         }
         Ok(Self { origin, path: uri.path().trim_end_matches('/').to_owned() })
     }
@@ -142,23 +151,28 @@ pub fn bearer(key: &str) -> Result<HeaderValue, &'static str> {
     if key.trim().is_empty() {
         return Err("must not be empty");
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
-        .map_err(|_| "must be visible ASCII without line breaks")?;
+    let mut value = visible_ascii(&format!("Bearer {}", key.trim()))
+        .ok_or("must be visible ASCII without line breaks")?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// A value of ASCII, without controls. `HeaderValue::from_str` takes UTF-8 as well, which servers read as they please.
+fn visible_ascii(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok().filter(|_| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
 }
 
 fn parse_key(top: &mut Section, environment: &Environment) -> Result<Key, Error> {
     if top.take_function("apiKey") {
         return Ok(Key::Asked);
     }
-    if let Some(key) = top.string("apiKey")? {
+    if let Some(key) = top.string_or("apiKey", "a string or a function")? {
         return bearer(&key).map(Key::Fixed).map_err(|error| top.error("apiKey", error));
     }
-    match environment.api_key.as_deref().filter(|key| !key.trim().is_empty()) {
-        Some(key) => bearer(key)
-            .map(Key::Fixed)
-            .map_err(|error| Error::config(format!("TRUNKLINE_API_KEY or OPENAI_API_KEY: {error}"))),
+    match environment.api_key.as_ref().filter(|(_, key)| !key.trim().is_empty()) {
+        Some((name, key)) => {
+            bearer(key).map(Key::Fixed).map_err(|error| Error::config(format!("{name}: {error}")))
+        }
         None => Ok(Key::None),
     }
 }
@@ -248,7 +262,7 @@ fn parse_retry(section: &mut Section, mut retry: RetryPolicy) -> Result<RetryPol
     if section.take_false("retry") {
         return Ok(RetryPolicy::none());
     }
-    let Some(mut given) = section.section("retry")? else {
+    let Some(mut given) = section.section_or("retry", "an object or false")? else {
         return Ok(retry);
     };
     if let Some(max) = given.count("maxRetries")? {
@@ -269,7 +283,9 @@ fn parse_retry(section: &mut Section, mut retry: RetryPolicy) -> Result<RetryPol
         retry.backoff.max = max;
     }
     if retry.backoff.base > retry.backoff.max {
-        return Err(given.error("baseDelay", "must not be above maxDelay"));
+        let [base, max] = [retry.backoff.base, retry.backoff.max].map(section::shown);
+        let error = format!("must not be above retry.maxDelay ({max} ms), got {base}");
+        return Err(given.error("baseDelay", error));
     }
     if let Some(max) = given.duration("maxRetryAfter")? {
         retry.max_retry_after = max;
@@ -317,8 +333,8 @@ mod tests {
     #[test]
     fn the_environment_is_what_javascript_passes_in() {
         let environment = Environment {
-            base_url: Some("http://127.0.0.1:9/v2/".into()),
-            api_key: Some("k".into()),
+            base_url: Some(("OPENAI_BASE_URL".into(), "http://127.0.0.1:9/v2/".into())),
+            api_key: Some(("OPENAI_API_KEY".into(), "k".into())),
             ..Environment::default()
         };
         let config = ClientConfig::parse(json!({}), &environment).unwrap();
@@ -373,12 +389,23 @@ mod tests {
                 json!({"retry": {"statuses": [500, 99]}}),
                 "retry.statuses: must hold statuses from 400 to 599, got a number (99)",
             ),
-            (json!({"retry": true}), "retry: must be an object, got a boolean"),
+            (json!({"retry": true}), "retry: must be an object or false, got a boolean"),
+            (
+                json!({"retry": {"baseDelay": 10, "maxDelay": 5}}),
+                "retry.baseDelay: must not be above retry.maxDelay (5 ms), got 10",
+            ),
+            (
+                json!({"retry": {"maxDelay": 0.5}}),
+                "retry.baseDelay: must not be above retry.maxDelay (0.5 ms), got 500",
+            ),
             (json!({"baseURL": "nope"}), "baseURL: must be an absolute http or https URL"),
             (
                 json!({"baseURL": "https://user:pw@a.example"}),
-                "baseURL: must be an absolute http or https URL",
+                "baseURL: must have no user or password; keys go to apiKey or headers",
             ),
+            (json!({"baseURL": "https://a.example/v1#x"}), "baseURL: must have no fragment"),
+            (json!({"apiKey": 5}), "apiKey: must be a string or a function, got a number (5)"),
+            (json!({"apiKey": "sk-é"}), "apiKey: must be visible ASCII without line breaks"),
             (json!({"apiKey": ""}), "apiKey: must not be empty"),
             (json!({"apiKey": "a\nb"}), "apiKey: must be visible ASCII without line breaks"),
             (
@@ -426,7 +453,7 @@ mod tests {
             ),
             (
                 json!({"pool": {"lanes": {"streaming": {"maxConnections": 60}, "unary": {"maxConnections": 41}}}}),
-                "pool.lanes: must leave each lane a connection of pool.maxConnectionsPerOrigin (100)",
+                "pool.lanes: must not be above pool.maxConnectionsPerOrigin (100) together, got 60 + 41",
             ),
             (
                 json!({"pool": {"lanes": {"batch": {}}}}),
@@ -449,6 +476,79 @@ mod tests {
         for (options, message) in table {
             assert_eq!(mistake(options.clone()), message, "{options}");
         }
+    }
+
+    #[test]
+    fn an_unknown_option_is_told_where_it_would_be_one() {
+        let table = [
+            ("maxRetries", "maxRetries: is not an option; did you mean retry.maxRetries?"),
+            ("maxConnections", "maxConnections: is not an option; did you mean pool.maxConnections?"),
+            ("baseUrl", "baseUrl: is not an option; did you mean baseURL?"),
+            ("timeuots", "timeuots: is not an option; did you mean timeouts?"),
+        ];
+        for (name, message) in table {
+            assert_eq!(mistake(json!({ name: 1 })), message);
+        }
+        let none = mistake(json!({"foo": 1}));
+        let names: Vec<_> = none.split_once("; there are ").unwrap().1.split(", ").collect();
+        let mut once = names.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(names.len(), once.len(), "{none}");
+    }
+
+    #[test]
+    fn what_is_looked_for_beside_a_section_is_in_it() {
+        for (section, names) in section::INSIDE {
+            for name in names {
+                let error = mistake(json!({ section: { *name: {"\u{0}kind": "a symbol"} } }));
+                assert!(error.starts_with(&format!("{section}.{name}: must ")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistake_of_the_environment_names_its_variable() {
+        let of = |base: Option<&str>, key: Option<&str>| {
+            let environment = Environment {
+                base_url: base.map(|url| ("OPENAI_BASE_URL".into(), url.into())),
+                api_key: key.map(|key| ("TRUNKLINE_API_KEY".into(), key.into())),
+                ..Environment::default()
+            };
+            ClientConfig::parse(json!({}), &environment).unwrap_err().message.clone()
+        };
+        assert_eq!(of(Some("nope"), None), "OPENAI_BASE_URL: must be an absolute http or https URL");
+        assert_eq!(of(None, Some("é")), "TRUNKLINE_API_KEY: must be visible ASCII without line breaks");
+    }
+
+    #[test]
+    fn each_kind_of_call_has_its_options() {
+        let client = parse(json!({})).unwrap();
+        let mistake = |kind, options| CallOptions::parse(options, kind, &client).unwrap_err().message.clone();
+        let flush = |interval: u32| json!({ "flushInterval": interval });
+        let stream = CallOptions::parse(flush(1000), CallKind::Stream, &client).unwrap();
+        assert_eq!(stream.flush_interval, Duration::from_secs(1));
+        assert_eq!(
+            mistake(CallKind::Stream, flush(1001)),
+            "flushInterval: must be at most 1000 ms, got 1001"
+        );
+        for kind in [CallKind::Whole, CallKind::Batch] {
+            assert_eq!(mistake(kind, flush(5)), "flushInterval: is an option of streams, which this is not");
+        }
+        let there_are = |kind| mistake(kind, json!({"xyz": 1}));
+        let same = "headers, timeouts, retry, priority, tenant";
+        assert_eq!(
+            [CallKind::Whole, CallKind::Stream, CallKind::Batch].map(there_are),
+            [
+                format!("xyz: is not an option; there are signal, {same}, idempotencyKey"),
+                format!("xyz: is not an option; there are signal, {same}, idempotencyKey, flushInterval"),
+                format!("xyz: is not an option; there are concurrency, onProgress, failFast, signal, {same}"),
+            ]
+        );
+        let slip = mistake(CallKind::Batch, json!({"concurency": 5}));
+        assert_eq!(slip, "concurency: is not an option; did you mean concurrency?");
+        let key = json!({"idempotencyKey": "é"});
+        assert_eq!(mistake(CallKind::Whole, key), "idempotencyKey: must be visible ASCII, and not empty");
     }
 
     #[test]

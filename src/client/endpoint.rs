@@ -122,16 +122,34 @@ impl Target {
                 "path: must begin with a slash; a full URL is refused, since credentials stay with their provider",
             ));
         }
+        let bad = || Error::config("path: must be a URL's path, with other characters percent-encoded");
+        // The parser would drop what is behind it.
+        if path.contains('#') {
+            return Err(bad());
+        }
+        if path.split('?').next().is_some_and(climbs) {
+            return Err(Error::config("path: must have no segments . and .., which lead out of baseURL"));
+        }
         let path = format!("{}{path}", base.path);
-        let bad = |_| Error::config("path: must be a URL's path, with other characters percent-encoded");
         Ok(Self {
-            absolute: format!("{}{path}", base.origin).parse().map_err(bad)?,
-            path: path.parse().map_err(bad)?,
+            absolute: format!("{}{path}", base.origin).parse().map_err(|_| bad())?,
+            path: path.parse().map_err(|_| bad())?,
         })
     }
 }
 
+/// Whether a path has a segment that means another one, as servers and whatever is before them read it.
+fn climbs(path: &str) -> bool {
+    path.split(['/', '\\'])
+        .any(|segment| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | ".."))
+}
+
 impl Outgoing {
+    /// Whether neither the client nor the caller gave any kind of key.
+    pub(super) fn has_no_key(&self) -> bool {
+        ["authorization", "x-api-key", "api-key"].iter().all(|name| !self.headers.contains_key(*name))
+    }
+
     /// The request for a connection of this protocol.
     pub(super) fn request(&self, protocol: Protocol, key: &UsedKey) -> Request<RequestBody> {
         let mut request = Request::new(self.body.clone());

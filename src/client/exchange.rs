@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -82,7 +82,17 @@ pub(super) async fn exchange<C: Consume>(
     let (head, body) = response.into_parts();
     record.answered(head.status.as_u16(), head.headers, sent.elapsed());
     let response = Response { body, sent, first_byte_limit: timeouts.first_byte, idle_limit: timeouts.idle };
-    if head.status.is_success() { Ok(response) } else { Err(error_answer(client, response, record).await) }
+    if head.status.is_success() {
+        return Ok(response);
+    }
+    let mut failed = error_answer(client, response, record).await;
+    if head.status == StatusCode::UNAUTHORIZED && outgoing.has_no_key() {
+        failed
+            .error
+            .message
+            .push_str("; no key was sent: there is no apiKey, TRUNKLINE_API_KEY or OPENAI_API_KEY");
+    }
+    Err(failed)
 }
 
 /// Reads an answer that is an error, as far as it can be read.
@@ -191,6 +201,7 @@ pub(super) fn silence(phase: TimeoutPhase, limit: Duration) -> Failed {
 pub(super) fn pool_failed(error: &pool::Error) -> Failed {
     use pool::Kind as Pool;
     let failure = match error.kind() {
+        Pool::Proxy { status: Some(407) } => Failure::Denied,
         Pool::Dns | Pool::Connect | Pool::Proxy { .. } | Pool::ConnectTimeout(_) => Failure::Connect,
         Pool::Tls => Failure::Tls,
         Pool::QueueTimeout(_) | Pool::QueueFull(_) | Pool::TooManyTenants(_) => Failure::Queue,
@@ -222,8 +233,18 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
             Kind::Connection(ConnectionPhase::Receive)
         }
     };
-    let mut made = Error::new(kind, format!("{PROVIDER}: {}", error.kind())).caused_by(error.causes());
-    made.retryable = !matches!(failure, Some(Failure::Tls | Failure::Final));
+    // The pool knows limits, and not which option they are of.
+    let what = match error.kind() {
+        Pool::ConnectTimeout(limit) => {
+            format!("no connection within timeouts.connect ({} ms)", millis(limit))
+        }
+        Pool::QueueTimeout(limit) => {
+            format!("no free connection within timeouts.queue ({} ms)", millis(limit))
+        }
+        kind => kind.to_string(),
+    };
+    let mut made = Error::new(kind, format!("{PROVIDER}: {what}")).caused_by(error.causes());
+    made.retryable = !matches!(failure, Some(Failure::Tls | Failure::Denied | Failure::Final));
     let processed = matches!(error.kind(), Pool::NoResponse { .. } | Pool::Protocol | Pool::Body);
     made.billed = if processed { Billed::Maybe } else { Billed::No };
     made

@@ -40,7 +40,7 @@ pub use self::outlet::{Delivery, Mode, Outlet};
 use self::endpoint::Endpoints;
 use self::key::KeyStore;
 use self::pools::SharedPool;
-use crate::config::{CallOptions, ClientConfig, Environment, Key};
+use crate::config::{CallKind, CallOptions, ClientConfig, Environment, Key};
 use crate::error::Error;
 use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
 use crate::telemetry::{Counters, Metrics};
@@ -93,10 +93,15 @@ impl Client {
         })
     }
 
-    /// The options of a call; None for the client's own.
+    /// The options of a call of any kind; None for the client's own.
     pub fn call_options(&self, options: Option<Value>) -> Result<Arc<CallOptions>, Error> {
+        self.call_options_of(CallKind::Stream, options)
+    }
+
+    /// The options of a call; None for the client's own.
+    pub fn call_options_of(&self, kind: CallKind, options: Option<Value>) -> Result<Arc<CallOptions>, Error> {
         match options {
-            Some(options) => CallOptions::parse(options, &self.config).map(Arc::new),
+            Some(options) => CallOptions::parse(options, kind, &self.config).map(Arc::new),
             None => Ok(self.options.clone()),
         }
     }

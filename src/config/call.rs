@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use super::section::Section;
-use super::{ClientConfig, parse_headers, parse_retry, parse_timeouts};
+use super::section::{self, Section};
+use super::{ClientConfig, parse_headers, parse_retry, parse_timeouts, visible_ascii};
 use crate::error::Error;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::timeouts::Timeouts;
@@ -26,10 +26,21 @@ pub struct CallOptions {
     pub flush_interval: Duration,
 }
 
+/// What the options are of; each has some that the others have not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallKind {
+    Whole,
+    Stream,
+    /// For each of its calls.
+    Batch,
+}
+
 /// Of the name of a tenant, which stands in the metrics.
 const LONGEST_TENANT: usize = 256;
 
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
+/// Beyond it, a stream would look as if it stood still.
+const LONGEST_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 impl CallOptions {
     /// What the client says, where a call says nothing.
@@ -46,9 +57,13 @@ impl CallOptions {
     }
 
     /// Parses the options of a call.
-    pub fn parse(options: Value, client: &ClientConfig) -> Result<Self, Error> {
+    pub fn parse(options: Value, kind: CallKind, client: &ClientConfig) -> Result<Self, Error> {
         let mut call = Self::of(client);
         let mut top = Section::top("options", options)?;
+        top.taken_before(match kind {
+            CallKind::Whole | CallKind::Stream => &["signal"],
+            CallKind::Batch => &["concurrency", "onProgress", "failFast", "signal"],
+        });
         call.headers = parse_headers(&mut top)?;
         call.timeouts = parse_timeouts(&mut top, client.timeouts)?;
         call.retry = parse_retry(&mut top, client.retry.clone())?;
@@ -63,16 +78,28 @@ impl CallOptions {
             }
             call.tenant = Some(Tenant::new(&tenant));
         }
-        if let Some(key) = top.string("idempotencyKey")? {
-            let value = HeaderValue::from_str(&key)
-                .ok()
+        // One key for many calls would give all of them the first one's answer.
+        if kind != CallKind::Batch
+            && let Some(key) = top.string("idempotencyKey")?
+        {
+            let value = visible_ascii(&key)
                 .filter(|value| !value.is_empty())
                 .ok_or_else(|| top.error("idempotencyKey", "must be visible ASCII, and not empty"))?;
             call.headers.insert(HeaderName::from_static("idempotency-key"), value);
             call.idempotent = true;
         }
-        if let Some(interval) = top.duration("flushInterval")? {
-            call.flush_interval = interval.min(Duration::from_secs(1));
+        if kind != CallKind::Stream && top.holds("flushInterval") {
+            return Err(top.error("flushInterval", "is an option of streams, which this is not"));
+        }
+        if kind == CallKind::Stream
+            && let Some(interval) = top.duration("flushInterval")?
+        {
+            if interval > LONGEST_FLUSH_INTERVAL {
+                let most = LONGEST_FLUSH_INTERVAL.as_millis();
+                let got = section::shown(interval);
+                return Err(top.error("flushInterval", format!("must be at most {most} ms, got {got}")));
+            }
+            call.flush_interval = interval;
         }
         top.finish()?;
         Ok(call)

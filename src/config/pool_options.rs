@@ -9,15 +9,20 @@ use super::Environment;
 use super::route::parse_route;
 use super::section::Section;
 use crate::error::Error;
-use crate::pool::{self, Http2, Identity, IdentityError, Lanes, TlsConfig};
+use crate::pool::{self, Http2, Identity, IdentityError, Lanes, Origin, TlsConfig};
 
-pub(super) fn parse_pool(top: &mut Section, environment: &Environment) -> Result<pool::Config, Error> {
+/// `base`: where the calls of the client go.
+pub(super) fn parse_pool(
+    top: &mut Section,
+    environment: &Environment,
+    base: &Origin,
+) -> Result<pool::Config, Error> {
     let mut pool = pool::Config::default();
     pool.tls.extra_ca_file = environment.extra_ca_certs.as_ref().map(Into::into);
     pool.tls.system_ca_file = environment.ssl_cert_file.as_ref().map(Into::into);
     pool.tls.system_ca_dir = environment.ssl_cert_dir.as_ref().map(Into::into);
     let mut section = top.section("pool")?;
-    pool.route = parse_route(section.as_mut(), environment)?;
+    pool.route = parse_route(section.as_mut(), environment, base)?;
     let Some(mut given) = section else {
         return Ok(pool);
     };
@@ -97,7 +102,12 @@ fn parse_lanes(mut given: Section, all: NonZeroUsize) -> Result<Option<Lanes>, E
         [None, Some(unary)] => rest(unary).map(|streaming| (streaming, unary)),
     };
     if lanes.is_none() && sizes != [None, None] {
-        let error = format!("must leave each lane a connection of pool.maxConnectionsPerOrigin ({all})");
+        let error = match sizes {
+            [Some(streaming), Some(unary)] => format!(
+                "must not be above pool.maxConnectionsPerOrigin ({all}) together, got {streaming} + {unary}"
+            ),
+            _ => format!("must leave each lane a connection of pool.maxConnectionsPerOrigin ({all})"),
+        };
         return Err(Error::config(format!("{}: {error}", given.path())));
     }
     given.finish()?;

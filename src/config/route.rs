@@ -5,15 +5,19 @@ use std::path::PathBuf;
 use super::Environment;
 use super::section::Section;
 use crate::error::Error;
-use crate::pool::{NoProxy, Proxies, Proxy, Route};
+use crate::pool::{NoProxy, Origin, Proxies, Proxy, Route};
 
-/// `pool` is None where the options have no such section.
-pub(super) fn parse_route(pool: Option<&mut Section>, environment: &Environment) -> Result<Route, Error> {
+/// `pool` is None where the options have no such section; `base` is where the calls of the client go.
+pub(super) fn parse_route(
+    pool: Option<&mut Section>,
+    environment: &Environment,
+    base: &Origin,
+) -> Result<Route, Error> {
     let Some(given) = pool else {
-        return from_environment(environment, None);
+        return from_environment(environment, None, base);
     };
     let off = given.take_false("proxy");
-    let url = if off { None } else { given.string("proxy")? };
+    let url = if off { None } else { given.string_or("proxy", "a string or false")? };
     let except = no_proxy(given)?;
     if let Some(path) = given.string("socketPath")? {
         if url.is_some() {
@@ -28,24 +32,31 @@ pub(super) fn parse_route(pool: Option<&mut Section>, environment: &Environment)
             Ok(Route::through(Proxies { https: Some(proxy.clone()), http: Some(proxy), except }))
         }
         None if off => Ok(Route::Direct),
-        None => from_environment(environment, except),
+        None => from_environment(environment, except, base),
     }
 }
 
-fn from_environment(environment: &Environment, except: Option<NoProxy>) -> Result<Route, Error> {
-    let proxy = |variable: &Option<(String, String)>| {
+/// A variable that is wrong is no matter of a client whose calls do not go by it: whoever set it had others in mind.
+fn from_environment(
+    environment: &Environment,
+    except: Option<NoProxy>,
+    base: &Origin,
+) -> Result<Route, Error> {
+    let except = except.unwrap_or_else(|| environment.no_proxy());
+    let proxy = |variable: &Option<(String, String)>, secure: bool| {
         let Some((name, value)) = variable.as_ref().filter(|(_, value)| !value.trim().is_empty()) else {
             return Ok(None);
         };
         // Without a scheme it is http, as everywhere.
         let url = if value.contains("://") { value.clone() } else { format!("http://{}", value.trim()) };
-        Proxy::parse(&url).map(Some).map_err(|error| Error::config(format!("{name}: {error}")))
+        match Proxy::parse(&url) {
+            Ok(proxy) => Ok(Some(proxy)),
+            Err(_) if base.is_secure() != secure || except.contains(base) => Ok(None),
+            Err(error) => Err(Error::config(format!("{name}: {error}"))),
+        }
     };
-    Ok(Route::through(Proxies {
-        https: proxy(&environment.https_proxy)?,
-        http: proxy(&environment.http_proxy)?,
-        except: except.unwrap_or_else(|| environment.no_proxy()),
-    }))
+    let (https, http) = (proxy(&environment.https_proxy, true)?, proxy(&environment.http_proxy, false)?);
+    Ok(Route::through(Proxies { https, http, except }))
 }
 
 fn no_proxy(given: &mut Section) -> Result<Option<NoProxy>, Error> {
@@ -144,12 +155,28 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_is_wrong_only_for_those_who_go_by_it() {
+        let of = |base: &str, environment: &Environment| {
+            let config = ClientConfig::parse(json!({ "baseURL": base }), environment);
+            config.map(|config| config.pool.route).map_err(|error| error.message.clone())
+        };
+        let bad = environment("http://a.example", "ftp://b.example", "c.example");
+        assert_eq!(
+            of("https://x.example", &bad).unwrap(),
+            through(Some("http://a.example"), None, "c.example")
+        );
+        assert!(of("http://x.example", &bad).unwrap_err().starts_with("http_proxy: must be a URL"));
+        assert!(of("http://c.example", &bad).is_ok(), "it is connected to straight");
+    }
+
+    #[test]
     fn a_proxy_that_is_none_is_refused_without_repeating_it() {
         let wanted = "pool.proxy: must be a URL with http, https, socks5 or socks5h, a host and no path";
         for bad in ["", "ftp://u:secret@a.example", "a.example:3128", "http://a.example/proxy.pac"] {
             assert_eq!(mistake(json!({ "proxy": bad })), wanted, "{bad}");
         }
-        assert_eq!(mistake(json!({ "proxy": true })), "pool.proxy: must be a string, got a boolean");
+        let error = "pool.proxy: must be a string or false, got a boolean";
+        assert_eq!(mistake(json!({ "proxy": true })), error);
         assert_eq!(mistake(json!({ "noProxy": "a" })), "pool.noProxy: must be an array, got a string");
         for bad in [json!([1]), json!(["http://a.example"]), json!([""])] {
             assert!(mistake(json!({ "noProxy": bad })).starts_with("pool.noProxy: must hold host names"));

@@ -21,6 +21,30 @@ pub(super) struct Section {
     known: Vec<&'static str>,
 }
 
+/// Options that stand in a section, and are looked for beside it: other clients have them there.
+pub(super) const INSIDE: [(&str, &[&str]); 3] = [
+    ("retry", &["maxRetries", "strategy", "baseDelay", "maxDelay", "maxRetryAfter", "statuses"]),
+    ("timeouts", &["connect", "queue", "firstByte", "idle", "total"]),
+    (
+        "pool",
+        &[
+            "maxConnections",
+            "maxConnectionsPerOrigin",
+            "maxIdleConnections",
+            "idleTimeout",
+            "maxAge",
+            "http2",
+            "maxStreamsPerConnection",
+            "lanes",
+            "dnsTtl",
+            "tls",
+            "proxy",
+            "noProxy",
+            "socketPath",
+        ],
+    ),
+];
+
 impl Section {
     /// The outermost object; `name` is only its name in an error.
     pub(super) fn top(name: &str, value: Value) -> Result<Self, Error> {
@@ -41,20 +65,30 @@ impl Section {
     }
 
     pub(super) fn section(&mut self, name: &'static str) -> Result<Option<Self>, Error> {
+        self.section_or(name, "an object")
+    }
+
+    /// The same, where something else was taken before; `wanted` says both.
+    pub(super) fn section_or(&mut self, name: &'static str, wanted: &str) -> Result<Option<Self>, Error> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Object(members)) if !members.contains_key(KIND) => {
                 Ok(Some(Self { path: self.at(name), members, known: Vec::new() }))
             }
-            Some(other) => Err(self.wrong(name, "an object", &other)),
+            Some(other) => Err(self.wrong(name, wanted, &other)),
         }
     }
 
     pub(super) fn string(&mut self, name: &'static str) -> Result<Option<String>, Error> {
+        self.string_or(name, "a string")
+    }
+
+    /// The same, where something else was taken before; `wanted` says both.
+    pub(super) fn string_or(&mut self, name: &'static str, wanted: &str) -> Result<Option<String>, Error> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.wrong(name, "a string", &other)),
+            Some(other) => Err(self.wrong(name, wanted, &other)),
         }
     }
 
@@ -142,6 +176,15 @@ impl Section {
         self.take_if(name, |value| value.get(KIND).is_some_and(|kind| kind == "a function"))
     }
 
+    /// Options that JavaScript has taken already: to be named among those that there are.
+    pub(super) fn taken_before(&mut self, names: &[&'static str]) {
+        self.known.extend(names);
+    }
+
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     /// All members, whatever their names.
     pub(super) fn into_entries(self) -> impl Iterator<Item = (String, Value)> {
         self.members.into_iter()
@@ -157,12 +200,22 @@ impl Section {
             .iter()
             .map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &unknown.to_lowercase()), known))
             .min_by_key(|(distance, _)| *distance)
-            .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
-        Err(match nearest {
-            Some((_, known)) => {
+            // A slip changes little of a word, also of a short one.
+            .filter(|(distance, known)| *distance <= (1 + known.len() / 4).min((unknown.len() / 3).max(1)));
+        let inside = INSIDE
+            .iter()
+            .find(|(section, names)| self.known.contains(section) && names.contains(&unknown.as_str()));
+        Err(match (inside, nearest) {
+            (Some((section, _)), _) => {
+                let at = self.at(section);
+                self.error(unknown, format!("is not an option; did you mean {at}.{unknown}?"))
+            }
+            (None, Some((_, known))) => {
                 self.error(unknown, format!("is not an option; did you mean {}?", self.at(known)))
             }
-            None => self.error(unknown, format!("is not an option; there are {}", self.known.join(", "))),
+            (None, None) => {
+                self.error(unknown, format!("is not an option; there are {}", self.known.join(", ")))
+            }
         })
     }
 
@@ -209,7 +262,7 @@ impl Section {
     }
 
     fn take_if(&mut self, name: &'static str, wanted: impl FnOnce(&Value) -> bool) -> bool {
-        self.known.push(name);
+        self.know(name);
         if self.members.get(name).is_some_and(wanted) {
             self.members.remove(name);
             return true;
@@ -218,8 +271,15 @@ impl Section {
     }
 
     fn take(&mut self, name: &'static str) -> Option<Value> {
-        self.known.push(name);
+        self.know(name);
         self.members.remove(name)
+    }
+
+    /// Once, however often it is asked for.
+    fn know(&mut self, name: &'static str) {
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
     }
 
     fn at(&self, name: &str) -> String {
@@ -233,6 +293,11 @@ impl Section {
     fn wrong_number(&self, name: &str, wanted: &str, got: &Value) -> Error {
         self.error(name, format!("must be {wanted}, got {got}"))
     }
+}
+
+/// Milliseconds as they were given, for an error.
+pub(super) fn shown(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
 }
 
 /// The kind of a value, for an error. Texts are not repeated: they may be secrets.

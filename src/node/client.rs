@@ -11,7 +11,7 @@ use super::border::{Border, NativeBorder, nothing};
 use super::mailbox::Letter;
 use super::runtime;
 use crate::client::{Call, Client, Endpoint, Outlet};
-use crate::config::Environment;
+use crate::config::{CallKind, CallOptions, Environment};
 use crate::error;
 use crate::pool::{Inbox, Listener};
 
@@ -36,11 +36,11 @@ fn endpoint_of(kind: u32, path: Option<String>) -> Endpoint {
     }
 }
 
+/// What JavaScript passed, or our own error for its caller.
+type Parsed<T> = std::result::Result<T, error::Error>;
+
 /// Starts a call that could be prepared; the description of the error as JSON where it could not.
-fn begin(
-    prepared: std::result::Result<Call, error::Error>,
-    start: impl FnOnce(Call) -> Result<()>,
-) -> Result<Option<String>> {
+fn begin(prepared: Parsed<Call>, start: impl FnOnce(Call) -> Result<()>) -> Result<Option<String>> {
     match prepared {
         Ok(call) => start(call).map(|()| None),
         Err(error) => Ok(Some(error.to_json())),
@@ -75,6 +75,12 @@ impl NativeClient {
         Ok(Self { number, client: Arc::new(client), border, listener: Mutex::default() })
     }
 
+    /// Whether these are options of each call of a batch: the description of an error as JSON where they are not.
+    #[napi(catch_unwind)]
+    pub fn check_batch(&self, options: String) -> Option<String> {
+        self.options(Some(options), CallKind::Batch).err().map(|error| error.to_json())
+    }
+
     /// Starts a call whose answer comes whole. Returns the description of an error as JSON where it cannot be begun.
     #[napi(catch_unwind)]
     pub fn call(
@@ -85,7 +91,7 @@ impl NativeClient {
         path: Option<String>,
         options: Option<String>,
     ) -> Result<Option<String>> {
-        let prepared = self.prepare(kind, body, path, options);
+        let prepared = self.prepare(kind, body, path, self.options(options, CallKind::Whole));
         begin(prepared, |call| self.border.start(id, None, self.client.call(call)))
     }
 
@@ -99,7 +105,7 @@ impl NativeClient {
         path: Option<String>,
         options: Option<String>,
     ) -> Result<Option<String>> {
-        let prepared = self.prepare(kind, body, path, options);
+        let prepared = self.prepare(kind, body, path, self.options(options, CallKind::Stream));
         begin(prepared, |call| {
             let interval = call.options.flush_interval;
             let mailbox = self.border.mailbox.clone();
@@ -180,15 +186,19 @@ impl NativeClient {
         kind: u32,
         body: String,
         path: Option<String>,
-        options: Option<String>,
-    ) -> std::result::Result<Call, error::Error> {
-        let options = match options {
+        options: Parsed<Arc<CallOptions>>,
+    ) -> Parsed<Call> {
+        Ok(Call { endpoint: endpoint_of(kind, path), body, options: options? })
+    }
+
+    fn options(&self, text: Option<String>, kind: CallKind) -> Parsed<Arc<CallOptions>> {
+        let options = match text {
             Some(text) => Some(
                 serde_json::from_str(&text)
                     .map_err(|_| error::Error::config("options: must be an object"))?,
             ),
             None => None,
         };
-        Ok(Call { endpoint: endpoint_of(kind, path), body, options: self.client.call_options(options)? })
+        self.client.call_options_of(kind, options)
     }
 }

@@ -13,6 +13,8 @@ pub enum Failure {
     Connect,
     /// A certificate or protocol of TLS.
     Tls,
+    /// The proxy wants credentials that it was not given.
+    Denied,
     /// No socket or stream within the queue timeout, or no room to wait.
     Queue,
     /// HTTP/2 stream refused, GOAWAY from the peer above the last processed stream, or a request of which no byte was
@@ -100,7 +102,7 @@ impl Default for RetryPolicy {
 pub fn row(failure: Failure, statuses: &[u16]) -> Again {
     match failure {
         Failure::Connect | Failure::NoResponseFresh => Again::AfterDelay,
-        Failure::Tls | Failure::Queue => Again::Never,
+        Failure::Tls | Failure::Denied | Failure::Queue => Again::Never,
         Failure::Unprocessed | Failure::Refused => Again::Free,
         Failure::NoResponseReused => Again::AtOnce,
         // A silent provider stays silent.
@@ -207,6 +209,7 @@ mod tests {
         let table = [
             (Connect, Again::AfterDelay),
             (Tls, Again::Never),
+            (Denied, Again::Never),
             (Queue, Again::Never),
             (Unprocessed, Again::Free),
             (Refused, Again::Free),

@@ -38,7 +38,8 @@ impl NoProxy {
         entries.into_iter().map(Rule::parse).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(super) fn contains(&self, origin: &Origin) -> bool {
+    /// Whether an origin is connected to straight.
+    pub fn contains(&self, origin: &Origin) -> bool {
         let for_port = self.0.iter().filter(|rule| rule.port.is_none_or(|port| port == origin.port));
         let hosts: Vec<_> = for_port.map(|rule| rule.host.as_str()).collect();
         // The matcher's `*` leaves addresses out, curl's does not.
