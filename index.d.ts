@@ -9,8 +9,8 @@ import { EventEmitter } from 'node:events'
 // ───────────────────────────── the client ─────────────────────────────
 
 /**
- * One long-lived client per process. Clients with equal `pool` and `concurrency` settings in one process, whatever their
- * thread, share one pool of sockets.
+ * One long-lived client per process. Clients with equal `pool` and `tenants` settings in one process, whatever their thread,
+ * share one pool of sockets.
  *
  * An idle client does not keep the process alive; a running call does. A client that nobody holds any more closes its idle
  * sockets once it is collected.
@@ -47,13 +47,13 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   /**
    * Many calls, at most `concurrency` at once, results in order, one failure never losing another's result. The source may be
    * endless: an item is taken when there is room for it.
-   * @throws {ConfigError} for wrong options, or a source that is not iterable.
+   * @throws {ConfigError} for wrong options, or a source that is not iterable, before an item is taken.
    */
   batch<T = ChatCompletion>(requests: Iterable<BatchItem> | AsyncIterable<BatchItem>, options?: BatchOptions): Batch<T>
 
   /**
    * Any other JSON endpoint below `baseURL`. `path` begins with a slash; a full URL is refused, since credentials stay with
-   * their provider. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
+   * their provider, and so are the segments `.` and `..`. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
    * Rejects as {@link chat} does; an empty answer of status 204 or 205 is `null`.
    */
   post<T = unknown>(path: string, body: unknown, options?: CallOptions): Call<T>
@@ -158,7 +158,8 @@ export interface PoolLoad {
 }
 
 /**
- * Ready-made options, deeply frozen. Spread and override: `{ ...presets.backend, apiKey }`.
+ * Ready-made options, deeply frozen. Spread and override: `{ ...presets.backend, apiKey }`. What is overridden in a section
+ * is overridden there, or the rest of the section is lost: `{ ...presets.cli, pool: { ...presets.cli.pool, proxy: false } }`.
  *
  * | by workload | connections | idle kept |
  * |---|---|---|
@@ -193,16 +194,16 @@ export declare const presets: Readonly<
  */
 export type ApiKey = string | (() => string | Promise<string>)
 
-/** Header fields. Those that belong to the connection (Host, Content-Length, …) are refused. */
+/** Header fields. Those that belong to the connection (Host, Content-Length, …) are refused. Values are Latin-1, as `Headers` has them. */
 export type HeaderFields = Record<string, string> | Headers
 
 export interface TrunklineOptions {
   /**
-   * The URL that paths are appended to, `/v1` included where there is one. Without a query, user or password. Default:
+   * The URL that paths are appended to, `/v1` included where there is one. Without a query, fragment, user or password. Default:
    * TRUNKLINE_BASE_URL, then OPENAI_BASE_URL, then `https://api.openai.com/v1`.
    */
   baseURL?: string
-  /** Sent as `Authorization: Bearer …`. Default: TRUNKLINE_API_KEY, then OPENAI_API_KEY, then none. */
+  /** Sent as `Authorization: Bearer …`. Visible ASCII. Default: TRUNKLINE_API_KEY, then OPENAI_API_KEY, then none. */
   apiKey?: ApiKey
   /** Sent with every request. An `authorization` in here takes the place of the key. Default: none. */
   headers?: HeaderFields
@@ -268,7 +269,7 @@ export interface PoolOptions {
 
 export interface TlsOptions {
   /** Certificates in PEM, trusted besides the others. Default: none. */
-  ca?: string | string[]
+  ca?: string | string[] | undefined
   /** A client certificate in PEM, followed by those that lead to its root, for origins that ask for one. With `key`. Default: none. */
   cert?: string
   /** The private key of `cert` in PEM, not encrypted. */
@@ -355,7 +356,7 @@ export interface CallOptions {
   priority?: Priority
   /** Whom the call is for: it shares connections with calls for the same tenant alone. 1 to 256 bytes; shown in the metrics. Default: nobody. */
   tenant?: string
-  /** Sent as `Idempotency-Key`; makes the repetition of a `post` or `events` safe. */
+  /** Sent as `Idempotency-Key`; makes the repetition of a `post` or `events` safe. Visible ASCII. */
   idempotencyKey?: string
 }
 
@@ -624,6 +625,7 @@ export interface PoolMetrics {
   opened: number
   /** Sockets closed so far, by why. */
   closed: Record<CloseReason, number>
+  /** TLS handshakes that resumed a session. */
   tlsResumed: number
   /** Requests that found a connection. */
   reused: number
@@ -635,7 +637,7 @@ export interface PoolMetrics {
   handshakeTimeSaved: number
   /** Waiting for a socket or a stream. */
   acquireWait: Histogram
-  /** Of HTTP/2 connections. */
+  /** Of HTTP/2 connections. `capacity`: what the open ones take together; `perConnection`: the mean of active ones on each. */
   streams: { active: number; capacity: number; perConnection: number }
   origins: OriginMetrics[]
 }

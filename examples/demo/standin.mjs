@@ -153,6 +153,7 @@ function tell(results) {
     '',
     ...aligned([head, ...rows]),
     '',
+    'The first way is node:https without an agent. Event loop: for how long JavaScript’s thread was busy with all calls of that way.',
     `${calls} calls needed ${fresh.opened} handshakes without a pool, which is ${figure(fresh.spent / calls)} ms of waiting ` +
       `for each call; the pool on HTTP/2 needed ${pool.opened}, and a warm one ${warm.opened || 'none'}.`,
     `Warm, it answered ${figure(warm.rate / fresh.rate)} times as many calls a second, each in ${figure(warm.p50)} ms ` +

@@ -37,7 +37,7 @@ export function newConnections({ url, ca }) {
   const secureContext = createSecureContext({ ca })
   let spent = 0
   return {
-    name: 'a new connection each',
+    name: 'node:https, a new connection each',
     handshakes: () => ({ spent, saved: 0 }),
     chat: (body) =>
       new Promise((resolve, reject) => {
