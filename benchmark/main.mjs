@@ -173,7 +173,7 @@ async function startUpstream(name) {
 }
 
 function certificateOf(name, ca) {
-  if (ca === null) return {}
+  if (ca === undefined) return {}
   const file = join(folder, `${name}.pem`)
   writeFileSync(file, ca)
   return { NODE_EXTRA_CA_CERTS: file }
