@@ -89,8 +89,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, Lanes, TlsConfig};
-pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases, certificates};
-pub use self::connect::{Identity, IdentityError, NoProxy, NoProxyError, Proxies, Proxy, ProxyError, Route};
+pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases};
+pub use self::connect::{
+    Identity, IdentityError, NoProxy, NoProxyError, Proxies, Proxy, ProxyError, RootsError, Route, roots_of,
+};
 pub use self::error::{Error, Kind};
 pub use self::events::{Change, Event, Inbox, Listener, Wake};
 pub use self::lease::{Body, Lease};
