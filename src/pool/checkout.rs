@@ -140,6 +140,10 @@ pub(super) async fn warm(
     connections: usize,
     how: &Checkout,
 ) -> Result<(), Error> {
+    if shared.config.max_idle_connections == 0 {
+        // It would close at once.
+        return if shared.closing.is_cancelled() { Err(Error::new(Kind::Closed)) } else { Ok(()) };
+    }
     // One first: it tells what the origin speaks, and what is wrong with it.
     let first = checkout(shared, origin, how).await?;
     let mut after = After::default();

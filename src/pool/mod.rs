@@ -207,7 +207,7 @@ impl Pool {
     }
 
     /// Opens connections ahead of the first request, until the origin has `connections` of them or, over HTTP/2,
-    /// one with room for as many streams.
+    /// one with room for as many streams; but no more than may rest ([`Config::max_idle_connections`]), and none where none may.
     pub async fn warm(&self, origin: &Origin, connections: usize, how: Checkout) -> Result<(), Error> {
         checkout::warm(&self.handle.shared, origin, connections, &how).await
     }
