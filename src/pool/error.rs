@@ -29,7 +29,7 @@ pub enum Kind {
     QueueTimeout(Duration),
     /// This many wait already.
     QueueFull(usize),
-    /// This many tenants have calls already.
+    /// This many tenants have calls or sockets already.
     TooManyTenants(usize),
     /// The pool is closed.
     Closed,
@@ -132,7 +132,7 @@ impl fmt::Display for Kind {
             Self::ConnectTimeout(limit) => write!(f, "no connection within {} ms", limit.as_millis()),
             Self::QueueTimeout(limit) => write!(f, "no free connection within {} ms", limit.as_millis()),
             Self::QueueFull(max) => write!(f, "{max} calls wait for a connection already"),
-            Self::TooManyTenants(max) => write!(f, "{max} tenants have calls already"),
+            Self::TooManyTenants(max) => write!(f, "{max} tenants have calls or sockets already"),
             Self::Closed => f.write_str("the pool is closed"),
             Self::Unprocessed => f.write_str("the request was not processed"),
             Self::Refused => f.write_str("the server takes fewer streams"),
