@@ -232,7 +232,8 @@ async fn a_tenant_of_which_a_socket_rests_makes_room_for_another_soon() {
         }
         refused("x").await;
         // No more than are needed go: the one that was not asked for for the longest time.
-        until("gone", || pool.snapshot().origins.iter().filter(|o| o.idle + o.active == 0).count() == 1).await;
+        until("gone", || pool.snapshot().origins.iter().filter(|o| o.idle + o.active == 0).count() == 1)
+            .await;
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         let x = ask("x").await.unwrap();
         let tenants = |pool: &Pool| {

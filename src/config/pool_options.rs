@@ -197,7 +197,9 @@ mod tests {
         assert_eq!(tls(json!({ "ca": [cert, format!("{cert}{cert}")] })).unwrap().ca.len(), 2);
         let none = "pool.tls.ca: must be PEM text with at least one certificate, and is not";
         let undecodable = |number| {
-            format!("pool.tls.ca: must hold certificates alone, and number {number} in it cannot be decoded as one")
+            format!(
+                "pool.tls.ca: must hold certificates alone, and number {number} in it cannot be decoded as one"
+            )
         };
         let table = [
             (json!(broken), undecodable(1)),
