@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Connected;
+use super::error::is_hang_up;
 use super::events::Event;
 use super::h2::establish_h2;
 use super::info::Info;
@@ -90,11 +91,16 @@ async fn establish_h1(
     let ended = (info.undriven.clone().drop_guard(), info.gone.clone().drop_guard());
     let driver = shared.tasks.spawn("h1", async move {
         // First, and so dropped last.
-        let held = (ended, held);
+        let (held, ended) = (held, ended);
         if let Err(error) = connection.await {
             tracing::trace!(target: "trunkline::pool", connection = driven.id, %error, "h1");
-            driven.close_with(CloseReason::Error);
+            if !is_hang_up(&error) {
+                driven.close_with(CloseReason::Error);
+            }
         }
+        // It is closed. What hyper tells a request in flight, it does not tell us.
+        drop(ended);
+        driven.close_with(driven.hang_up_reason().await);
         drop(held);
     });
     shared.tasks.spawn("h1 end", see_closed(info.clone(), driver));

@@ -86,10 +86,14 @@ pub(super) fn is_of_one_stream(error: &hyper::Error) -> bool {
     error.is_user() || cause_of::<h2::Error>(error).is_some_and(h2::Error::is_reset)
 }
 
-/// Whether an error of h2 means that the peer closed the socket, without a word of HTTP/2.
+/// Whether an error means that the peer closed or reset the socket, and said nothing wrong. Without `close_notify` over TLS it did
+/// so all the same.
 pub(super) fn is_hang_up(error: &(dyn StdError + 'static)) -> bool {
-    // h2's own word for an end of file.
-    cause_of::<std::io::Error>(error).is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    // A broken pipe is also h2's own word for an end of file.
+    cause_of::<std::io::Error>(error).is_some_and(|io| {
+        matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+    })
 }
 
 /// Whether an error of h2 means that the peer has certainly not processed the request. A GOAWAY that our own library

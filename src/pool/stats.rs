@@ -21,11 +21,11 @@ pub enum CloseReason {
     Idle,
     /// Older than its age limit.
     Age,
-    /// The server closed it.
+    /// The server closed or reset it while it rested or after a whole response, with or without a word of TLS.
     Server,
     /// The server sent GOAWAY.
     Goaway,
-    /// Broken: an I/O or protocol error.
+    /// It broke in the middle of a request, an HTTP/2 PING was not answered, or what came was no HTTP.
     Error,
     /// Its caller went away in the middle of a response.
     Cancelled,
@@ -158,7 +158,7 @@ impl Stats {
         }
     }
 
-    /// A checkout found too many waiting.
+    /// A checkout found too many waiting, or too many tenants.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -241,7 +241,7 @@ pub struct Streams {
 pub struct QueueSnapshot {
     /// By [`Priority`], the highest first.
     pub depth: [usize; Priority::ALL.len()],
-    /// Checkouts that found too many waiting.
+    /// Checkouts that found too many waiting, or too many tenants.
     pub refused: u64,
 }
 
