@@ -69,7 +69,8 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
 
   /**
    * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
-   * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one.
+   * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one. Never more than may rest
+   * (`pool.maxIdleConnections`; none where that is 0) and the limits allow; it resolves all the same.
    *
    * Rejects with {@link ConnectionError}, {@link TimeoutError} of phase `connect`, {@link ConfigError}, {@link ClosedError}
    * or the signal's reason.
@@ -117,7 +118,9 @@ export type ConnectionEvent = {
 )
 
 /**
- * `idle`, `age`: rested or lived too long. `server`: the server closed it. `goaway`: it said so by GOAWAY. `error`: it broke.
+ * `idle`, `age`: rested or lived too long. `server`: the server closed or reset it while it rested, or after a whole answer. `goaway`: it
+ * said so by GOAWAY. `error`: it broke in the middle of something (a call, an unanswered PING), or the server spoke no HTTP. The same over
+ * HTTP/1.1 and HTTP/2, with and without TLS; a single HTTP/2 stream that is reset closes no connection.
  * `cancelled`: its caller left in the middle of an answer. `evicted`: given up for another, or one idle socket too many.
  * `clockJump`: the machine had slept while it rested. `shutdown`: the pool closed.
  */
@@ -321,7 +324,10 @@ export interface ConcurrencyOptions {
 export interface TenantOptions {
   /** Sockets of one tenant, to all origins together. At most `pool.maxConnections`. Default: as many as there are. */
   maxConnections?: number
-  /** Tenants that have calls or sockets at one time. A call for one more is a {@link QueueFullError}. Default 10,000. */
+  /**
+   * Tenants that have calls or sockets at one time. A call for one more is a {@link QueueFullError}; where some have only sockets that rest,
+   * these are closed then, and a further try soon after finds room. Default 10,000.
+   */
   maxTenants?: number
 }
 
@@ -524,6 +530,7 @@ export declare class ConfigError extends TrunklineError {}
 
 /** `ERR_API`: an answer that is an error, and of none of the classes below. */
 export declare class APIError extends TrunklineError {
+  /** Of the answer; of an error inside a good answer, the status that it names or stands for. */
   readonly status: number
   readonly headers: Headers
   /** Of the provider's error. */
@@ -573,12 +580,14 @@ export declare class TimeoutError extends TrunklineError {
 export declare class StreamInterruptedError extends TrunklineError {
   /** What came of it. Choices that were not through have no `finish_reason`. */
   readonly partial: ChatCompletion
+  /** The provider's own error, if an event of the stream told of one: JSON where it is JSON, else the text. Null where it just broke. */
+  readonly body: unknown
 }
 
 /** `ERR_INVALID_RESPONSE`: an answer that is none: no JSON, no stream of events, too large, badly encoded. */
 export declare class InvalidResponseError extends TrunklineError {}
 
-/** `ERR_QUEUE_FULL`: `concurrency.maxQueue` calls wait already. */
+/** `ERR_QUEUE_FULL`: `concurrency.maxQueue` calls wait already, or `tenants.maxTenants` tenants have calls or sockets. */
 export declare class QueueFullError extends TrunklineError {}
 
 /** `ERR_CLOSED`: the client is closed. */
@@ -597,8 +606,8 @@ export interface Metrics {
     inFlight: number
   }
   /**
-   * Calls that wait for a connection, of all clients that share the pool. `wait`: how long calls waited, those that did not have to included.
-   * `refused`: calls that found too many waiting.
+   * Calls that wait for a connection, of all clients that share the pool. `wait`: how long calls waited, those that did not have to and
+   * those that gave up (a timeout, an abort) included. `refused`: calls that found too many waiting, or too many tenants.
    */
   queue: { depth: Record<Priority, number>; wait: Histogram; refused: number }
   /** From a call's start to its end, failed ones included. */
@@ -633,7 +642,7 @@ export interface PoolMetrics {
   handshake: Histogram
   /** Milliseconds that the reused connections' handshakes had taken. */
   handshakeTimeSaved: number
-  /** Waiting for a socket or a stream. */
+  /** Waiting for a socket or a stream, however it ended. */
   acquireWait: Histogram
   /** Of HTTP/2 connections. */
   streams: { active: number; capacity: number; perConnection: number }
@@ -659,7 +668,10 @@ export interface OriginMetrics {
   closed: number
 }
 
-/** Milliseconds, to two significant figures. All 0 where `count` is. */
+/**
+ * Milliseconds. `mean`, `min` and `max` are exact to a microsecond; the percentiles have two significant figures and lie within `min` and
+ * `max`. All 0 where `count` is.
+ */
 export interface Histogram {
   count: number
   mean: number

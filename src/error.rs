@@ -47,9 +47,11 @@ pub enum Kind {
         phase: TimeoutPhase,
         limit_ms: u64,
     },
-    /// A stream broke after pieces of it were handed over; `partial` is a `chat.completion` as JSON.
+    /// A stream broke after pieces of it were handed over; `partial` is a `chat.completion` as JSON. `body`: the provider's own
+    /// error, if that is what ended it.
     StreamInterrupted {
         partial: String,
+        body: Option<String>,
     },
     /// An answer that is none: no JSON, too large, cut, of the wrong type.
     InvalidResponse,
@@ -63,6 +65,7 @@ pub enum Kind {
 #[derive(Clone)]
 pub struct Api {
     pub class: ErrorClass,
+    /// Of the answer; of an error inside a good one, what it names or stands for.
     pub status: u16,
     pub headers: HeaderMap,
     pub fields: ErrorFields,
@@ -241,7 +244,10 @@ impl Serialize for Error {
                 map.serialize_entry("phase", phase.as_str())?;
                 map.serialize_entry("limit", limit_ms)?;
             }
-            Kind::StreamInterrupted { partial } => map.serialize_entry("partial", partial)?,
+            Kind::StreamInterrupted { partial, body } => {
+                map.serialize_entry("partial", partial)?;
+                map.serialize_entry("body", body)?;
+            }
             _ => {}
         }
         map.end()

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -69,7 +68,7 @@ pub(super) async fn exchange<C: Consume>(
 
     let request = outgoing.request(lease.protocol(), key);
     let sent = Instant::now();
-    record.sent();
+    record.sent(outgoing.asks());
     client.counters.sent(outgoing.body.len());
     let head = if C::STREAMED {
         let in_time = timeout_at(sent + timeouts.first_byte, lease.send(request)).await;
@@ -90,19 +89,25 @@ async fn error_answer(client: &Client, response: Response, record: &Record) -> F
     // An error counts by its status, even if its body breaks off.
     let body = collect(client, response, MAX_ERROR_BODY).await.unwrap_or_default();
     let body = String::from_utf8_lossy(&body).into_owned();
-    let status = record.status();
-    api_failed(status, record.headers(), body)
+    api_failed(record.status(), record, body)
 }
 
-/// The failure that an error of the provider is.
-pub(super) fn api_failed(status: u16, headers: &HeaderMap, body: String) -> Failed {
+/// The failure that an error of the provider is. `status`: that of the answer or, inside a good one, what the error stands for.
+pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
+    let headers = record.headers();
     let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body)).unwrap_or_default();
     let class = class_of(status, &fields);
     let wait = retry_after(headers, SystemTime::now());
     let quota = class == ErrorClass::RateLimit { quota: true };
     let failure = Failure::Status { status, retry_after: wait, should_retry: should_retry(headers), quota };
     // Not the provider's own words: they may repeat a key or a prompt. They are in the body.
-    let mut message = format!("{PROVIDER} answered {status}");
+    let mut message = format!("{PROVIDER} answered {}", record.status());
+    if let Some((method, path)) = record.asked() {
+        message.push_str(&format!(" to {method} {path}"));
+    }
+    if status != record.status() {
+        message.push_str(" with an error");
+    }
     let named = fields.code.as_deref().or(fields.kind.as_deref()).filter(|name| is_name(name));
     if let Some(name) = named {
         message.push_str(&format!(" ({name})"));
@@ -222,7 +227,11 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
             Kind::Connection(ConnectionPhase::Receive)
         }
     };
-    let mut made = Error::new(kind, format!("{PROVIDER}: {}", error.kind())).caused_by(error.causes());
+    let mut message = format!("{PROVIDER}: {}", error.message());
+    if error.is_untrusted() {
+        message.push_str("; the certificate of an authority of your own is trusted by pool.tls.ca");
+    }
+    let mut made = Error::new(kind, message).caused_by(error.causes());
     made.retryable = !matches!(failure, Some(Failure::Tls | Failure::Final));
     let processed = matches!(error.kind(), Pool::NoResponse { .. } | Pool::Protocol | Pool::Body);
     made.billed = if processed { Billed::Maybe } else { Billed::No };

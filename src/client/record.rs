@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -21,8 +21,8 @@ pub(super) struct Record {
     attempt: Option<Instant>,
     /// When the one that went well ended.
     ended: Option<Instant>,
-    /// Whether its request went out.
-    sent: bool,
+    /// What its request asks for, once that went out.
+    sent: Option<(Method, Uri)>,
     pub(super) model: Arc<str>,
     pub(super) attempts: Vec<Attempt>,
     queued: Duration,
@@ -68,7 +68,7 @@ impl Record {
             started,
             attempt: None,
             ended: None,
-            sent: false,
+            sent: None,
             model: model.into(),
             attempts: Vec::with_capacity(1),
             queued: Duration::ZERO,
@@ -83,19 +83,24 @@ impl Record {
 
     pub(super) fn begin_attempt(&mut self) {
         self.attempt = Some(Instant::now());
-        self.sent = false;
+        self.sent = None;
         self.status = 0;
         self.headers.clear();
     }
 
     /// The request goes out: from now on it may be billed.
-    pub(super) fn sent(&mut self) {
-        self.sent = true;
+    pub(super) fn sent(&mut self, asks: (Method, Uri)) {
+        self.sent = Some(asks);
+    }
+
+    /// Method and path of the last request; without its query, which may hold a key.
+    pub(super) fn asked(&self) -> Option<(&Method, &str)> {
+        self.sent.as_ref().map(|(method, uri)| (method, uri.path()))
     }
 
     /// Whether the attempt under way may be billed.
     pub(super) fn is_sent(&self) -> bool {
-        self.attempt.is_some() && self.sent
+        self.attempt.is_some() && self.sent.is_some()
     }
 
     pub(super) fn leased(&mut self, lease: &Lease) {
@@ -150,7 +155,7 @@ impl Record {
 
     /// Ends an attempt that nobody waits for any more.
     fn abandon(&mut self) {
-        let billed = if self.sent { Billed::Maybe } else { Billed::No };
+        let billed = if self.sent.is_some() { Billed::Maybe } else { Billed::No };
         let Some(begun) = self.attempt.take() else { return };
         self.attempts.push(Attempt {
             provider: PROVIDER,

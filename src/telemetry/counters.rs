@@ -85,9 +85,9 @@ struct Requests {
 #[derive(Debug, Serialize)]
 struct Queue {
     depth: BTreeMap<&'static str, usize>,
-    /// How long calls waited, those that did not have to included.
+    /// How long calls waited, those that did not have to and those that gave up included.
     wait: Spread,
-    /// Calls that found too many waiting.
+    /// Calls that found too many waiting, or too many tenants.
     refused: u64,
 }
 
