@@ -95,6 +95,11 @@ async fn an_error_of_the_api_names_method_and_path_and_no_query() {
         let get = site.make(Endpoint::Get("/models?key=SeCrEt".into()), &json!({}), json!({}));
         let got = site.client.call(get).await.unwrap_err();
         assert_eq!(got.message, "default answered 404 to GET /v1/models (not_found)");
+        let long = format!("/{}", "x".repeat(1000));
+        site.once(json!({ "kind": "status", "status": 404, "body": "" }));
+        let got = site.client.call(site.make(Endpoint::Get(long.clone()), &json!({}), json!({}))).await;
+        let shown = format!("default answered 404 to GET /v1{}…", &long[..125]);
+        assert_eq!(got.unwrap_err().message, shown);
         // What the caller is told of an error inside a good answer is what was answered.
         let overloaded = json!({ "error": { "type": "overloaded_error" } });
         site.once(json!({ "kind": "error-in-stream", "afterTokens": 0, "body": overloaded }));

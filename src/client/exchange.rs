@@ -1,5 +1,6 @@
 //! One attempt up to the head of its answer: a lease, a request, and what its failures mean.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +25,8 @@ use crate::protocol::openai::{ErrorClass, ErrorFields, class_of};
 pub(super) const MAX_BODY: usize = 64 * 1024 * 1024;
 /// Of an error's body, this much is kept: 1 MiB.
 const MAX_ERROR_BODY: usize = 1024 * 1024;
+/// Of a path, a message has this many characters.
+const MAX_PATH: usize = 128;
 
 /// A failed attempt: what the table judges, and what the caller sees if nothing is left. Boxed, since it is rare.
 pub(super) type Failed = Box<FailedAttempt>;
@@ -103,7 +106,7 @@ pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
     // Not the provider's own words: they may repeat a key or a prompt. They are in the body.
     let mut message = format!("{PROVIDER} answered {}", record.status());
     if let Some((method, path)) = record.asked() {
-        message.push_str(&format!(" to {method} {path}"));
+        message.push_str(&format!(" to {method} {}", shortened(path)));
     }
     if status != record.status() {
         message.push_str(" with an error");
@@ -124,6 +127,14 @@ pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
     error.retryable = !quota && (matches!(status, 408 | 409 | 429) || status >= 500);
     error.billed = if status >= 500 { Billed::Maybe } else { Billed::No };
     failed(failure, error)
+}
+
+/// A path as far as a message has room for it.
+fn shortened(path: &str) -> Cow<'_, str> {
+    match path.char_indices().nth(MAX_PATH) {
+        Some((end, _)) => format!("{}…", &path[..end]).into(),
+        None => path.into(),
+    }
 }
 
 /// A code of a provider, and no sentence of its.
