@@ -2,6 +2,7 @@
 //! `pool.maxConnections: must be a positive integer, got -1`.
 
 mod call;
+mod circuit_breaker;
 mod pool_options;
 mod route;
 mod section;

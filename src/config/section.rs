@@ -104,6 +104,23 @@ impl Section {
         self.integer(name, "an integer of 0 or more", |number| usize::try_from(number).ok())
     }
 
+    /// A number that `is_good`; `wanted` says which are.
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        is_good: impl FnOnce(f64) -> bool,
+    ) -> Result<Option<f64>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        match value.as_f64() {
+            Some(number) if is_good(number) => Ok(Some(number)),
+            Some(_) => Err(self.wrong_number(name, wanted, &value)),
+            None => Err(self.wrong(name, wanted, &value)),
+        }
+    }
+
     /// Milliseconds, more than 0.
     pub(super) fn duration(&mut self, name: &'static str) -> Result<Option<Duration>, Error> {
         self.milliseconds(name, "a positive number of milliseconds", |ms| ms > 0.0)

@@ -2,6 +2,10 @@
 //! that its tests run in virtual time.
 
 pub mod backoff;
+pub mod breaker;
+pub mod circuits;
 pub mod judge;
 pub mod retry_after;
+pub mod retry_budget;
 pub mod timeouts;
+mod window;
