@@ -1,5 +1,4 @@
 //! A circuit, and the circuits of a provider, whatever calls do and however long they take.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 use std::time::Duration;
