@@ -1,7 +1,10 @@
 //! Options, parsed once into types that cannot be wrong. A mistake is an error that begins with the option's path:
 //! `pool.maxConnections: must be a positive integer, got -1`.
 
+mod alerts;
 mod call;
+mod concurrency;
+mod hedge;
 mod pool_options;
 mod route;
 mod section;

@@ -114,6 +114,23 @@ impl Section {
         self.milliseconds(name, "a number of milliseconds, 0 or more", |ms| ms >= 0.0)
     }
 
+    /// A number that is good; `wanted` says which are.
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        is_good: impl FnOnce(f64) -> bool,
+    ) -> Result<Option<f64>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        match value.as_f64() {
+            Some(number) if is_good(number) => Ok(Some(number)),
+            Some(_) => Err(self.wrong_number(name, wanted, &value)),
+            None => Err(self.wrong(name, wanted, &value)),
+        }
+    }
+
     pub(super) fn one_of<T: Copy>(
         &mut self,
         name: &'static str,
@@ -135,6 +152,11 @@ impl Section {
     /// Takes a member that is `false`; leaves any other.
     pub(super) fn take_false(&mut self, name: &'static str) -> bool {
         self.take_if(name, |value| *value == Value::Bool(false))
+    }
+
+    /// Takes a member that is this word; leaves any other.
+    pub(super) fn take_word(&mut self, name: &'static str, word: &str) -> bool {
+        self.take_if(name, |value| *value == word)
     }
 
     /// Takes a member that is a function in JavaScript; leaves any other.
@@ -166,7 +188,8 @@ impl Section {
         })
     }
 
-    fn milliseconds(
+    /// Milliseconds that are good; `wanted` says which are.
+    pub(super) fn milliseconds(
         &mut self,
         name: &'static str,
         wanted: &str,
@@ -187,7 +210,8 @@ impl Section {
         Ok(Some(Duration::from_secs_f64(ms / 1000.0)))
     }
 
-    fn integer<T>(
+    /// An integer that converts; `wanted` says which do.
+    pub(super) fn integer<T>(
         &mut self,
         name: &'static str,
         wanted: &str,

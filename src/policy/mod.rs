@@ -1,7 +1,10 @@
 //! Decisions: pure functions plus a little state. A policy takes the time as an argument or reads tokio's clock, so
 //! that its tests run in virtual time.
 
+pub mod adaptive;
+pub mod alerts;
 pub mod backoff;
+pub mod hedge;
 pub mod judge;
 pub mod retry_after;
 pub mod timeouts;
