@@ -6,22 +6,22 @@
 //!
 //! ```text
 //! gradient = clamp(TOLERANCE × long ÷ short, 0.5, 1)
-//! wanted   = gradient × limit + √limit
+//! wanted   = gradient × limit + allowance     (√limit; at most a quarter of the limit, at least 1)
 //! limit    = wanted, where that is more; else limit + SMOOTHING × (wanted − limit)
 //! ```
 //!
-//! Four things are added, since a provider shows its limit by latency or by refusals, and since Gradient2 alone takes a
+//! Some things are added or differ, since a provider shows its limit by latency or by refusals, and since Gradient2 alone takes a
 //! queue that lasts for the normal state and then grows without end:
 //!
-//! - The queue allowance √limit, smoothing of the way down only, and the tolerance of 25 % are those of Envoy's gradient
-//!   controller and of Netflix's older `GradientLimit`.
-//! - Every [`PROBE_EVERY`] round trips the limit is halved for about two of them, and what is measured then becomes `long`
-//!   (Envoy's `min_rtt` recalculation, ProbeRTT of BBR; Cardwell et al., ACM Queue 14(5), 2016). Where a queue stood, half
-//!   of the calls see at most half of it, so each probe brings a limit that is too high closer.
+//! - The queue allowance √limit and smoothing of the way down only are those of Netflix's older `GradientLimit`; a
+//!   tolerance has Envoy's gradient controller too (`min_rtt_calc_params.buffer`).
+//! - Every 50 round trips, sooner where it helped, the limit is halved for about two of them, and what is measured then
+//!   becomes `long` (Envoy's `min_rtt` recalculation, ProbeRTT of BBR; Cardwell et al., ACM Queue 14(5), 2016). Where a
+//!   queue stood, half of the calls see at most half of it, so each probe brings a limit that is too high closer.
 //! - A refusal (429, 529) cuts the limit to 0.7 of itself, at most once for each round trip: the calls that were on their
 //!   way were sent under the old limit (AIMD: Chiu and Jain, 1989; 0.7 is that of CUBIC, RFC 9438 §4.6).
-//! - Near the limit that was last refused it grows by 1 for each round trip instead of by √limit (additive increase, RFC
-//!   5681 §3.1), so that few calls pay for finding out again.
+//! - Near the limit that was last refused it grows by 2 % for each round trip, and at most by 1, instead of by the
+//!   allowance (additive increase, RFC 5681 §3.1), so that few calls pay for finding out again.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -86,23 +86,32 @@ struct Window {
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     running: bool,
-    /// Round trips with the limit in use since the last one ended.
-    windows: u32,
+    /// Round trips with the limit in use until the next one.
+    due: u32,
+    /// Seconds. The latency when it began.
+    before: f64,
     /// The limit when the last one ended.
     limit: f64,
 }
 
-/// How much latency may rise before it counts as a queue. Default of Envoy's `min_rtt_calc_params.buffer`.
-const TOLERANCE: f64 = 1.25;
+/// How much latency may rise before it counts as a queue. Twice this must stay well below 2 × 2: a probe at half of a limit
+/// that is too high would not bring it down.
+const TOLERANCE: f64 = 1.1;
 /// The share of the way down that is gone in one round trip. Gradient2's default.
 const SMOOTHING: f64 = 0.2;
 /// What a refusal leaves of the limit.
 const CUT: f64 = 0.7;
 /// Round trips between two probes: at half the limit for two of them they cost 2 % of the throughput.
 const PROBE_EVERY: u32 = 50;
-/// What a round trip's latency weighs in `long`. On its way down it weighs more, since a queue only ever adds to it.
-const RISE: f64 = 0.01;
-const FALL: f64 = 0.05;
+/// The same at the beginning, and after a probe that made latency about half of what it was: all of that was a queue.
+const PROBE_SOON: u32 = 10;
+const ABOUT_HALF: f64 = 0.55;
+/// What a round trip's latency weighs in `long`: so little that a queue between two probes is not taken for normal.
+const WEIGHT: f64 = 0.003;
+/// What is left of `long` after each round trip that took less than half of it. That of Gradient2.
+const RELAX: f64 = 0.9;
+/// Above the refused limit by so much, the refusal is forgotten.
+const FORGET: f64 = 1.25;
 /// A window closes with as many answers, or with as many as may run at once.
 const ANSWERS: f64 = 10.0;
 /// A window lasts for a round trip, and never less.
@@ -124,7 +133,7 @@ impl Adaptive {
             short: 0.0,
             deaf_until: None,
             refused_at: None,
-            probe: Probe { running: false, windows: 0, limit },
+            probe: Probe { running: false, due: PROBE_SOON, before: 0.0, limit },
         }
     }
 
@@ -175,40 +184,55 @@ impl Adaptive {
     fn turn(&mut self, in_use: bool, now: Instant) {
         let short = self.short;
         if self.probe.running {
+            // The queue that stood comes back first: what is measured meanwhile would look like room.
+            self.short = short.max(self.probe.before);
+            let mut due = PROBE_EVERY;
             if in_use {
                 self.long = Some(short);
+                if short < self.probe.before * ABOUT_HALF {
+                    due = PROBE_SOON;
+                }
             }
-            self.probe = Probe { running: false, windows: 0, limit: self.limit };
+            self.probe = Probe { running: false, due, limit: self.limit, ..self.probe };
             self.open_after_round_trip(now);
             return;
         }
         let long = self.long.get_or_insert(short);
-        *long += (short - *long) * if short < *long { FALL } else { RISE };
+        *long += (short - *long) * WEIGHT;
+        if *long > short * 2.0 {
+            *long *= RELAX;
+        }
         if !in_use {
             return;
         }
         let gradient = (TOLERANCE * *long / short).clamp(0.5, 1.0);
-        let wanted = gradient * self.limit + self.limit.sqrt();
+        let wanted = gradient * self.limit + self.allowance();
         self.limit = if wanted >= self.limit {
             wanted.min(self.limit + self.stride())
         } else {
             self.limit + SMOOTHING * (wanted - self.limit)
         }
         .clamp(self.min, self.max);
-        self.probe.windows += 1;
+        self.probe.due = self.probe.due.saturating_sub(1);
         // A limit that halved is one that latency alone pressed down: whether the provider is full or only slower is
         // seen at once then, not after all the round trips.
         let pressed = self.limit <= self.probe.limit / 2.0 && gradient < 1.0;
-        if (pressed || self.probe.windows >= PROBE_EVERY) && self.limit >= self.min * 2.0 {
-            self.probe.running = true;
+        if (pressed || self.probe.due == 0) && self.limit >= self.min * 2.0 {
+            self.probe = Probe { running: true, before: short, ..self.probe };
             self.open_after_round_trip(now);
         }
     }
 
     /// How far the limit may grow in a round trip.
     fn stride(&self) -> f64 {
-        let near = |refused: f64| (refused * CUT..=refused * TOLERANCE).contains(&self.limit);
-        if self.refused_at.is_some_and(near) { 1.0 } else { self.limit.sqrt() }
+        let near = |refused: f64| (refused * CUT..=refused * FORGET).contains(&self.limit);
+        if self.refused_at.is_some_and(near) { (self.limit * 0.02).clamp(0.1, 1.0) } else { self.allowance() }
+    }
+
+    /// How many calls may stand in the provider's queue: without one, nothing would show that there is more room.
+    fn allowance(&self) -> f64 {
+        // The root alone would double a small limit.
+        self.limit.sqrt().min(self.limit / 4.0).max(1.0)
     }
 
     fn refused(&mut self, first_byte: Option<Duration>, now: Instant) {
@@ -217,7 +241,7 @@ impl Adaptive {
         }
         self.refused_at = Some(self.limit);
         self.limit = (self.limit * CUT).max(self.min);
-        self.probe = Probe { running: false, windows: self.probe.windows, limit: self.limit };
+        self.probe = Probe { running: false, limit: self.limit, ..self.probe };
         let round_trip = self.round_trip().max(first_byte.unwrap_or_default());
         let until = now.checked_add(round_trip);
         self.deaf_until = until;
