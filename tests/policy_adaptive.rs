@@ -106,21 +106,34 @@ fn starting_at(initial: usize) -> Adaptive {
     Adaptive::new(AdaptivePolicy { initial, ..AdaptivePolicy::default() })
 }
 
+/// Lowest, mean and highest limit of five minutes, once it had the time to settle.
+fn settled(capacity: usize, initial: usize, noise: f64) -> (usize, f64, usize) {
+    let (mut provider, mut adaptive) = (Provider::new(capacity, Full::Queues, noise), starting_at(initial));
+    provider.run(&mut adaptive, 2000, MINUTE * 25);
+    provider.run(&mut adaptive, 2000, MINUTE * 5)
+}
+
 #[test]
 fn the_limit_settles_within_a_factor_of_two_of_the_capacity_from_both_sides() {
-    for noise in [0.0, 0.3] {
-        for capacity in [2, 4, 10, 50] {
-            for initial in [1, 20, capacity * 20] {
-                let (mut provider, mut adaptive) =
-                    (Provider::new(capacity, Full::Queues, noise), starting_at(initial));
-                provider.run(&mut adaptive, 2000, MINUTE * 25);
-                let (low, mean, high) = provider.run(&mut adaptive, 2000, MINUTE * 5);
-                let about = format!("{capacity} from {initial}, noise {noise}: {low} to {high}, {mean:.1}");
-                println!("{about}");
-                assert!(high <= capacity * 2, "{about}");
-                // A probe halves it for a moment.
-                assert!(low * 4 >= capacity && mean * 2.0 >= capacity as f64, "{about}");
-            }
+    for capacity in [2, 4, 10, 50] {
+        for initial in [1, 20, capacity * 20] {
+            let (low, mean, high) = settled(capacity, initial, 0.0);
+            let about = format!("{capacity} from {initial}: {low} to {high}, {mean:.1}");
+            assert!(high <= capacity * 2 && low * 2 >= capacity, "{about}");
+        }
+    }
+}
+
+/// Where only few calls fit, noise moves the average of a round trip by as much as a queue does: the mean is held to the
+/// factor, and the highest to one of three.
+#[test]
+fn the_limit_settles_in_the_mean_where_latency_is_noisy() {
+    for capacity in [4, 10, 50] {
+        for initial in [1, 20, capacity * 20] {
+            let (low, mean, high) = settled(capacity, initial, 0.3);
+            let about = format!("{capacity} from {initial}: {low} to {high}, {mean:.1}");
+            assert!(mean <= capacity as f64 * 2.0 && mean * 2.0 >= capacity as f64, "{about}");
+            assert!(high <= capacity * 3 && low * 3 >= capacity, "{about}");
         }
     }
 }
@@ -134,7 +147,6 @@ fn under_refusals_it_stays_just_below_the_capacity_and_few_are_refused() {
         let (low, mean, high) = provider.run(&mut adaptive, 2000, MINUTE * 10);
         let share = provider.refused as f64 / provider.answered as f64;
         let about = format!("{capacity}: {low} to {high}, {mean:.1}, {share:.4} refused");
-        println!("{about}");
         assert!(high as f64 <= capacity as f64 * 1.1 + 1.0, "{about}");
         assert!(mean >= capacity as f64 * 0.7, "{about}");
         assert!(share < 0.02, "{about}");
@@ -150,7 +162,6 @@ fn it_follows_a_capacity_that_changes() {
             provider.run(&mut adaptive, 2000, MINUTE * 20);
             let (_, mean, _) = provider.run(&mut adaptive, 2000, MINUTE * 5);
             let about = format!("{full:?} {capacity}: {mean:.1}");
-            println!("{about}");
             assert!(mean <= capacity as f64 * 2.0 && mean >= capacity as f64 / 2.0, "{about}");
         }
     }
@@ -170,16 +181,18 @@ fn a_provider_that_is_slower_as_a_whole_is_not_taken_for_a_full_one() {
 fn idle_and_quiet_periods_change_nothing() {
     let (mut provider, mut adaptive) = (Provider::new(100, Full::Queues, 0.2), starting_at(20));
     provider.run(&mut adaptive, 2000, MINUTE * 10);
-    let before = adaptive.limit();
-    // The last calls end, and a few at a time go on for an hour.
+    // The last calls end, and with them a probe, if one was running; then a few at a time go on for an hour.
     provider.run(&mut adaptive, 0, MINUTE);
+    provider.run(&mut adaptive, 5, MINUTE);
     let settled = adaptive.limit();
-    assert!(settled.abs_diff(before) <= 50, "{before} {settled}");
+    assert!((100..=200).contains(&settled), "{settled}");
     provider.run(&mut adaptive, 5, MINUTE * 60);
-    let quiet = adaptive.limit();
+    assert_eq!(adaptive.limit(), settled);
     provider.run(&mut adaptive, 0, MINUTE * 60 * 24);
-    assert_eq!(adaptive.limit(), quiet);
-    assert!(quiet.abs_diff(settled) <= settled, "{settled} {quiet}");
+    assert_eq!(adaptive.limit(), settled);
+    // What comes after the pause goes on from there.
+    let (low, _, high) = provider.run(&mut adaptive, 2000, MINUTE * 2);
+    assert!(low >= 50 && high <= 200, "{low} {high}");
 }
 
 #[derive(Clone, Debug)]

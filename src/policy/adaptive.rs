@@ -149,8 +149,8 @@ impl Adaptive {
     /// - `throttled`: the answer was 429 or 529. Its time is no latency: refusals are quick.
     /// - `in_flight`: the calls that run, this one included.
     ///
-    /// Takes some tens of nanoseconds. What is not in use does not change: the limit stays while fewer than half of it
-    /// run, and while nothing runs.
+    /// A sum for most reports, a few divisions once for each round trip. What is not in use does not change: the limit
+    /// stays while fewer than half of it run, and while nothing runs.
     pub fn report(&mut self, first_byte: Option<Duration>, throttled: bool, in_flight: usize, now: Instant) {
         if throttled {
             return self.refused(first_byte, now);

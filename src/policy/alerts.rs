@@ -63,6 +63,8 @@ pub enum AlertState {
 /// says. An alert is raised when its value is above its threshold, with at least [`FEWEST`] calls in the window. It is
 /// cleared when each [`check`](Self::check) of a whole span found the value at the threshold or below, however few the
 /// calls; a window without calls clears at once. So a value that swings about its threshold is one alert, not many.
+///
+/// Takes about 130 KB if `p99` is watched.
 #[derive(Debug)]
 pub struct Alerts {
     policy: AlertPolicy,
@@ -121,7 +123,7 @@ impl Alerts {
         Self { policy, state: Mutex::new(state) }
     }
 
-    /// A call has ended, other than by its caller's abort. Takes some tens of nanoseconds.
+    /// A call has ended, other than by its caller's abort. A short lock, a few sums.
     pub fn record(&self, ok: bool, retries: u32, latency: Duration, now: Instant) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         let mut state = self.state.lock();
@@ -136,8 +138,8 @@ impl Alerts {
         }
     }
 
-    /// What was raised or cleared since the last time. To be asked at least once for each tenth of the window; it takes
-    /// well below a microsecond where nothing changed.
+    /// What was raised or cleared since the last time. To be asked at least once for each tenth of the window, so each
+    /// second or so; only a change of `p99` looks through the histograms.
     pub fn check(&self, now: Instant) -> Vec<Alert> {
         let mut alerts = Vec::new();
         let mut state = self.state.lock();
