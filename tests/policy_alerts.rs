@@ -54,6 +54,26 @@ fn values(calls: &[Call]) -> [f64; 3] {
     [failed / n, retries / n, latencies[rank - 1].as_secs_f64() * 1000.0]
 }
 
+#[test]
+fn a_value_that_swings_about_its_threshold_is_one_alert() {
+    // Of each span's 600 calls the last 300 hold 30 failures: at its end 5 % of the window have failed, and in its midst,
+    // when only good calls came in for the span that left, 4.7 %.
+    let policy = AlertPolicy { error_rate: Some(0.0487), ..AlertPolicy::default() };
+    let (alerts, start) = (Alerts::new(policy), Instant::now());
+    let mut changes = Vec::new();
+    for second in 0..1200 {
+        let now = start + Duration::from_secs(second);
+        let failing = if second % 6 < 3 { 0 } else { 10 };
+        (0..100).for_each(|n| alerts.record(n >= failing, 0, Duration::ZERO, now));
+        // Until the window is full, the share swings by more.
+        if second > 60 {
+            changes.extend(alerts.check(now));
+        }
+    }
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(changes[0].state, AlertState::Raised);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
 

@@ -373,18 +373,6 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_swings_about_its_threshold_is_one_alert() {
-        let mut line = line();
-        let mut changes = Vec::new();
-        for turn in 0..600 {
-            line.calls(if turn % 2 == 0 { 200 } else { 100 }, true).calls(2, turn % 2 == 0);
-            line.now += SECOND;
-            changes.extend(line.check());
-        }
-        assert!(changes.len() <= 1, "{changes:?}");
-    }
-
-    #[test]
     fn a_window_that_has_emptied_clears_at_once() {
         let mut line = line();
         assert_eq!(line.calls(20, false).check(), [(AlertName::ErrorRate, true)]);
@@ -409,7 +397,6 @@ mod tests {
         (0..20).for_each(|_| line.alerts.record(false, 1, 900 * SECOND, line.now));
         let mut alerts = serde_json::to_value(line.alerts.check(line.now)).unwrap();
         assert!(alerts[2]["value"].as_f64().unwrap() >= 900_000.0);
-        alerts[2]["value"] = json!(0);
         let alert = |name, value, threshold| json!({"name": name, "state": "raised", "value": value, "threshold": threshold});
         let wanted =
             json!([alert("errorRate", 1.0, 0.01), alert("retryRate", 1.0, 0.03), alert("p99", 0.0, 500.0)]);
