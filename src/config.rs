@@ -3,6 +3,7 @@
 
 mod call;
 mod pool_options;
+mod rate;
 mod route;
 mod section;
 

@@ -114,6 +114,24 @@ impl Section {
         self.milliseconds(name, "a number of milliseconds, 0 or more", |ms| ms >= 0.0)
     }
 
+    /// A finite number above 0.
+    pub(super) fn positive_number(&mut self, name: &'static str) -> Result<Option<f64>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        self.above_zero(name, &value).map(Some)
+    }
+
+    /// The same of a value whose name the caller chose.
+    pub(super) fn above_zero(&self, name: &str, value: &Value) -> Result<f64, Error> {
+        const WANTED: &str = "a number above 0";
+        match value.as_f64() {
+            Some(number) if number > 0.0 && number.is_finite() => Ok(number),
+            Some(_) => Err(self.wrong_number(name, WANTED, value)),
+            None => Err(self.wrong(name, WANTED, value)),
+        }
+    }
+
     pub(super) fn one_of<T: Copy>(
         &mut self,
         name: &'static str,
@@ -145,6 +163,11 @@ impl Section {
     /// All members, whatever their names.
     pub(super) fn into_entries(self) -> impl Iterator<Item = (String, Value)> {
         self.members.into_iter()
+    }
+
+    /// The same, where the section is still needed for errors.
+    pub(super) fn take_all(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.members)
     }
 
     /// What has not been taken is unknown; a near miss names the right option.

@@ -3,5 +3,7 @@
 
 pub mod backoff;
 pub mod judge;
+pub mod learn;
+pub mod rate;
 pub mod retry_after;
 pub mod timeouts;
