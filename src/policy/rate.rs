@@ -77,6 +77,8 @@ pub struct Reservation {
     gap: Instant,
     learned: [Option<Mark>; 2],
     is_answered: bool,
+    /// Its number, if no other call was outstanding when it was taken.
+    alone: Option<u64>,
 }
 
 /// The limits and what is left of them.
@@ -92,6 +94,8 @@ pub struct RateLimiter {
     paused: Option<Instant>,
     /// Calls, and their tokens, of which no answer has said anything yet.
     outstanding: (u64, f64),
+    /// How many were taken.
+    taken: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -150,6 +154,7 @@ impl RateLimiter {
             learned: [None, None],
             paused: None,
             outstanding: (0, 0.0),
+            taken: 0,
         }
     }
 
@@ -211,6 +216,8 @@ impl RateLimiter {
             }
             *mark = limit.as_mut().map(|limit| limit.take(cost, now));
         }
+        self.taken = self.taken.wrapping_add(1);
+        let alone = (self.outstanding.0 == 0).then_some(self.taken);
         self.outstanding.0 = self.outstanding.0.saturating_add(1);
         self.outstanding.1 += cost.tokens as f64;
         Reservation {
@@ -220,6 +227,7 @@ impl RateLimiter {
             gap: self.gap.as_mut().map_or(now, |gap| gap.take(now)),
             learned,
             is_answered: false,
+            alone,
         }
     }
 
@@ -275,14 +283,15 @@ impl RateLimiter {
             return;
         }
         let (calls, tokens) = self.outstanding;
+        let is_alone = reservation.as_ref().is_some_and(|reservation| reservation.alone == Some(self.taken));
         let said: [Option<Sample>; 2] = [learned.requests, learned.tokens];
         for (kind, cost) in [calls as f64, tokens].into_iter().enumerate() {
             let Some(sample) = said[kind].and_then(checked) else { continue };
-            let outstanding = Outstanding { cost, is_none: calls == 0 };
+            let outstanding = Outstanding { cost, is_alone };
             match &mut self.learned[kind] {
                 Some(limit) => {
-                    let mark = reservation.as_ref().and_then(|reservation| reservation.learned[kind]);
-                    limit.confirm(&sample, mark, outstanding, now);
+                    let sent = reservation.as_ref().and_then(|sent| Some((sent.learned[kind]?, sent.at)));
+                    limit.confirm(&sample, sent, outstanding, now);
                 }
                 none => *none = LearnedLimit::new(&sample, outstanding, now),
             }

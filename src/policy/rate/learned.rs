@@ -15,16 +15,17 @@ const PROBED: Duration = Duration::from_secs(10);
 const SPEED: f64 = 0.98;
 /// A sample is replaced by one that is less exact after so long.
 const SAMPLE_KEPT: Duration = Duration::from_secs(10);
+/// Lows kept; see the bucket's peaks.
+const LOWS: usize = 16;
 
 /// A provider's limit is a token bucket that holds `limit` and is full again after `reset` (OpenAI and Anthropic both
 /// say so), so its rate is (limit − remaining) / reset. Ours stays below it: 98 % of the rate, and of the capacity two
 /// calls less or 2 %, for the provider's bucket runs over while calls are on their way to it, which ours does not see.
 ///
-/// **Level.** What an answer says is old: it was so when the provider took that call in. So it is held against the level
-/// that ours had when the call was sent, and the difference goes into the level of now: down always, since others may use
-/// the same limit, and up only while no answer is outstanding, since the order in which calls arrive is not the one
-/// in which they were sent. What arrives in a lucky order therefore only makes ours more careful, by about the
-/// calls that are on their way at a time.
+/// **Level.** What an answer says is old: it was so when the provider took that call in, before or after others that were
+/// sent later. So it is held against the lowest that ours had since the call was sent, and the difference goes into the
+/// level of now: down always, since others may use the same limit, and up only where the call was alone from its start to
+/// its answer: the last answer is not that of the call which arrived last.
 ///
 /// **Rate.** The most exact sample counts, which is as a rule the one of the emptiest bucket: it is out by one of what was
 /// used and by one grain of the reset. Of samples about as exact the lowest counts, since all are rounded up by
@@ -40,22 +41,22 @@ pub(super) struct LearnedLimit {
     generation: u32,
     expires: Instant,
     is_probed: bool,
+    /// The lowest levels since, less the corrections until then: each is below all that came after it, in order of time.
+    lows: [(Instant, f64); LOWS],
+    len: usize,
 }
 
-/// What the level was when a call was sent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Mark {
-    generation: u32,
-    /// The level less the corrections until then.
-    level: f64,
-}
+/// Which limit a call was taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(u32);
 
 /// What is known of the calls whose answers say nothing yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outstanding {
     /// What they cost by this limit.
     pub(super) cost: f64,
-    pub(super) is_none: bool,
+    /// The call that was answered was the only one from its start to its answer.
+    pub(super) is_alone: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,14 +82,16 @@ impl LearnedLimit {
             generation: 0,
             expires,
             is_probed: false,
+            lows: [(now, 0.0); LOWS],
+            len: 0,
         })
     }
 
-    /// `mark` is that of the call that was answered, where it has one.
+    /// `sent` is the mark and the time of the call that was answered, where it has one.
     pub(super) fn confirm(
         &mut self,
         sample: &Sample,
-        mark: Option<Mark>,
+        sent: Option<(Mark, Instant)>,
         outstanding: Outstanding,
         now: Instant,
     ) {
@@ -101,16 +104,17 @@ impl LearnedLimit {
             let Some(rate) = rate else { return };
             (self.limit, self.rate) = (sample.limit, rate);
             self.generation = self.generation.wrapping_add(1);
+            self.len = 0;
         } else if let Some(rate) = rate {
             self.rate.improve(rate);
         }
         self.bucket.resize(capacity(self.limit), self.rate.per_second * SPEED, now);
-        let marked = mark.filter(|mark| mark.generation == self.generation);
-        let mut corrected = match marked {
-            Some(mark) => level + (left - (mark.level + self.corrected)).min(0.0),
+        let sent = sent.filter(|(mark, _)| *mark == Mark(self.generation));
+        let mut corrected = match sent.and_then(|(_, sent)| self.lowest_since(sent)) {
+            Some(low) => level + (left - (low + self.corrected)).min(0.0),
             None => level.min(left),
         };
-        if outstanding.is_none && (marked.is_some() || is_other) {
+        if outstanding.is_alone {
             corrected = corrected.max(left);
         }
         self.correct(corrected, now);
@@ -129,12 +133,28 @@ impl LearnedLimit {
 
     pub(super) fn take(&mut self, cost: f64, now: Instant) -> Mark {
         let level = self.bucket.take(self.clamp(cost), now) - self.corrected;
-        Mark { generation: self.generation, level }
+        while self.len > 0 && self.lows[self.len - 1].1 >= level {
+            self.len -= 1;
+        }
+        if self.len == LOWS {
+            // The two oldest become one: as low as the first, and as late as the second.
+            self.lows[1].1 = self.lows[0].1;
+            self.lows.copy_within(1.., 0);
+            self.len -= 1;
+        }
+        self.lows[self.len] = (now, level);
+        self.len += 1;
+        Mark(self.generation)
+    }
+
+    /// The first that is late enough is the lowest.
+    fn lowest_since(&self, sent: Instant) -> Option<f64> {
+        self.lows[..self.len].iter().find(|(at, _)| *at >= sent).map(|(_, level)| *level)
     }
 
     /// A call that cost `cost` when it was taken at `taken` used `used`: the difference is given back, or charged.
     pub(super) fn amend(&mut self, cost: f64, used: f64, mark: Option<Mark>, taken: Instant, now: Instant) {
-        if mark.is_none_or(|mark| mark.generation != self.generation) {
+        if mark != Some(Mark(self.generation)) {
             return;
         }
         let unused = self.clamp(cost) - self.clamp(used);
