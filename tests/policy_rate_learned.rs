@@ -132,18 +132,14 @@ fn run(
     Run { admitted, refused, share: (admitted - 1) as f64 / allowed }
 }
 
+/// At most 1 % refused, and at least 95 % of what the server would have let in, by each of twenty seeds.
 fn check(burst: u64, per_second: u64, others: u64, calls: u64, latency: std::ops::Range<u64>) {
-    let (mut refused, mut share) = (0, 0.0);
     for seed in 0..20 {
         let run = run(burst, per_second, others, calls, latency.clone(), seed);
         assert_eq!(run.admitted, calls + 1);
-        println!("{burst} {per_second} {others}: refused {} share {:.3}", run.refused, run.share);
-        refused += run.refused;
-        share += run.share / 20.0;
         assert!(run.refused * 100 <= calls, "refused {} of {calls} by seed {seed}", run.refused);
         assert!(run.share >= 0.95, "{} of what is allowed by seed {seed}", run.share);
     }
-    println!("{burst} {per_second} {others}: refused {refused} share {share:.3}");
 }
 
 #[test]

@@ -177,6 +177,9 @@ fn reset(text: &str, now: impl FnOnce() -> SystemTime) -> Option<Reset> {
 
 /// A duration as Go's `time.Duration` writes itself: numbers, each with its unit.
 fn go_duration(mut text: &str) -> Option<Duration> {
+    if text.is_empty() {
+        return None;
+    }
     let mut seconds = 0.0;
     while !text.is_empty() {
         let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
@@ -345,7 +348,6 @@ mod tests {
             "NaN",
             "inf",
             "soon",
-            "1",
             "s",
             "1x",
             "1s2",
@@ -366,7 +368,7 @@ mod tests {
             "2026-01-02T03:04:05Zx",
             "99999999999999999999999999s",
         ];
-        for text in resets.iter().filter(|text| **text != "1") {
+        for text in resets {
             assert_eq!(reset_of(text), None, "{text}");
         }
         for bad in ["-5", "NaN", "inf", "", "many", "1e300"] {

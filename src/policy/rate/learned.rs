@@ -15,6 +15,9 @@ const PROBED: Duration = Duration::from_secs(10);
 const SPEED: f64 = 0.98;
 /// A sample is replaced by one that is less exact after so long.
 const SAMPLE_KEPT: Duration = Duration::from_secs(10);
+/// The largest reserve, of the limit, and by how much each answer that says next to nothing is left makes it larger.
+const RESERVE: f64 = 0.2;
+const RESERVE_STEP: f64 = 2.0;
 /// Lows kept; see the bucket's peaks.
 const LOWS: usize = 16;
 
@@ -27,6 +30,9 @@ const LOWS: usize = 16;
 /// level of now: down always, since others may use the same limit, and up only where the call was alone from its start to
 /// its answer: the last answer is not that of the call which arrived last.
 ///
+/// An answer that says that less than the margin is left makes a reserve larger, up to a fifth of the limit: it is left to
+/// the provider once, and costs no rate. Where others use the limit too, this is what room is made with.
+///
 /// **Rate.** The most exact sample counts, which is as a rule the one of the emptiest bucket: it is out by one of what was
 /// used and by one grain of the reset. Of samples about as exact the lowest counts, since all are rounded up by
 /// whoever rounds `remaining` and `reset` down.
@@ -37,6 +43,8 @@ pub(super) struct LearnedLimit {
     rate: Rate,
     /// The sum of all corrections of the level.
     corrected: f64,
+    /// What is left to the provider besides the margin, as it was seen to run out.
+    reserve: f64,
     /// Counted up where marks of before mean nothing more.
     generation: u32,
     expires: Instant,
@@ -79,6 +87,7 @@ impl LearnedLimit {
             limit: sample.limit,
             rate,
             corrected: 0.0,
+            reserve: 0.0,
             generation: 0,
             expires,
             is_probed: false,
@@ -97,17 +106,20 @@ impl LearnedLimit {
     ) {
         let rate = Rate::of(sample, now);
         let level = self.bucket.level(now);
-        let left = left(sample);
         let is_other = sample.limit != self.limit;
         if is_other {
             // Another limit: what was known of the rate goes with it, as do the marks.
             let Some(rate) = rate else { return };
             (self.limit, self.rate) = (sample.limit, rate);
             self.generation = self.generation.wrapping_add(1);
-            self.len = 0;
+            (self.len, self.reserve) = (0, 0.0);
         } else if let Some(rate) = rate {
             self.rate.improve(rate);
         }
+        if sample.remaining < margin(self.limit) {
+            self.reserve = (self.reserve + RESERVE_STEP).min(self.limit * RESERVE);
+        }
+        let left = left(sample) - self.reserve;
         self.bucket.resize(capacity(self.limit), self.rate.per_second * SPEED, now);
         let sent = sent.filter(|(mark, _)| *mark == Mark(self.generation));
         let mut corrected = match sent.and_then(|(_, sent)| self.lowest_since(sent)) {
