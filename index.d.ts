@@ -69,7 +69,8 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
 
   /**
    * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
-   * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one.
+   * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one. Never more than may rest
+   * (`pool.maxIdleConnections`; none where that is 0) and the limits allow; it resolves all the same.
    *
    * Rejects with {@link ConnectionError}, {@link TimeoutError} of phase `connect`, {@link ConfigError}, {@link ClosedError}
    * or the signal's reason.
@@ -97,7 +98,18 @@ export interface TrunklineEvents {
    * is dropped, and a process warning of code `TRUNKLINE_EVENTS_LOST` says how many. The metrics count all.
    */
   connection: [ConnectionEvent]
+  /** An attempt has failed, and the call is tried again after `delay` milliseconds. */
+  retry: [{ attempt: Attempt; delay: number }]
+  /**
+   * A circuit has opened, lets a probe through, or has closed. `model`: null for that of the provider as a whole, which opens when all
+   * models that are in use fail.
+   */
+  circuit: [{ provider: string; model: string | null; state: CircuitState }]
+  /** A figure of the last window has passed its threshold (`alerts`), or is back below it. `p99` in milliseconds, rates as shares. */
+  alert: [{ name: 'errorRate' | 'retryRate' | 'p99'; state: 'raised' | 'cleared'; value: number; threshold: number }]
 }
+
+export type CircuitState = 'closed' | 'open' | 'half-open'
 
 /** Each connection that opened closes once, after that. */
 export type ConnectionEvent = {
@@ -117,7 +129,9 @@ export type ConnectionEvent = {
 )
 
 /**
- * `idle`, `age`: rested or lived too long. `server`: the server closed it. `goaway`: it said so by GOAWAY. `error`: it broke.
+ * `idle`, `age`: rested or lived too long. `server`: the server closed or reset it while it rested, or after a whole answer. `goaway`: it
+ * said so by GOAWAY. `error`: it broke in the middle of something (a call, an unanswered PING), or the server spoke no HTTP. The same over
+ * HTTP/1.1 and HTTP/2, with and without TLS; a single HTTP/2 stream that is reset closes no connection.
  * `cancelled`: its caller left in the middle of an answer. `evicted`: given up for another, or one idle socket too many.
  * `clockJump`: the machine had slept while it rested. `shutdown`: the pool closed.
  */
@@ -211,8 +225,14 @@ export interface TrunklineOptions {
   timeouts?: TimeoutOptions
   /** What is asked again, and when; `false`: only what certainly was not processed is sent again. */
   retry?: RetryOptions | false
-  /** Who waits when the pool is busy. */
+  /** How many calls run at once, and who waits. */
   concurrency?: ConcurrencyOptions
+  /** How often calls are sent. Default: as often as the provider is known to allow. */
+  rateLimit?: RateLimitOptions
+  /** When a model or a provider that fails is left alone; `false`: never. */
+  circuitBreaker?: CircuitBreakerOptions | false
+  /** What is told by the `alert` event; `{}` for the defaults. Default: nothing. */
+  alerts?: AlertOptions | false
   /** Sockets. */
   pool?: PoolOptions
   /** Limits of each tenant, whom calls name by their `tenant`. */
@@ -283,7 +303,7 @@ export interface TlsOptions {
 export interface TimeoutOptions {
   /** DNS, TCP and TLS together, those of a proxy included, for each connection. Default 10,000 ms. */
   connect?: number
-  /** Waiting for a socket or an HTTP/2 stream. Default 30,000 ms. */
+  /** Waiting for a turn (`concurrency`, `rateLimit`) and a socket or an HTTP/2 stream. Default 30,000 ms. */
   queue?: number
   /**
    * From the request to the first event of a stream that says something (reasoning counts; comments, pings and empty deltas do
@@ -309,10 +329,70 @@ export interface RetryOptions {
   maxRetryAfter?: number
   /** Statuses, 400 to 599, that are asked again. Default 408, 409, 429, 500, 502, 503, 504, 520 to 526, 529. */
   statuses?: number[]
+  /**
+   * Retries as a share of the calls of the last 10 s, and so many a second besides, so that an outage is not multiplied. Of the client:
+   * a call cannot have its own. Default `{ ratio: 0.2, minPerSecond: 10 }`.
+   */
+  budget?: { ratio?: number; minPerSecond?: number }
+}
+
+/** A target that fails is left alone for a while: its calls are refused at once with {@link CircuitOpenError}. */
+export interface CircuitBreakerOptions {
+  /** So many failures in a row open the circuit of a model. Default 5. */
+  failureThreshold?: number
+  /** So does this share of the calls of the last `window`, above 0 to 1, if they are `minimumCalls`. Default 0.5. */
+  failureRatio?: number
+  /** Default 20. */
+  minimumCalls?: number
+  /** Default 10,000 ms. */
+  window?: number
+  /** How long a circuit stays open; then one call finds out whether to close it. Default 10,000 ms. */
+  recoveryTimeout?: number
+}
+
+/** How often calls are sent. Those that have to wait do so in the order of their priority. */
+export interface RateLimitOptions {
+  requestsPerSecond?: number
+  requestsPerMinute?: number
+  /** Of prompt and answer. What a call takes is estimated when it is sent, and put right when its usage is known. */
+  tokensPerMinute?: number
+  /** The least between two calls, in milliseconds. */
+  minInterval?: number
+  /** How many may go at once after a pause. */
+  burst?: number
+  /** So many calls, given anew at each interval (milliseconds). */
+  reservoir?: { amount: number; interval: number }
+  /**
+   * Whether limits are also learned, for each model, from `x-ratelimit-*` and `anthropic-ratelimit-*` of its answers and `Retry-After` of
+   * refusals. Default true.
+   */
+  learn?: boolean
+  /** What a call of a model counts, where not 1. */
+  weights?: Record<string, number>
+}
+
+/**
+ * Thresholds of the `alert` event, over a rolling window. Raised above a threshold, with 20 calls at least; cleared at or below it for a tenth
+ * of the window. `false` leaves one out.
+ */
+export interface AlertOptions {
+  /** Failed calls ÷ calls. Default 0.01. */
+  errorRate?: number | false
+  /** Retries ÷ calls. Default 0.03. */
+  retryRate?: number | false
+  /** What 99 of 100 calls take at most, in milliseconds. Default 500. */
+  p99?: number | false
+  /** At least 1,000 ms. Default 60,000 ms. */
+  window?: number
 }
 
 export interface ConcurrencyOptions {
-  /** Calls that may wait for a socket. One more is refused at once with {@link QueueFullError}. Default 10,000. */
+  /**
+   * Calls that are under way at once; `adaptive`: as many as the provider bears, found out by the latency of its answers and its 429.
+   * Default: as many as the pool has connections for.
+   */
+  max?: number | 'adaptive'
+  /** Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. Default 10,000. */
   maxQueue?: number
   /** A waiting call moves up one priority for each such span, so that nothing waits for ever. Default 5,000 ms. */
   agingInterval?: number
@@ -322,7 +402,10 @@ export interface ConcurrencyOptions {
 export interface TenantOptions {
   /** Sockets of one tenant, to all origins together. At most `pool.maxConnections`. Default: as many as there are. */
   maxConnections?: number
-  /** Tenants that have calls or sockets at one time. A call for one more is a {@link QueueFullError}. Default 10,000. */
+  /**
+   * Tenants that have calls or sockets at one time. A call for one more is a {@link QueueFullError}; where some have only sockets that rest,
+   * these are closed then, and a further try soon after finds room. Default 10,000.
+   */
   maxTenants?: number
 }
 
@@ -525,6 +608,7 @@ export declare class ConfigError extends TrunklineError {}
 
 /** `ERR_API`: an answer that is an error, and of none of the classes below. */
 export declare class APIError extends TrunklineError {
+  /** Of the answer; of an error inside a good answer, the status that it names or stands for. */
   readonly status: number
   readonly headers: Headers
   /** Of the provider's error. */
@@ -574,13 +658,20 @@ export declare class TimeoutError extends TrunklineError {
 export declare class StreamInterruptedError extends TrunklineError {
   /** What came of it. Choices that were not through have no `finish_reason`. */
   readonly partial: ChatCompletion
+  /** The provider's own error, if an event of the stream told of one: JSON where it is JSON, else the text. Null where it just broke. */
+  readonly body: unknown
 }
 
 /** `ERR_INVALID_RESPONSE`: an answer that is none: no JSON, no stream of events, too large, badly encoded. */
 export declare class InvalidResponseError extends TrunklineError {}
 
-/** `ERR_QUEUE_FULL`: `concurrency.maxQueue` calls wait already. */
+/** `ERR_QUEUE_FULL`: `concurrency.maxQueue` calls wait already, or `tenants.maxTenants` tenants have calls or sockets. */
 export declare class QueueFullError extends TrunklineError {}
+
+/** `ERR_CIRCUIT_OPEN`: the target has failed so often that it is left alone for `retryAfter` milliseconds. Nothing was sent. */
+export declare class CircuitOpenError extends TrunklineError {
+  readonly retryAfter: number
+}
 
 /** `ERR_CLOSED`: the client is closed. */
 export declare class ClosedError extends TrunklineError {}
@@ -598,16 +689,19 @@ export interface Metrics {
     inFlight: number
   }
   /**
-   * Calls that wait for a connection, of all clients that share the pool. `wait`: how long calls waited, those that did not have to included.
-   * `refused`: calls that found too many waiting.
+   * Calls that wait: those of this client for their turn, and those of all clients that share the pool for a connection. `wait`: how long
+   * calls waited for a connection, those that did not have to and those that gave up (a timeout, an abort) included. `turns`: how long
+   * those waited for their turn that had to. `refused`: calls that found too many waiting, or too many tenants.
    */
-  queue: { depth: Record<Priority, number>; wait: Histogram; refused: number }
+  queue: { depth: Record<Priority, number>; wait: Histogram; turns: Histogram; refused: number }
   /** From a call's start to its end, failed ones included. */
   latency: Histogram
   /** From a request to the head of its answer or, in a stream, to the first piece that says something. */
   firstByte: Histogram
   /** Of the pool, which other clients may share. */
   pool: PoolMetrics
+  /** By provider, and by provider and model with a slash between: those that were used and are not forgotten. */
+  circuits: Record<string, { state: CircuitState; transitions: number }>
   /** As the provider reported them. */
   tokens: { input: number; output: number }
   /** Of bodies. */
@@ -635,7 +729,7 @@ export interface PoolMetrics {
   handshake: Histogram
   /** Milliseconds that the reused connections' handshakes had taken. */
   handshakeTimeSaved: number
-  /** Waiting for a socket or a stream. */
+  /** Waiting for a socket or a stream, however it ended. */
   acquireWait: Histogram
   /** Of HTTP/2 connections. `capacity`: what the open ones take together; `perConnection`: the mean of active ones on each. */
   streams: { active: number; capacity: number; perConnection: number }
@@ -661,7 +755,10 @@ export interface OriginMetrics {
   closed: number
 }
 
-/** Milliseconds, to two significant figures. All 0 where `count` is. */
+/**
+ * Milliseconds. `mean`, `min` and `max` are exact to a microsecond; the percentiles have two significant figures and lie within `min` and
+ * `max`. All 0 where `count` is.
+ */
 export interface Histogram {
   count: number
   mean: number

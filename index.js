@@ -28,4 +28,5 @@ module.exports.TimeoutError = classes.TimeoutError
 module.exports.StreamInterruptedError = classes.StreamInterruptedError
 module.exports.InvalidResponseError = classes.InvalidResponseError
 module.exports.QueueFullError = classes.QueueFullError
+module.exports.CircuitOpenError = classes.CircuitOpenError
 module.exports.ClosedError = classes.ClosedError

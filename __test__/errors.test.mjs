@@ -63,7 +63,7 @@ test('an API error has the fields of the provider’s error', async (t) => {
   upstream.fault({ kind: 'status', status: 400, body })
   const error = await rejection(line.chat(REQUEST))
   assert.deepEqual([error.type, error.param, error.body], ['invalid_request_error', 'n', body])
-  assert.equal(error.message, 'default answered 400 (bad_n)')
+  assert.equal(error.message, 'default answered 400 to POST /v1/chat/completions (bad_n)')
 })
 
 test('a rate limit says in milliseconds when to come back', async (t) => {
@@ -150,6 +150,18 @@ test('a stream that ends without [DONE] after its finish reason has ended well',
   assert.equal((await line.stream(REQUEST).final()).choices[0].finish_reason, 'stop')
 })
 
+test('a stream that the provider ends with an error has its words, and no status that was not answered', async (t) => {
+  const { upstream, line } = await start(t, { retry: false })
+  const body = { error: { message: 'x', type: 'overloaded_error' } }
+  upstream.fault({ kind: 'error-in-stream', afterTokens: 3, body })
+  const error = await rejection(collect(line.stream(REQUEST)))
+  assert.ok(error instanceof StreamInterruptedError)
+  assert.deepEqual([error.body, error.attempts[0].status], [body, 200])
+  assert.ok(!('status' in error) && !error.message.includes('529'), error.message)
+  upstream.fault({ kind: 'cut', afterTokens: 3 })
+  assert.equal((await rejection(collect(line.stream(REQUEST)))).body, null)
+})
+
 test('a refused connection is a ConnectionError of phase connect, with its cause', async (t) => {
   const { upstream, line } = await start(t, { retry: false })
   await upstream.close()
@@ -164,12 +176,15 @@ test('a refused connection is a ConnectionError of phase connect, with its cause
   assert.deepEqual([error.code, error.phase, error.billed, error.retryable], ['ERR_CONNECTION', 'connect', 'no', true])
   assert.ok(error.cause instanceof Error)
   assert.match(error.cause.message, /refused/i)
+  assert.equal(error.message, `default: no connection to ${new URL(upstream.url).host}`)
   assert.equal(error.requestId, null)
 })
 
 test('a name that does not resolve is a ConnectionError of phase dns', async (t) => {
   const { line } = await start(t, { retry: false, baseURL: 'http://no-such-host.invalid/v1' })
-  assert.equal((await rejection(line.chat(REQUEST))).phase, 'dns')
+  const error = await rejection(line.chat(REQUEST))
+  assert.equal(error.phase, 'dns')
+  assert.match(error.message, /no-such-host\.invalid/)
 })
 
 test('a certificate that is not trusted is a ConnectionError of phase tls, and not tried again', async (t) => {
@@ -177,6 +192,7 @@ test('a certificate that is not trusted is a ConnectionError of phase tls, and n
   const line = client(t, upstream.url)
   const error = await rejection(line.chat(REQUEST))
   assert.deepEqual([error.name, error.phase, error.retryable], ['ConnectionError', 'tls', false])
+  assert.ok(error.message.includes(new URL(upstream.url).host) && error.message.includes('pool.tls.ca'), error.message)
   assert.equal(error.attempts.length, 1)
   assert.equal(upstream.requests.length, 0)
 })

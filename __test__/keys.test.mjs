@@ -201,7 +201,7 @@ test('a redirect is not followed, and so the key goes nowhere else', async (t) =
 
 test('no key and no secret header shows in errors, metrics, meta or the client', async (t) => {
   const SECRET = 'sk-very-secret-0123456789'
-  const options = { apiKey: SECRET, headers: { 'x-api-key': `${SECRET}-2` }, retry: false }
+  const options = { apiKey: SECRET, headers: { 'x-api-key': `${SECRET}-2` }, retry: false, circuitBreaker: false }
   const { upstream, line } = await start(t, options)
   const asking = client(t, upstream, { ...options, apiKey: () => SECRET })
   const shown = []

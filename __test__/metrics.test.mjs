@@ -33,6 +33,10 @@ test('metrics has the shape that is declared', async (t) => {
   const histogram = numbers('count', 'mean', 'min', 'max', 'p50', 'p90', 'p99')
   assert.deepEqual(kinds(line.metrics()), {
     bytes: numbers('sent', 'received'),
+    circuits: {
+      default: { state: 'string', transitions: 'number' },
+      [`default/${REQUEST.model}`]: { state: 'string', transitions: 'number' },
+    },
     firstByte: histogram,
     latency: histogram,
     pool: {
@@ -61,6 +65,7 @@ test('metrics has the shape that is declared', async (t) => {
     queue: {
       depth: numbers('critical', 'interactive', 'batch', 'background'),
       refused: 'number',
+      turns: histogram,
       wait: histogram,
     },
     requests: numbers('started', 'succeeded', 'failed', 'aborted', 'retried', 'inFlight'),

@@ -134,7 +134,7 @@ test('a proxy that refuses is a ConnectionError of phase proxy that names the st
     [error.name, error.code, error.phase, error.retryable, error.billed],
     ['ConnectionError', 'ERR_CONNECTION', 'proxy', true, 'no'],
   )
-  assert.match(error.message, /the proxy answered 503/)
+  assert.match(error.message, /the proxy http:\/\/127\.0\.0\.1:\d+ answered 503/)
   assert.equal(error.attempts.length, 2)
   assert.equal(heads.length, 2)
   assert.equal(upstream.requests.length, 0)
@@ -147,7 +147,7 @@ test('a proxy that wants other credentials is not asked again', async (t) => {
   const { upstream } = await start(t)
   const line = client(t, upstream, { pool: { proxy: `http://${host}` }, retry: { maxRetries: 1, baseDelay: 1 } })
   const error = await line.chat(REQUEST).then(assert.fail, (error) => error)
-  assert.match(error.message, /the proxy answered 407/)
+  assert.match(error.message, /the proxy http:\/\/127\.0\.0\.1:\d+ answered 407/)
   assert.deepEqual([error.phase, error.retryable, error.attempts.length, heads.length], ['proxy', false, 1, 1])
 })
 

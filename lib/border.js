@@ -29,6 +29,7 @@ const PIECES = 4
 const ASK_KEY = 5
 const ASK_MATCH = 6
 const CONNECTIONS = 7
+const EVENTS = 8
 
 const words = new Uint32Array(LETTERS * WORDS)
 
@@ -40,8 +41,8 @@ const free = []
 /** @type {{ key: (client: number) => void, match: (question: number, matcher: number, request: string) => void }} */
 const questions = { key() {}, match() {} }
 
-/** @type {{ connections: (client: number, events: string, lost: number) => void }} */
-const news = { connections() {} }
+/** @type {Record<'connections' | 'events', (client: number, events: string, lost: number) => void>} */
+const news = { connections() {}, events() {} }
 
 /**
  * Called by Rust with all that has come: four words for each letter (number, kind, count, texts), and the texts in a row.
@@ -74,6 +75,9 @@ function deliver(count, more, ...texts) {
         break
       case CONNECTIONS:
         news.connections(id, texts[text], words[at + 2])
+        break
+      case EVENTS:
+        news.events(id, texts[text], words[at + 2])
         break
     }
     text += words[at + 3]

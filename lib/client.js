@@ -1,7 +1,7 @@
 'use strict'
 
 const { native, border, partiesOf, questions, news } = require('./border.js')
-const { callerOf, classes, closedError, configError, errorOf } = require('./errors.js')
+const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
 const { encodeBody, encodeOptions, encodeRequest, kindOf, shown } = require('./encode.js')
 const { Call, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
@@ -29,6 +29,17 @@ let clients = 0
 
 questions.key = (number) => reachable.get(number)?.deref()?.askKey()
 news.connections = (number, events, lost) => reachable.get(number)?.deref()?.connectionsChanged(events, lost)
+news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsChanged(events, lost)
+
+/** Events of calls, by name. */
+const OF_CALLS = ['retry', 'circuit', 'alert']
+
+/** @param {number} lost @param {string} what */
+function warnOfLost(lost, what) {
+  process.emitWarning(`${lost} ${what} events were dropped while JavaScript was busy`, {
+    code: 'TRUNKLINE_EVENTS_LOST',
+  })
+}
 
 /** What Rust may know of the environment: it does not read it itself, which would race with writes to it. */
 function environment() {
@@ -75,8 +86,9 @@ class Trunkline extends Emitter {
   #closing = null
   /** @type {(() => unknown) | null} */
   #askKey = null
-  /** Whether Rust tells of connections. */
+  /** Whether Rust tells of connections, and of calls. */
   #listening = false
+  #listeningToCalls = false
   /** Whether `close` has come to its end. */
   #ended = false
 
@@ -195,25 +207,41 @@ class Trunkline extends Emitter {
 
   listenersChanged() {
     const listening = !this.#ended && this.listenerCount('connection') > 0
-    if (listening === this.#listening) return
-    this.#listening = listening
-    if (listening) this.#becomeReachable()
-    this.#native.listen(listening)
+    const toCalls = !this.#ended && OF_CALLS.some((name) => this.listenerCount(name) > 0)
+    if (listening || toCalls) this.#becomeReachable()
+    if (listening !== this.#listening) {
+      this.#listening = listening
+      this.#native.listen(listening)
+    }
+    if (toCalls !== this.#listeningToCalls) {
+      this.#listeningToCalls = toCalls
+      this.#native.listenToCalls(toCalls)
+    }
   }
 
   /** @param {string} events @param {number} lost */
   connectionsChanged(events, lost) {
-    // Each in a microtask of its own: a listener that throws is an uncaught exception, and takes no other event with it.
-    for (const event of JSON.parse(events)) {
-      queueMicrotask(() => {
-        if (!this.#ended) this.emit('connection', event)
-      })
+    for (const event of JSON.parse(events)) this.#tell('connection', event)
+    if (lost > 0) warnOfLost(lost, 'connection')
+  }
+
+  /** @param {string} events @param {number} lost */
+  callsChanged(events, lost) {
+    for (const { event: name, ...event } of JSON.parse(events)) {
+      if (name === 'retry') inMilliseconds([event.attempt])
+      this.#tell(name, event)
     }
-    if (lost > 0) {
-      process.emitWarning(`${lost} connection events were dropped while JavaScript was busy`, {
-        code: 'TRUNKLINE_EVENTS_LOST',
-      })
-    }
+    if (lost > 0) warnOfLost(lost, 'call')
+  }
+
+  /**
+   * In a microtask of its own: a listener that throws is an uncaught exception, and takes no other event with it.
+   * @param {string} name @param {object} event
+   */
+  #tell(name, event) {
+    queueMicrotask(() => {
+      if (!this.#ended) this.emit(name, event)
+    })
   }
 
   #becomeReachable() {

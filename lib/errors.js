@@ -12,7 +12,7 @@ const KINDS = Symbol.for('trunkline.error.kinds')
  *   name: string, code: string, message: string, provider?: string | null, model?: string | null,
  *   requestId?: string | null, attempts?: import('../index.js').Attempt[], retryable?: boolean,
  *   billed?: 'yes' | 'no' | 'maybe', cause?: unknown, status?: number, headers?: [string, string][],
- *   type?: string | null, param?: string | null, body?: string, retryAfter?: number | null,
+ *   type?: string | null, param?: string | null, body?: string | null, retryAfter?: number | null,
  *   phase?: string, limit?: number, partial?: string
  * }} Description
  */
@@ -130,6 +130,7 @@ class StreamInterruptedError extends TrunklineError {
   constructor(description) {
     super(description)
     this.partial = parsed(description.partial ?? 'null')
+    this.body = parsed(description.body ?? 'null')
   }
 }
 
@@ -138,6 +139,16 @@ class InvalidResponseError extends TrunklineError {
 }
 class QueueFullError extends TrunklineError {
   static kind = 'QueueFullError'
+}
+
+class CircuitOpenError extends TrunklineError {
+  static kind = 'CircuitOpenError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    this.retryAfter = description.retryAfter
+  }
 }
 class ClosedError extends TrunklineError {
   static kind = 'ClosedError'
@@ -162,6 +173,7 @@ const classes = {
   StreamInterruptedError,
   InvalidResponseError,
   QueueFullError,
+  CircuitOpenError,
   ClosedError,
 }
 

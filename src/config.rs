@@ -1,8 +1,13 @@
 //! Options, parsed once into types that cannot be wrong. A mistake is an error that begins with the option's path:
 //! `pool.maxConnections: must be a positive integer, got -1`.
 
+mod alerts;
 mod call;
+mod circuit_breaker;
+mod concurrency;
+mod hedge;
 mod pool_options;
+mod rate;
 mod route;
 mod section;
 
@@ -14,8 +19,12 @@ use serde_json::Value;
 pub use self::call::{CallKind, CallOptions};
 use self::section::Section;
 use crate::error::Error;
+use crate::policy::adaptive::MaxConcurrency;
+use crate::policy::alerts::AlertPolicy;
 use crate::policy::backoff::Strategy;
+use crate::policy::breaker::BreakerPolicy;
 use crate::policy::judge::RetryPolicy;
+use crate::policy::rate::RateLimits;
 use crate::policy::timeouts::Timeouts;
 use crate::pool::{self, Checkout, Origin};
 
@@ -27,13 +36,20 @@ pub struct ClientConfig {
     pub headers: HeaderMap,
     pub timeouts: Timeouts,
     pub retry: RetryPolicy,
+    /// None for no circuits.
+    pub breaker: Option<BreakerPolicy>,
+    /// None for no alerts.
+    pub alerts: Option<AlertPolicy>,
     pub queue: QueueLimits,
+    pub rate: RateLimits,
     pub pool: pool::Config,
 }
 
-/// Who may wait for a connection.
+/// How many calls run at once, and who may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
+    /// None for as many as the pool has sockets for.
+    pub at_once: Option<MaxConcurrency>,
     /// Calls that may wait; one more is refused at once. Default 10 000.
     pub max: usize,
     /// A waiting call moves up one priority for each such span. Default 5 s.
@@ -108,11 +124,14 @@ impl ClientConfig {
         let headers = parse_headers(&mut top)?;
         let timeouts = parse_timeouts(&mut top, Timeouts::default())?;
         let retry = parse_retry(&mut top, RetryPolicy::default())?;
+        let breaker = circuit_breaker::parse_circuit_breaker(&mut top)?;
         let mut pool = pool_options::parse_pool(&mut top, environment, &base.origin)?;
         pool_options::parse_tenants(&mut top, &mut pool)?;
         let queue = parse_concurrency(&mut top)?;
+        let rate = rate::parse_rate(&mut top)?;
+        let alerts = alerts::parse_alerts(&mut top)?;
         top.finish()?;
-        Ok(Self { base, key, headers, timeouts, retry, queue, pool })
+        Ok(Self { base, key, headers, timeouts, retry, breaker, alerts, queue, rate, pool })
     }
 }
 
@@ -224,10 +243,11 @@ fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
 
 fn parse_concurrency(top: &mut Section) -> Result<QueueLimits, Error> {
     let Checkout { max_waiting: max, aging, .. } = Checkout::default();
-    let mut queue = QueueLimits { max, aging };
+    let mut queue = QueueLimits { at_once: None, max, aging };
     let Some(mut given) = top.section("concurrency")? else {
         return Ok(queue);
     };
+    queue.at_once = concurrency::parse_max(&mut given)?;
     if let Some(max) = given.count("maxQueue")? {
         queue.max = max;
     }
@@ -265,6 +285,7 @@ fn parse_retry(section: &mut Section, mut retry: RetryPolicy) -> Result<RetryPol
     let Some(mut given) = section.section_or("retry", "an object or false")? else {
         return Ok(retry);
     };
+    retry.budget = circuit_breaker::parse_retry_budget(&mut given)?.unwrap_or(retry.budget);
     if let Some(max) = given.count("maxRetries")? {
         retry.max_retries = u32::try_from(max).unwrap_or(u32::MAX);
     }

@@ -47,13 +47,19 @@ pub enum Kind {
         phase: TimeoutPhase,
         limit_ms: u64,
     },
-    /// A stream broke after pieces of it were handed over; `partial` is a `chat.completion` as JSON.
+    /// A stream broke after pieces of it were handed over; `partial` is a `chat.completion` as JSON. `body`: the provider's own
+    /// error, if that is what ended it.
     StreamInterrupted {
         partial: String,
+        body: Option<String>,
     },
     /// An answer that is none: no JSON, too large, cut, of the wrong type.
     InvalidResponse,
     QueueFull,
+    /// The provider has failed so often that it is left alone for a while.
+    CircuitOpen {
+        retry_after_ms: u64,
+    },
     Closed,
     /// A bug of ours.
     Internal,
@@ -63,6 +69,7 @@ pub enum Kind {
 #[derive(Clone)]
 pub struct Api {
     pub class: ErrorClass,
+    /// Of the answer; of an error inside a good one, what it names or stands for.
     pub status: u16,
     pub headers: HeaderMap,
     pub fields: ErrorFields,
@@ -163,6 +170,7 @@ impl Error {
             Kind::StreamInterrupted { .. } => ("StreamInterruptedError", "ERR_STREAM_INTERRUPTED"),
             Kind::InvalidResponse => ("InvalidResponseError", "ERR_INVALID_RESPONSE"),
             Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
+            Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
             Kind::Internal => ("TrunklineError", "ERR_INTERNAL"),
         }
@@ -241,7 +249,11 @@ impl Serialize for Error {
                 map.serialize_entry("phase", phase.as_str())?;
                 map.serialize_entry("limit", limit_ms)?;
             }
-            Kind::StreamInterrupted { partial } => map.serialize_entry("partial", partial)?,
+            Kind::StreamInterrupted { partial, body } => {
+                map.serialize_entry("partial", partial)?;
+                map.serialize_entry("body", body)?;
+            }
+            Kind::CircuitOpen { retry_after_ms } => map.serialize_entry("retryAfter", retry_after_ms)?,
             _ => {}
         }
         map.end()
@@ -283,6 +295,9 @@ impl fmt::Debug for Kind {
             Self::StreamInterrupted { .. } => f.debug_struct("StreamInterrupted").finish_non_exhaustive(),
             Self::InvalidResponse => f.write_str("InvalidResponse"),
             Self::QueueFull => f.write_str("QueueFull"),
+            Self::CircuitOpen { retry_after_ms } => {
+                f.debug_struct("CircuitOpen").field("retry_after_ms", retry_after_ms).finish()
+            }
             Self::Closed => f.write_str("Closed"),
             Self::Internal => f.write_str("Internal"),
         }

@@ -67,7 +67,16 @@ async fn what_waits_at_a_close_is_refused() {
 fn two(url: &str, tasks: &Tasks, first: Value, second: Value) -> (Arc<Client>, Arc<Client>) {
     let made = |options| {
         let base = json!({ "baseURL": format!("{url}/v1"), "apiKey": KEY });
-        Arc::new(Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {})).unwrap())
+        Arc::new(
+            Client::new(
+                merge(base, options),
+                &Environment::default(),
+                tasks,
+                Box::new(|| {}),
+                Box::new(|| {}),
+            )
+            .unwrap(),
+        )
     };
     (made(first), made(second))
 }

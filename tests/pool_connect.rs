@@ -173,6 +173,45 @@ async fn a_warmed_connection_was_there_already() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn warm_opens_no_more_than_may_rest() {
+    let resting = |max| Config { max_idle_connections: max, ..config(10, 10) };
+    for (net, wanted) in [(Net::h1(), 8), (Net::h2(1), 8)] {
+        let (pool, net, _tasks) = net.pool(streams(1, resting(3)));
+        let site = origin(SECURE);
+        pool.warm(&site, wanted, how()).await.unwrap();
+        whole(&pool, &net).await;
+        assert_eq!((net.opened(), net.open(), pool.snapshot().closed["evicted"]), (3, 3, 0));
+        // Those in use will not rest now.
+        let busy = (lease(&pool, &site).await, lease(&pool, &site).await);
+        pool.warm(&site, wanted, how()).await.unwrap();
+        assert_eq!((net.opened(), net.open(), pool.snapshot().connections.idle), (5, 5, 3));
+        drop(busy);
+        whole(&pool, &net).await;
+        assert_eq!(net.open(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn warm_never_goes_beyond_the_limits() {
+    let settings = Config { max_idle_connections: 10, ..config(10, 4) };
+    let (pool, net, _) = Net::h1().watching(&settings).pool(settings);
+    pool.warm(&origin(SITE), 9, how()).await.unwrap();
+    whole(&pool, &net).await;
+    assert_eq!(net.open(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_connection_may_rest_warm_opens_none() {
+    for net in [Net::h1(), Net::h2(10)] {
+        let (pool, net, _tasks) = net.pool(Config { max_idle_connections: 0, ..config(10, 10) });
+        pool.warm(&origin(SECURE), 4, how()).await.unwrap();
+        assert_eq!(net.connects(), 0);
+        pool.close();
+        assert_eq!(pool.warm(&origin(SECURE), 4, how()).await.unwrap_err().kind(), Kind::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connector_that_panics_fails_its_callers_and_not_the_pool() {
     let (pool, net, tasks) =
         Net::new(|_, n| if n < 2 { panic!("scripted") } else { Plan::H1 }).pool(config(1, 1));

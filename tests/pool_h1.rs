@@ -195,7 +195,7 @@ async fn a_socket_that_dies_under_a_request_says_whether_it_had_served() {
     let fresh = get(&pool, &site, "/").await.unwrap_err();
     assert_eq!(fresh.kind(), Kind::NoResponse { reused: false });
     whole(&pool, &net).await;
-    assert_eq!(pool.snapshot().closed["server"], 2);
+    assert_eq!(pool.snapshot().closed["error"], 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -201,7 +201,7 @@ async fn the_number_of_tenants_is_bounded_and_idle_ones_make_room() {
     let refused = pool.checkout(&site, of("c")).await.unwrap_err();
     assert_eq!(
         (refused.kind(), refused.to_string().as_str()),
-        (Kind::TooManyTenants(2), "2 tenants have calls already")
+        (Kind::TooManyTenants(2), "2 tenants have calls or sockets already")
     );
     // The calls of nobody in particular are no tenant's.
     drop(lease(&pool, &site).await);
@@ -211,4 +211,48 @@ async fn the_number_of_tenants_is_bounded_and_idle_ones_make_room() {
     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     drop(pool.checkout(&site, of("c")).await.unwrap());
     drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_of_which_a_socket_rests_makes_room_for_another_soon() {
+    for net in [Net::h1(), Net::h2(10)] {
+        let settings = Config { max_tenants: 3.try_into().unwrap(), ..config(9, 9) };
+        let (pool, net, _tasks) = net.pool(settings);
+        let site = origin("https://a.test");
+        let ask = |tenant| pool.checkout(&site, of(tenant));
+        let refused = async |tenant| {
+            assert_eq!(ask(tenant).await.unwrap_err().kind(), Kind::TooManyTenants(3), "{tenant}");
+        };
+        // The one of them with a call, and with sockets that rest beside it, keeps all it has.
+        let (held, beside) = (ask("busy").await.unwrap(), ask("busy").await.unwrap());
+        exchange(beside, "/").await.unwrap();
+        for tenant in ["old", "new"] {
+            exchange(ask(tenant).await.unwrap(), "/").await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        refused("x").await;
+        // No more than are needed go: the one that was not asked for for the longest time.
+        until("gone", || pool.snapshot().origins.iter().filter(|o| o.idle + o.active == 0).count() == 1)
+            .await;
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        let x = ask("x").await.unwrap();
+        let tenants = |pool: &Pool| {
+            let mut names: Vec<_> = pool.snapshot().origins.iter().filter_map(|o| o.tenant.clone()).collect();
+            names.sort();
+            names.join(" ")
+        };
+        assert_eq!(tenants(&pool), "busy new x");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        refused("y").await;
+        assert_eq!(pool.snapshot().queue.refused, 2);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        let y = ask("y").await.unwrap();
+        assert_eq!(tenants(&pool), "busy x y");
+        // Where all have calls, nobody loses anything.
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        refused("z").await;
+        assert_eq!((pool.snapshot().queue.refused, pool.snapshot().closed["evicted"]), (3, 2));
+        drop((held, x, y));
+        whole(&pool, &net).await;
+    }
 }

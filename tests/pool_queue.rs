@@ -77,6 +77,26 @@ async fn a_wait_ends_at_its_timeout_and_names_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_that_was_given_up_counts_like_one_that_ended_well() {
+    let (pool, net, _) = Net::h1().pool(config(1, 1));
+    let site = origin(SITE);
+    let held = lease(&pool, &site).await;
+    let before = pool.snapshot().acquire_wait;
+    assert_eq!(before.count, 1);
+    let late = queued(&pool, &site, within(Duration::from_millis(50))).await;
+    let gone = queued(&pool, &site, how()).await;
+    assert_eq!(kind_of(late).await, Kind::QueueTimeout(Duration::from_millis(50)));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    let waits = pool.snapshot().acquire_wait;
+    assert_eq!((waits.count, waits.max), (3, 70.0));
+    assert!(waits.mean > 0.0 && waits.p99 >= 69.0, "{waits:?}");
+    drop(held);
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_waiter_takes_a_socket_that_comes_back_before_its_own_is_there() {
     let (pool, net, _) = Net::h1().gated().pool(config(10, 10));
     let site = origin(SITE);

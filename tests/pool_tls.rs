@@ -92,18 +92,20 @@ async fn a_certificate_that_does_not_verify_is_an_error_of_tls_and_leaves_the_po
     let (authority, stranger) = (Authority::new(), Authority::new());
     let good = authority.site().await;
     let table = [
-        (stranger.leaf(&["localhost"]), "UnknownIssuer"),
-        (authority.leaf(&["other.example"]), "not valid for name"),
-        (authority.leaf(&["127.0.0.1"]), "not valid for name"),
-        (authority.expired_leaf(&["localhost"]), "expired"),
+        (stranger.leaf(&["localhost"]), "UnknownIssuer", "the issuer of its certificate is not trusted"),
+        (authority.leaf(&["other.example"]), "not valid for name", "its certificate is not for that name"),
+        (authority.leaf(&["127.0.0.1"]), "not valid for name", "its certificate is not for that name"),
+        (authority.expired_leaf(&["localhost"]), "expired", "its certificate has expired"),
     ];
-    for (leaf, why) in table {
+    for (leaf, why, words) in table {
         for http2 in [Http2::Auto, Http2::Never] {
             let site = Site::tls(Tls::of(&leaf)).await;
             let pool = pool(Config { http2, ..authority.config() });
             let (kind, said) = failure(&pool, &site.url("https", "localhost")).await;
             assert_eq!(kind, Kind::Tls, "{said}");
             assert!(said.contains(why), "{said}");
+            let place = site.url("https", "localhost").replace("https://", "");
+            assert!(said.starts_with(&format!("no TLS session with {place}: {words}: ")), "{said}");
             healthy(&pool, &good.url("https", "localhost")).await;
             // Whoever asks for no verification gets none.
             let tls = TlsConfig { verify: false, ..authority.trust() };

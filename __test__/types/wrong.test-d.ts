@@ -72,7 +72,7 @@ line.prometheus()
 // @ts-expect-error: not an event
 line.on('connections', () => {})
 // @ts-expect-error: not one yet
-line.on('retry', () => {})
+line.on('budget', () => {})
 // @ts-expect-error: a slip
 line.on('connection', (event) => event.reasons)
 // @ts-expect-error: no interval

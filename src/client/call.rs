@@ -9,10 +9,12 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{self, Failed, FailedAttempt, Response};
+use super::pass;
 use super::record::Record;
 use crate::config::CallOptions;
 use crate::error::{Billed, Error, Kind, TimeoutPhase, millis};
 use crate::policy::judge::{Failure, Tries, Verdict};
+use crate::policy::rate::Cost;
 use crate::protocol::json::Members;
 use crate::protocol::openai::Asked;
 use crate::telemetry::CallGuard;
@@ -97,26 +99,29 @@ pub(super) async fn run<C: Consume>(
     let Call { endpoint, body, options } = call;
     // What cannot be sent is refused before it counts.
     let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
-    let guard = client.counters.begin();
+    let guard = client.begin();
     let mut record = Record::new(guard.started(), accepted.model());
     let life = Life {
         client,
         outgoing: &outgoing,
         options: &options,
         repeatable: accepted.repeatable,
+        cost: client.cost(accepted, outgoing.body.len()),
         deadline: guard.started() + options.timeouts.total,
     };
     let ended = live(life, &mut record, consumer).await;
-    settle(guard, &record, ended)
+    settle(client, guard, &record, ended)
 }
 
 /// Counts how a call ended, and tells what is known of it.
 pub(super) fn settle(
+    client: &Client,
     guard: CallGuard,
     record: &Record,
     ended: Result<bytes::Bytes, Error>,
 ) -> Result<Answer, Error> {
     guard.settle(ended.is_ok(), record.total());
+    client.note_end(record, ended.is_ok());
     match ended {
         Ok(body) => Ok(Answer { body, meta: record.to_json() }),
         Err(error) => Err(record.complete(error)),
@@ -130,6 +135,8 @@ pub(super) struct Life<'a> {
     pub(super) outgoing: &'a Outgoing,
     pub(super) options: &'a CallOptions,
     pub(super) repeatable: bool,
+    /// What each attempt counts against limits of rate.
+    pub(super) cost: Cost,
     pub(super) deadline: Instant,
 }
 
@@ -152,18 +159,27 @@ pub(super) async fn live<C: Consume>(
 
 /// One attempt after the other, until one is good or the table says that none will be.
 async fn attempts<C: Consume>(
-    Life { client, outgoing, options, repeatable, deadline }: Life<'_>,
+    life: Life<'_>,
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
+    let Life { client, outgoing, options, repeatable, deadline, .. } = life;
     let mut tries = Tries::default();
     let mut key = client.keys.get(None).await?;
     let mut fresh = false;
     loop {
         record.begin_attempt();
         let attempt = async {
-            let response = exchange::exchange::<C>(client, outgoing, options, &key, fresh, record).await?;
-            consumer.consume(client, response, record).await
+            let mut pass = pass::admit(&life, record).await?;
+            let ended = async {
+                let response =
+                    exchange::exchange::<C>(client, outgoing, options, &key, fresh, record, &mut pass)
+                        .await?;
+                consumer.consume(client, response, record).await
+            };
+            let ended = ended.await;
+            pass.settle(client, record, ended.as_ref().err().map(|failed| &**failed));
+            ended
         };
         let FailedAttempt { failure, error } = match attempt.await {
             Ok(body) => {
@@ -174,12 +190,14 @@ async fn attempts<C: Consume>(
         };
         record.end_attempt(Some(&error));
         let left = deadline.saturating_duration_since(Instant::now());
-        match options.retry.judge(failure, &mut tries, repeatable, left) {
+        let afford = || client.retries.retry(Instant::now());
+        match options.retry.judge(failure, &mut tries, repeatable, left, afford) {
             Verdict::Fail => return Err(error),
             Verdict::Again { new_key: true, .. } if !client.keys.can_renew() => return Err(error),
             Verdict::Again { delay, new_key } => {
                 tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
                 client.counters.retried();
+                client.tell_of_retry(record, delay);
                 tokio::time::sleep(delay).await;
                 if new_key {
                     key = client.keys.get(Some(&key)).await?;

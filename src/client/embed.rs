@@ -35,7 +35,7 @@ pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
     let inputs: Vec<_> = parts.iter().map(|part| part.inputs).collect();
     let outgoing = outgoing(client, &call, parts)?;
 
-    let guard = client.counters.begin();
+    let guard = client.begin();
     let deadline = guard.started() + call.options.timeouts.total;
     let mut record = Record::new(guard.started(), accepted.model());
     let ended = async {
@@ -50,6 +50,7 @@ pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
                     outgoing: part,
                     options: &call.options,
                     repeatable: accepted.repeatable,
+                    cost: client.cost(&accepted, part.body.len()),
                     deadline,
                 };
                 async move { call::live(life, record, &mut Whole { is_model_answer: true }).await }
@@ -64,7 +65,7 @@ pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
         Ok(body)
     };
     let ended = ended.await;
-    call::settle(guard, &record, ended)
+    call::settle(client, guard, &record, ended)
 }
 
 /// A part of a call.

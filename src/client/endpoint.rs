@@ -150,6 +150,11 @@ impl Outgoing {
         ["authorization", "x-api-key", "api-key"].iter().all(|name| !self.headers.contains_key(*name))
     }
 
+    /// What is asked for, and of which path: its URI may have a query, which is nobody else's to see.
+    pub(super) fn asks(&self) -> (Method, Uri) {
+        (self.method.clone(), self.target.path.clone())
+    }
+
     /// The request for a connection of this protocol.
     pub(super) fn request(&self, protocol: Protocol, key: &UsedKey) -> Request<RequestBody> {
         let mut request = Request::new(self.body.clone());

@@ -1,10 +1,11 @@
 //! One attempt up to the head of its answer: a lease, a request, and what its failures mean.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -12,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::call::Consume;
 use super::endpoint::Outgoing;
 use super::key::UsedKey;
+use super::pass::Pass;
 use super::record::Record;
 use super::{Client, PROVIDER};
 use crate::config::CallOptions;
@@ -25,6 +27,8 @@ use crate::protocol::openai::{ErrorClass, ErrorFields, class_of};
 pub(super) const MAX_BODY: usize = 64 * 1024 * 1024;
 /// Of an error's body, this much is kept: 1 MiB.
 const MAX_ERROR_BODY: usize = 1024 * 1024;
+/// Of a path, a message has this many characters.
+const MAX_PATH: usize = 128;
 
 /// A failed attempt: what the table judges, and what the caller sees if nothing is left. Boxed, since it is rare.
 pub(super) type Failed = Box<FailedAttempt>;
@@ -57,10 +61,12 @@ pub(super) async fn exchange<C: Consume>(
     key: &UsedKey,
     fresh: bool,
     record: &mut Record,
+    pass: &mut Pass,
 ) -> Result<Response, Failed> {
     let timeouts = &options.timeouts;
     let how = Checkout {
         lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
+        queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
         ..client.checkout(options, fresh)
     };
     let origin = &client.config.base.origin;
@@ -69,7 +75,8 @@ pub(super) async fn exchange<C: Consume>(
 
     let request = outgoing.request(lease.protocol(), key);
     let sent = Instant::now();
-    record.sent();
+    record.sent(outgoing.asks());
+    pass.sent();
     client.counters.sent(outgoing.body.len());
     let head = if C::STREAMED {
         let in_time = timeout_at(sent + timeouts.first_byte, lease.send(request)).await;
@@ -80,7 +87,9 @@ pub(super) async fn exchange<C: Consume>(
     };
     let response = head.map_err(|error| pool_failed(&error))?;
     let (head, body) = response.into_parts();
-    record.answered(head.status.as_u16(), head.headers, sent.elapsed());
+    let first_byte = sent.elapsed();
+    record.answered(head.status.as_u16(), head.headers, first_byte);
+    pass.answered(client, record, first_byte, options.retry.max_retry_after);
     let response = Response { body, sent, first_byte_limit: timeouts.first_byte, idle_limit: timeouts.idle };
     if head.status.is_success() {
         return Ok(response);
@@ -100,19 +109,25 @@ async fn error_answer(client: &Client, response: Response, record: &Record) -> F
     // An error counts by its status, even if its body breaks off.
     let body = collect(client, response, MAX_ERROR_BODY).await.unwrap_or_default();
     let body = String::from_utf8_lossy(&body).into_owned();
-    let status = record.status();
-    api_failed(status, record.headers(), body)
+    api_failed(record.status(), record, body)
 }
 
-/// The failure that an error of the provider is.
-pub(super) fn api_failed(status: u16, headers: &HeaderMap, body: String) -> Failed {
+/// The failure that an error of the provider is. `status`: that of the answer or, inside a good one, what the error stands for.
+pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
+    let headers = record.headers();
     let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body)).unwrap_or_default();
     let class = class_of(status, &fields);
     let wait = retry_after(headers, SystemTime::now());
     let quota = class == ErrorClass::RateLimit { quota: true };
     let failure = Failure::Status { status, retry_after: wait, should_retry: should_retry(headers), quota };
     // Not the provider's own words: they may repeat a key or a prompt. They are in the body.
-    let mut message = format!("{PROVIDER} answered {status}");
+    let mut message = format!("{PROVIDER} answered {}", record.status());
+    if let Some((method, path)) = record.asked() {
+        message.push_str(&format!(" to {method} {}", shortened(path)));
+    }
+    if status != record.status() {
+        message.push_str(" with an error");
+    }
     let named = fields.code.as_deref().or(fields.kind.as_deref()).filter(|name| is_name(name));
     if let Some(name) = named {
         message.push_str(&format!(" ({name})"));
@@ -129,6 +144,14 @@ pub(super) fn api_failed(status: u16, headers: &HeaderMap, body: String) -> Fail
     error.retryable = !quota && (matches!(status, 408 | 409 | 429) || status >= 500);
     error.billed = if status >= 500 { Billed::Maybe } else { Billed::No };
     failed(failure, error)
+}
+
+/// A path as far as a message has room for it.
+fn shortened(path: &str) -> Cow<'_, str> {
+    match path.char_indices().nth(MAX_PATH) {
+        Some((end, _)) => format!("{}…", &path[..end]).into(),
+        None => path.into(),
+    }
 }
 
 /// A code of a provider, and no sentence of its.
@@ -235,15 +258,17 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
     };
     // The pool knows limits, and not which option they are of.
     let what = match error.kind() {
-        Pool::ConnectTimeout(limit) => {
-            format!("no connection within timeouts.connect ({} ms)", millis(limit))
-        }
+        Pool::ConnectTimeout(_) => format!("{} (timeouts.connect)", error.message()),
         Pool::QueueTimeout(limit) => {
             format!("no free connection within timeouts.queue ({} ms)", millis(limit))
         }
-        kind => kind.to_string(),
+        _ => error.message(),
     };
-    let mut made = Error::new(kind, format!("{PROVIDER}: {what}")).caused_by(error.causes());
+    let mut message = format!("{PROVIDER}: {what}");
+    if error.is_untrusted() {
+        message.push_str("; the certificate of an authority of your own is trusted by pool.tls.ca");
+    }
+    let mut made = Error::new(kind, message).caused_by(error.causes());
     made.retryable = !matches!(failure, Some(Failure::Tls | Failure::Denied | Failure::Final));
     let processed = matches!(error.kind(), Pool::NoResponse { .. } | Pool::Protocol | Pool::Body);
     made.billed = if processed { Billed::Maybe } else { Billed::No };

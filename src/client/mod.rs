@@ -3,6 +3,8 @@
 //! | file | idea |
 //! |---|---|
 //! | `call` | the life of a call, read from top to bottom |
+//! | `pass` | what lets an attempt go: its turn, and the circuit of its target |
+//! | `admission` | turns, and those who wait for them |
 //! | `exchange` | one attempt: a lease, a request, the head of the answer |
 //! | `whole` | an answer that comes as one text |
 //! | `stream` | a chat that comes as chunks |
@@ -15,6 +17,7 @@
 //! | `record` | what is known of a call: attempts, times, connection |
 //! | `pools` | one pool for equal settings in a process |
 
+mod admission;
 mod call;
 mod embed;
 mod endpoint;
@@ -22,28 +25,40 @@ mod events;
 mod exchange;
 mod key;
 mod outlet;
+mod pass;
 mod pools;
 mod reader;
 mod record;
 mod stream;
 mod whole;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 pub use self::call::{Answer, Call};
 pub use self::endpoint::Endpoint;
 pub use self::outlet::{Delivery, Mode, Outlet};
 
+use self::admission::Admission;
+use self::call::Accepted;
 use self::endpoint::Endpoints;
 use self::key::KeyStore;
 use self::pools::SharedPool;
+use self::record::Record;
 use crate::config::{CallKind, CallOptions, ClientConfig, Environment, Key};
 use crate::error::Error;
+use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
+use crate::policy::circuits::{Changes, Circuits};
+use crate::policy::learn::estimate_tokens;
+use crate::policy::rate::Cost;
+use crate::policy::retry_budget::RetryBudget;
 use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
-use crate::telemetry::{Counters, Metrics};
+use crate::telemetry::{CallGuard, CircuitFigures, Counters, Event, Events, Metrics, TurnFigures};
 
 /// The name of the one provider that there is without `providers`.
 pub(crate) const PROVIDER: &str = "default";
@@ -62,6 +77,11 @@ pub struct Client {
     pool: SharedPool,
     tasks: Tasks,
     counters: Arc<Counters>,
+    admission: Admission,
+    circuits: Option<Arc<Circuits>>,
+    retries: RetryBudget,
+    events: Arc<Events>,
+    alerts: Option<Arc<Alerts>>,
     closed: AtomicBool,
 }
 
@@ -72,6 +92,7 @@ impl Client {
         environment: &Environment,
         tasks: &Tasks,
         ask_for_key: AskForKey,
+        wake: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, Error> {
         let config = ClientConfig::parse(options, environment)?;
         let keys = match &config.key {
@@ -79,6 +100,8 @@ impl Client {
             Key::Fixed(key) => KeyStore::fixed(Some(key.clone())),
             Key::Asked => KeyStore::asked(ask_for_key),
         };
+        let events = Arc::new(Events::new(wake));
+        let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
         pool.prepare(&config.base.origin);
         Ok(Self {
@@ -88,6 +111,11 @@ impl Client {
             pool,
             tasks: tasks.clone(),
             counters: Arc::default(),
+            admission: Admission::new(&config, tasks),
+            circuits: config.breaker.map(|policy| Circuits::new(policy, Instant::now())),
+            retries: RetryBudget::new(config.retry.budget, Instant::now()),
+            events,
+            alerts,
             closed: AtomicBool::new(false),
             config,
         })
@@ -164,7 +192,17 @@ impl Client {
         for origin in pool.origins.iter_mut().filter(|origin| *origin.origin == *ours) {
             origin.provider = Some(PROVIDER);
         }
-        self.counters.metrics(pool)
+        let turns = TurnFigures {
+            depth: self.admission.depth(),
+            wait: self.admission.wait(),
+            refused: self.admission.refused(),
+        };
+        self.counters.metrics(pool, turns, self.circuit_figures())
+    }
+
+    /// What the client tells of its calls.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     /// Tells of the connections of the pool, those of other clients that share it too.
@@ -211,7 +249,88 @@ impl Client {
         }
     }
 
+    /// A call begins.
+    fn begin(&self) -> CallGuard {
+        let guard = self.counters.begin();
+        self.retries.request(guard.started());
+        guard
+    }
+
+    /// What a call counts against limits of rate.
+    fn cost(&self, accepted: &Accepted, body: usize) -> Cost {
+        let asked = accepted.asked.as_ref();
+        let max_tokens = asked.and_then(|asked| asked.max_tokens);
+        let choices = asked.map_or(1, |asked| asked.choices);
+        self.config.rate.cost(accepted.model(), estimate_tokens(body, max_tokens, choices as u64))
+    }
+
+    /// A call has ended, other than by its caller's leaving.
+    fn note_end(&self, record: &Record, is_good: bool) {
+        if let Some(alerts) = &self.alerts {
+            let retries = record.attempts.len().saturating_sub(1);
+            alerts.record(
+                is_good,
+                u32::try_from(retries).unwrap_or(u32::MAX),
+                record.total(),
+                Instant::now(),
+            );
+        }
+    }
+
+    fn tell_of_retry(&self, record: &Record, delay: Duration) {
+        if let Some(attempt) = record.attempts.last() {
+            let delay = delay.as_secs_f64() * 1000.0;
+            self.events.tell(|| Event::Retry { attempt: attempt.clone(), delay });
+        }
+    }
+
+    fn tell_of_circuits(&self, model: &Arc<str>, changes: Changes) {
+        let changed = [(changes.model, Some(model)), (changes.provider, None)];
+        for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
+            tracing::debug!(target: "trunkline::circuit", ?model, state = state.as_str());
+            self.events.tell(|| Event::Circuit {
+                provider: PROVIDER,
+                model: model.cloned(),
+                state: state.as_str(),
+            });
+        }
+    }
+
+    /// By provider, and by provider and model.
+    fn circuit_figures(&self) -> BTreeMap<String, CircuitFigures> {
+        let Some(circuits) = &self.circuits else { return BTreeMap::new() };
+        let states = circuits.states(Instant::now()).into_iter();
+        let name = |model: Option<Arc<str>>| {
+            model.map_or(PROVIDER.to_owned(), |model| format!("{PROVIDER}/{model}"))
+        };
+        states
+            .map(|circuit| {
+                let figures =
+                    CircuitFigures { state: circuit.state.as_str(), transitions: circuit.transitions };
+                (name(circuit.model), figures)
+            })
+            .collect()
+    }
+
     fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(()) }
     }
+}
+
+/// Alerts, and what tells of them for as long as there is a client.
+fn watch(policy: AlertPolicy, events: &Arc<Events>, tasks: &Tasks) -> Arc<Alerts> {
+    let alerts = Arc::new(Alerts::new(policy));
+    let (watched, events) = (Arc::downgrade(&alerts), Arc::downgrade(events));
+    let pause = policy.window / SPANS as u32;
+    tasks.spawn("alerts", async move {
+        loop {
+            tokio::time::sleep(pause).await;
+            let (Some(alerts), Some(events)) = (watched.upgrade(), events.upgrade()) else { return };
+            for alert in alerts.check(Instant::now()) {
+                tracing::warn!(target: "trunkline::alert", ?alert);
+                events.tell(|| Event::Alert(alert));
+            }
+        }
+    });
+    alerts
 }

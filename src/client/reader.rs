@@ -117,7 +117,7 @@ async fn not_a_stream(client: &Client, response: Response, record: &Record, medi
     let text = String::from_utf8_lossy(&body).into_owned();
     match serde_json::from_str::<serde_json::Value>(&text) {
         Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => {
-            api_failed(ErrorFields::of(&value).implied_status(), record.headers(), text)
+            api_failed(ErrorFields::of(&value).implied_status(), record, text)
         }
         _ => refused,
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -19,11 +19,17 @@ pub(super) struct Record {
     started: Instant,
     /// When the attempt under way began, if one is.
     attempt: Option<Instant>,
+    /// When the attempt under way ended, if it has.
+    ends: Option<Instant>,
     /// When the one that went well ended.
     ended: Option<Instant>,
-    /// Whether its request went out.
-    sent: bool,
+    /// What its request asks for, once that went out.
+    sent: Option<(Method, Uri)>,
+    /// The model that was asked for, and the one that answered.
+    asked: Arc<str>,
     pub(super) model: Arc<str>,
+    /// What the attempt took of both kinds, once it is known.
+    pub(super) tokens: Option<u64>,
     pub(super) attempts: Vec<Attempt>,
     queued: Duration,
     phases: Phases,
@@ -64,12 +70,16 @@ struct Micros(#[serde(serialize_with = "as_micros")] Duration);
 
 impl Record {
     pub(super) fn new(started: Instant, model: &str) -> Self {
+        let asked: Arc<str> = model.into();
         Self {
             started,
             attempt: None,
+            ends: None,
             ended: None,
-            sent: false,
-            model: model.into(),
+            sent: None,
+            model: asked.clone(),
+            asked,
+            tokens: None,
             attempts: Vec::with_capacity(1),
             queued: Duration::ZERO,
             phases: Phases::default(),
@@ -81,21 +91,51 @@ impl Record {
         }
     }
 
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn model_asked(&self) -> &Arc<str> {
+        &self.asked
+    }
+
+    /// It waited for its turn.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.queued += time;
+    }
+
+    /// When the attempt under way began.
+    pub(super) fn attempt_began(&self) -> Instant {
+        self.attempt.unwrap_or(self.started)
+    }
+
+    /// The attempt under way ends now: the clock is read once for all who want to know.
+    pub(super) fn attempt_ends(&mut self) -> Instant {
+        *self.ends.insert(Instant::now())
+    }
+
     pub(super) fn begin_attempt(&mut self) {
         self.attempt = Some(Instant::now());
-        self.sent = false;
+        self.ends = None;
+        self.sent = None;
+        self.tokens = None;
         self.status = 0;
         self.headers.clear();
     }
 
     /// The request goes out: from now on it may be billed.
-    pub(super) fn sent(&mut self) {
-        self.sent = true;
+    pub(super) fn sent(&mut self, asks: (Method, Uri)) {
+        self.sent = Some(asks);
+    }
+
+    /// Method and path of the last request; without its query, which may hold a key.
+    pub(super) fn asked(&self) -> Option<(&Method, &str)> {
+        self.sent.as_ref().map(|(method, uri)| (method, uri.path()))
     }
 
     /// Whether the attempt under way may be billed.
     pub(super) fn is_sent(&self) -> bool {
-        self.attempt.is_some() && self.sent
+        self.attempt.is_some() && self.sent.is_some()
     }
 
     pub(super) fn leased(&mut self, lease: &Lease) {
@@ -131,7 +171,7 @@ impl Record {
     /// Ends the attempt under way, if one is.
     pub(super) fn end_attempt(&mut self, error: Option<&Error>) {
         let Some(begun) = self.attempt.take() else { return };
-        let now = Instant::now();
+        let now = self.ends.take().unwrap_or_else(Instant::now);
         self.ended = error.is_none().then_some(now);
         self.attempts.push(Attempt {
             provider: PROVIDER,
@@ -150,7 +190,7 @@ impl Record {
 
     /// Ends an attempt that nobody waits for any more.
     fn abandon(&mut self) {
-        let billed = if self.sent { Billed::Maybe } else { Billed::No };
+        let billed = if self.sent.is_some() { Billed::Maybe } else { Billed::No };
         let Some(begun) = self.attempt.take() else { return };
         self.attempts.push(Attempt {
             provider: PROVIDER,

@@ -95,7 +95,7 @@ impl Consume for Chunks {
                 Err(Stop::Error(body)) => {
                     let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body));
                     let status = fields.unwrap_or_default().implied_status();
-                    return Err(self.broken(api_failed(status, record.headers(), body)));
+                    return Err(self.broken(api_failed(status, record, body)));
                 }
             }
             if self.spoke {
@@ -173,10 +173,13 @@ impl Chunks {
             (true, Failure::InvalidResponse) => return failed(failure, cause),
             (true, _) => Failure::CutUnseen,
         };
-        let mut error = Error::new(
-            Kind::StreamInterrupted { partial: self.completion.to_json() },
-            format!("the stream broke after a part of the answer: {}", cause.message),
-        );
+        let message = format!("the stream broke after a part of the answer: {}", cause.message);
+        let body = match &mut cause.kind {
+            Kind::Api(api) => Some(std::mem::take(&mut api.body)),
+            _ => None,
+        };
+        let mut error =
+            Error::new(Kind::StreamInterrupted { partial: self.completion.to_json(), body }, message);
         error.cause = cause.cause.take();
         error.retryable = true;
         error.billed = Billed::Maybe;
@@ -192,6 +195,7 @@ impl Chunks {
         };
         if let Some(usage) = Usage::of(usage) {
             client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
+            record.tokens = Some(usage.total());
         }
         record.usage = Some(usage.to_owned());
     }

@@ -59,11 +59,12 @@ impl Consume for Whole {
         if let Some(error) = answer.error.filter(|error| error.get() != "null") {
             let fields = serde_json::from_str(error.get()).map(|error| ErrorFields::of(&error));
             let status = fields.unwrap_or_default().implied_status();
-            return Err(api_failed(status, record.headers(), text.to_owned()));
+            return Err(api_failed(status, record, text.to_owned()));
         }
         if let Some(usage) = answer.usage {
             if let Some(usage) = Usage::of(usage) {
                 client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
+                record.tokens = Some(usage.total());
             }
             record.usage = (usage.get() != "null").then(|| usage.to_owned());
         }

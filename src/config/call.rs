@@ -67,6 +67,9 @@ impl CallOptions {
         call.headers = parse_headers(&mut top)?;
         call.timeouts = parse_timeouts(&mut top, client.timeouts)?;
         call.retry = parse_retry(&mut top, client.retry.clone())?;
+        if call.retry.budget != client.retry.budget {
+            return Err(Error::config("retry.budget: is the client's, and cannot be given with a call"));
+        }
         let priorities = Priority::ALL.map(|priority| (priority.as_str(), priority));
         if let Some(priority) = top.one_of("priority", &priorities)? {
             call.priority = priority;

@@ -134,9 +134,8 @@ pub(super) fn parse_tenants(top: &mut Section, pool: &mut pool::Config) -> Resul
 
 fn parse_tls(mut given: Section, tls: &mut TlsConfig) -> Result<(), Error> {
     for pem in given.strings("ca")?.unwrap_or_default() {
-        if pool::certificates(&pem).is_none() {
-            return Err(given.error("ca", "must be PEM text with at least one certificate, and is not"));
-        }
+        // Only looked at: reading the roots of the system, which they are added to, would take milliseconds.
+        pool::roots_of(&pem).map_err(|error| given.error("ca", error))?;
         tls.ca.push(pem);
     }
     tls.identity = parse_identity(&mut given)?;
@@ -198,6 +197,28 @@ mod tests {
         ];
         for (options, message) in table {
             assert_eq!(tls(options).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_decoded_is_refused_by_its_path() {
+        let (cert, key) = pair();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(tls(json!({ "ca": [cert, format!("{cert}{cert}")] })).unwrap().ca.len(), 2);
+        let none = "pool.tls.ca: must be PEM text with at least one certificate, and is not";
+        let undecodable = |number| {
+            format!(
+                "pool.tls.ca: must hold certificates alone, and number {number} in it cannot be decoded as one"
+            )
+        };
+        let table = [
+            (json!(broken), undecodable(1)),
+            (json!([cert, format!("{cert}{broken}")]), undecodable(2)),
+            (json!(""), none.to_owned()),
+            (json!([cert, key]), none.to_owned()),
+        ];
+        for (ca, message) in table {
+            assert_eq!(tls(json!({ "ca": ca })).unwrap_err(), message);
         }
     }
 

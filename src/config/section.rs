@@ -22,8 +22,23 @@ pub(super) struct Section {
 }
 
 /// Options that stand in a section, and are looked for beside it: other clients have them there.
-pub(super) const INSIDE: [(&str, &[&str]); 3] = [
-    ("retry", &["maxRetries", "strategy", "baseDelay", "maxDelay", "maxRetryAfter", "statuses"]),
+pub(super) const INSIDE: [(&str, &[&str]); 6] = [
+    ("retry", &["maxRetries", "strategy", "baseDelay", "maxDelay", "maxRetryAfter", "statuses", "budget"]),
+    ("concurrency", &["max", "maxQueue", "agingInterval"]),
+    (
+        "rateLimit",
+        &[
+            "requestsPerSecond",
+            "requestsPerMinute",
+            "tokensPerMinute",
+            "minInterval",
+            "burst",
+            "reservoir",
+            "learn",
+            "weights",
+        ],
+    ),
+    ("circuitBreaker", &["failureThreshold", "failureRatio", "minimumCalls", "window", "recoveryTimeout"]),
     ("timeouts", &["connect", "queue", "firstByte", "idle", "total"]),
     (
         "pool",
@@ -138,6 +153,23 @@ impl Section {
         self.integer(name, "an integer of 0 or more", |number| usize::try_from(number).ok())
     }
 
+    /// A number that `is_good`; `wanted` says which are.
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        is_good: impl FnOnce(f64) -> bool,
+    ) -> Result<Option<f64>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        match value.as_f64() {
+            Some(number) if is_good(number) => Ok(Some(number)),
+            Some(_) => Err(self.wrong_number(name, wanted, &value)),
+            None => Err(self.wrong(name, wanted, &value)),
+        }
+    }
+
     /// Milliseconds, more than 0.
     pub(super) fn duration(&mut self, name: &'static str) -> Result<Option<Duration>, Error> {
         self.milliseconds(name, "a positive number of milliseconds", |ms| ms > 0.0)
@@ -146,6 +178,24 @@ impl Section {
     /// Milliseconds, 0 or more.
     pub(super) fn duration_or_zero(&mut self, name: &'static str) -> Result<Option<Duration>, Error> {
         self.milliseconds(name, "a number of milliseconds, 0 or more", |ms| ms >= 0.0)
+    }
+
+    /// A finite number above 0.
+    pub(super) fn positive_number(&mut self, name: &'static str) -> Result<Option<f64>, Error> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        self.above_zero(name, &value).map(Some)
+    }
+
+    /// The same of a value whose name the caller chose.
+    pub(super) fn above_zero(&self, name: &str, value: &Value) -> Result<f64, Error> {
+        const WANTED: &str = "a number above 0";
+        match value.as_f64() {
+            Some(number) if number > 0.0 && number.is_finite() => Ok(number),
+            Some(_) => Err(self.wrong_number(name, WANTED, value)),
+            None => Err(self.wrong(name, WANTED, value)),
+        }
     }
 
     pub(super) fn one_of<T: Copy>(
@@ -171,6 +221,11 @@ impl Section {
         self.take_if(name, |value| *value == Value::Bool(false))
     }
 
+    /// Takes a member that is this word; leaves any other.
+    pub(super) fn take_word(&mut self, name: &'static str, word: &str) -> bool {
+        self.take_if(name, |value| *value == word)
+    }
+
     /// Takes a member that is a function in JavaScript; leaves any other.
     pub(super) fn take_function(&mut self, name: &'static str) -> bool {
         self.take_if(name, |value| value.get(KIND).is_some_and(|kind| kind == "a function"))
@@ -188,6 +243,11 @@ impl Section {
     /// All members, whatever their names.
     pub(super) fn into_entries(self) -> impl Iterator<Item = (String, Value)> {
         self.members.into_iter()
+    }
+
+    /// The same, where the section is still needed for errors.
+    pub(super) fn take_all(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.members)
     }
 
     /// What has not been taken is unknown; a near miss names the right option.
@@ -219,7 +279,8 @@ impl Section {
         })
     }
 
-    fn milliseconds(
+    /// Milliseconds that are good; `wanted` says which are.
+    pub(super) fn milliseconds(
         &mut self,
         name: &'static str,
         wanted: &str,
@@ -240,7 +301,8 @@ impl Section {
         Ok(Some(Duration::from_secs_f64(ms / 1000.0)))
     }
 
-    fn integer<T>(
+    /// An integer that converts; `wanted` says which do.
+    pub(super) fn integer<T>(
         &mut self,
         name: &'static str,
         wanted: &str,

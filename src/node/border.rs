@@ -17,6 +17,7 @@ use super::wire::{self, Deliver, KeepAlive, Words};
 use crate::client::{Answer, Mode, Outlet};
 use crate::error::{self, Kind};
 use crate::pool::Inbox;
+use crate::telemetry::Events;
 
 /// How long one turn may deliver before the event loop gets its own.
 const TURN: Duration = Duration::from_millis(4);
@@ -30,6 +31,7 @@ mod kind {
     pub(super) const ASK_KEY: u32 = 5;
     pub(super) const ASK_MATCH: u32 = 6;
     pub(super) const CONNECTIONS: u32 = 7;
+    pub(super) const EVENTS: u32 = 8;
 }
 
 /// What an environment has.
@@ -133,6 +135,7 @@ impl Border {
                     add_connections(parcel, client, &inbox);
                 }
             }
+            Letter::Events { client, events } => add_events(parcel, client, &events),
             Letter::AskMatch { question, matcher, request } => {
                 parcel.add(question, kind::ASK_MATCH, matcher, &[request.as_bytes()]);
             }
@@ -186,6 +189,13 @@ fn add_connections(parcel: &mut wire::Parcel<'_>, client: u32, inbox: &Inbox) {
     // A list of our own plain values can always be written.
     if let Ok(text) = serde_json::to_vec(&events) {
         parcel.add(client, kind::CONNECTIONS, lost, &[&text]);
+    }
+}
+
+fn add_events(parcel: &mut wire::Parcel<'_>, client: u32, events: &Events) {
+    let (events, lost) = events.take();
+    if let Ok(text) = serde_json::to_vec(&events) {
+        parcel.add(client, kind::EVENTS, lost, &[&text]);
     }
 }
 

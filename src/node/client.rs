@@ -1,6 +1,6 @@
 //! A client's handle.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use napi::bindgen_prelude::Reference;
 use napi::{Error, Result, Status};
@@ -14,6 +14,7 @@ use crate::client::{Call, Client, Endpoint, Outlet};
 use crate::config::{CallKind, CallOptions, Environment};
 use crate::error;
 use crate::pool::{Inbox, Listener};
+use crate::telemetry::Events;
 
 /// A client, as JavaScript holds it. When it is collected, idle sockets that no other client shares close.
 #[napi(js_name = "Client")]
@@ -70,8 +71,17 @@ impl NativeClient {
         let environment: Environment = serde_json::from_str(&environment).map_err(bug)?;
         let mailbox = border.mailbox.clone();
         let ask = Box::new(move || mailbox.push(Letter::AskKey { client: number }));
-        let client = Client::new(options, &environment, tasks, ask)
+        // The client has the events and these the wake: by a weak hand, or it would hold itself.
+        let told: Arc<OnceLock<Weak<Events>>> = Arc::default();
+        let (slot, mailbox) = (told.clone(), border.mailbox.clone());
+        let wake = Box::new(move || {
+            if let Some(events) = slot.get().and_then(Weak::upgrade) {
+                mailbox.push(Letter::Events { client: number, events });
+            }
+        });
+        let client = Client::new(options, &environment, tasks, ask, wake)
             .map_err(|error| Error::new(Status::InvalidArg, error.to_json()))?;
+        let _ = told.set(Arc::downgrade(client.events()));
         Ok(Self { number, client: Arc::new(client), border, listener: Mutex::default() })
     }
 
@@ -161,6 +171,12 @@ impl NativeClient {
             };
             self.client.listen(Box::new(wake))
         });
+    }
+
+    /// Whether letters come with what happens to calls: retries, circuits, alerts.
+    #[napi(catch_unwind)]
+    pub fn listen_to_calls(&self, on: bool) {
+        self.client.events().listen(on);
     }
 
     /// Refuses new calls from now on.

@@ -13,6 +13,7 @@ use super::runtime;
 use super::wire::Waker;
 use crate::client::Outlet;
 use crate::pool::Inbox;
+use crate::telemetry::Events;
 
 /// Something for JavaScript.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) enum Letter {
     AskKey { client: u32 },
     /// Connections of a client's pool have opened or closed. A client that listens no longer is told nothing.
     Connections { client: u32, inbox: Weak<Inbox> },
+    /// Something has happened to calls of a client.
+    Events { client: u32, events: Arc<Events> },
     /// The stand-in wants to know whether a request matches.
     AskMatch { question: u32, matcher: u32, request: String },
 }

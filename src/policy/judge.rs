@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::breaker::Outcome;
+use super::retry_budget::RetryBudgetPolicy;
 
 /// What went wrong with an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +17,10 @@ pub enum Failure {
     Tls,
     /// The proxy wants credentials that it was not given.
     Denied,
-    /// No socket or stream within the queue timeout, or no room to wait.
+    /// No turn, socket or stream within the queue timeout, or no room to wait.
     Queue,
+    /// The circuit of the target is open.
+    Circuit,
     /// HTTP/2 stream refused, GOAWAY from the peer above the last processed stream, or a request of which no byte was
     /// written.
     Unprocessed,
@@ -68,7 +72,7 @@ pub enum Again {
 pub const FREE_REPLAYS: u32 = 3;
 
 /// The settings of retries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     /// After the first attempt, on one target. Default 2.
     pub max_retries: u32,
@@ -77,6 +81,8 @@ pub struct RetryPolicy {
     pub max_retry_after: Duration,
     /// Statuses that are asked again. Default [`DEFAULT_STATUSES`].
     pub statuses: Vec<u16>,
+    /// Of the client, whichever call retries.
+    pub budget: RetryBudgetPolicy,
 }
 
 /// 408, 409, 429 and what says that the server or its gateway failed.
@@ -94,6 +100,7 @@ impl Default for RetryPolicy {
             },
             max_retry_after: Duration::from_secs(60),
             statuses: DEFAULT_STATUSES.to_vec(),
+            budget: RetryBudgetPolicy::default(),
         }
     }
 }
@@ -102,7 +109,7 @@ impl Default for RetryPolicy {
 pub fn row(failure: Failure, statuses: &[u16]) -> Again {
     match failure {
         Failure::Connect | Failure::NoResponseFresh => Again::AfterDelay,
-        Failure::Tls | Failure::Denied | Failure::Queue => Again::Never,
+        Failure::Tls | Failure::Denied | Failure::Queue | Failure::Circuit => Again::Never,
         Failure::Unprocessed | Failure::Refused => Again::Free,
         Failure::NoResponseReused => Again::AtOnce,
         // A silent provider stays silent.
@@ -124,6 +131,28 @@ pub fn row(failure: Failure, statuses: &[u16]) -> Again {
     }
 }
 
+/// What a failure says of the target, to its circuit: nothing, where it is the caller's mistake or a matter of limits and of waiting.
+pub fn blame(failure: Failure) -> Outcome {
+    match failure {
+        Failure::Connect
+        | Failure::Tls
+        | Failure::NoResponseReused
+        | Failure::NoResponseFresh
+        | Failure::Silence
+        | Failure::InvalidResponse
+        | Failure::CutUnseen
+        | Failure::CutSeen => Outcome::Failure,
+        Failure::Status { status, .. } if status >= 500 => Outcome::Failure,
+        Failure::Status { .. }
+        | Failure::Denied
+        | Failure::Queue
+        | Failure::Circuit
+        | Failure::Unprocessed
+        | Failure::Refused
+        | Failure::Final => Outcome::Neutral,
+    }
+}
+
 /// What the attempts of one call have used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tries {
@@ -142,8 +171,16 @@ pub enum Verdict {
 
 impl RetryPolicy {
     /// Judges a failure, and counts what the verdict uses up. `repeatable`: repeating the call is safe even where it may
-    /// have been processed. `left`: until the total deadline; a wait beyond it is not begun.
-    pub fn judge(&self, failure: Failure, tries: &mut Tries, repeatable: bool, left: Duration) -> Verdict {
+    /// have been processed. `left`: until the total deadline; a wait beyond it is not begun. `afford`: whether the budget of
+    /// retries has one left; asked only where all else speaks for one.
+    pub fn judge(
+        &self,
+        failure: Failure,
+        tries: &mut Tries,
+        repeatable: bool,
+        left: Duration,
+        afford: impl FnOnce() -> bool,
+    ) -> Verdict {
         let again = row(failure, &self.statuses);
         let unprocessed = matches!(failure, Failure::Unprocessed | Failure::Refused | Failure::Connect)
             || matches!(again, Again::WithNewKey | Again::Elsewhere);
@@ -175,7 +212,7 @@ impl RetryPolicy {
             Again::After(time) if time > self.max_retry_after => return Verdict::Fail,
             Again::After(time) => time,
         };
-        if tries.counted >= self.max_retries || delay >= left {
+        if tries.counted >= self.max_retries || delay >= left || !afford() {
             return Verdict::Fail;
         }
         tries.counted += 1;
@@ -211,6 +248,7 @@ mod tests {
             (Tls, Again::Never),
             (Denied, Again::Never),
             (Queue, Again::Never),
+            (Circuit, Again::Never),
             (Unprocessed, Again::Free),
             (Refused, Again::Free),
             (NoResponseReused, Again::AtOnce),
@@ -262,7 +300,7 @@ mod tests {
     fn retries_end_after_their_number() {
         let policy = RetryPolicy::default();
         let mut tries = Tries::default();
-        let mut verdict = || policy.judge(status(500), &mut tries, true, LEFT);
+        let mut verdict = || policy.judge(status(500), &mut tries, true, LEFT, || true);
         assert!(matches!(verdict(), Verdict::Again { .. }));
         assert!(matches!(verdict(), Verdict::Again { .. }));
         assert_eq!(verdict(), Verdict::Fail);
@@ -273,11 +311,11 @@ mod tests {
         let policy = RetryPolicy::default();
         let mut tries = Tries::default();
         for _ in 0..5 {
-            let verdict = policy.judge(Failure::Unprocessed, &mut tries, false, LEFT);
+            let verdict = policy.judge(Failure::Unprocessed, &mut tries, false, LEFT, || true);
             assert!(matches!(verdict, Verdict::Again { .. }));
         }
         assert_eq!((tries.free, tries.counted), (3, 2));
-        assert_eq!(policy.judge(Failure::Unprocessed, &mut tries, false, LEFT), Verdict::Fail);
+        assert_eq!(policy.judge(Failure::Unprocessed, &mut tries, false, LEFT, || true), Verdict::Fail);
     }
 
     #[test]
@@ -291,12 +329,15 @@ mod tests {
             Failure::CutUnseen,
         ] {
             assert_eq!(
-                policy.judge(failure, &mut Tries::default(), false, LEFT),
+                policy.judge(failure, &mut Tries::default(), false, LEFT, || true),
                 Verdict::Fail,
                 "{failure:?}"
             );
         }
-        assert_ne!(policy.judge(Failure::Connect, &mut Tries::default(), false, LEFT), Verdict::Fail);
+        assert_ne!(
+            policy.judge(Failure::Connect, &mut Tries::default(), false, LEFT, || true),
+            Verdict::Fail
+        );
     }
 
     #[test]
@@ -308,8 +349,9 @@ mod tests {
             should_retry: None,
             quota: false,
         };
-        let judge =
-            |failure, left| policy.judge(failure, &mut Tries::default(), true, Duration::from_secs(left));
+        let judge = |failure, left| {
+            policy.judge(failure, &mut Tries::default(), true, Duration::from_secs(left), || true)
+        };
         assert_eq!(judge(after(5), 5), Verdict::Fail);
         assert_eq!(judge(after(5), 6), Verdict::Again { delay: Duration::from_secs(5), new_key: false });
         assert_eq!(judge(after(61), 600), Verdict::Fail);
@@ -320,22 +362,37 @@ mod tests {
         let policy = RetryPolicy::none();
         let mut tries = Tries::default();
         let verdict = Verdict::Again { delay: Duration::ZERO, new_key: true };
-        assert_eq!(policy.judge(status(401), &mut tries, false, LEFT), verdict);
-        assert_eq!(policy.judge(status(401), &mut tries, false, LEFT), Verdict::Fail);
+        assert_eq!(policy.judge(status(401), &mut tries, false, LEFT, || true), verdict);
+        assert_eq!(policy.judge(status(401), &mut tries, false, LEFT, || true), Verdict::Fail);
     }
 
     #[test]
     fn a_misdirected_request_is_sent_once_more() {
         let mut tries = Tries::default();
         let verdict = Verdict::Again { delay: Duration::ZERO, new_key: false };
-        assert_eq!(RetryPolicy::none().judge(status(421), &mut tries, false, LEFT), verdict);
-        assert_eq!(RetryPolicy::default().judge(status(421), &mut tries, true, LEFT), Verdict::Fail);
+        assert_eq!(RetryPolicy::none().judge(status(421), &mut tries, false, LEFT, || true), verdict);
+        assert_eq!(RetryPolicy::default().judge(status(421), &mut tries, true, LEFT, || true), Verdict::Fail);
     }
 
     #[test]
     fn without_retries_only_the_unprocessed_is_sent_again() {
         let policy = RetryPolicy::none();
-        assert_eq!(policy.judge(status(500), &mut Tries::default(), true, LEFT), Verdict::Fail);
-        assert_ne!(policy.judge(Failure::Unprocessed, &mut Tries::default(), true, LEFT), Verdict::Fail);
+        assert_eq!(policy.judge(status(500), &mut Tries::default(), true, LEFT, || true), Verdict::Fail);
+        assert_ne!(
+            policy.judge(Failure::Unprocessed, &mut Tries::default(), true, LEFT, || true),
+            Verdict::Fail
+        );
+    }
+
+    #[test]
+    fn without_budget_nothing_is_repeated_but_what_was_not_processed() {
+        let policy = RetryPolicy::default();
+        let broke = || false;
+        assert_eq!(policy.judge(status(500), &mut Tries::default(), true, LEFT, broke), Verdict::Fail);
+        let mut tries = Tries::default();
+        assert_ne!(policy.judge(Failure::Unprocessed, &mut tries, true, LEFT, broke), Verdict::Fail);
+        let asked = std::cell::Cell::new(false);
+        let verdict = policy.judge(Failure::Tls, &mut tries, true, LEFT, || asked.replace(true));
+        assert_eq!((verdict, asked.get()), (Verdict::Fail, false));
     }
 }

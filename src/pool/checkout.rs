@@ -68,11 +68,11 @@ pub(super) async fn checkout(shared: &Arc<Shared>, origin: &Origin, how: &Checko
         let mut lease = match found? {
             Found::Lease(lease) => lease,
             Found::Wait(granted, line, rank) => {
-                let started = Instant::now();
-                let place = Place { shared, line, rank, priority: how.priority, granted, answered: false };
+                let since = Instant::now();
+                let place =
+                    Place { shared, line, rank, priority: how.priority, since, granted, answered: false };
                 let mut lease = place.wait(how.queue_timeout).await?;
-                lease.set_waited(started.elapsed());
-                shared.stats.waited(lease.waited());
+                lease.set_waited(since.elapsed());
                 return Ok(lease);
             }
         };
@@ -98,6 +98,7 @@ struct Place<'a> {
     line: LineId,
     rank: Rank,
     priority: Priority,
+    since: Instant,
     granted: oneshot::Receiver<Result<Lease, Error>>,
     /// Whether it was left with an answer.
     answered: bool,
@@ -118,6 +119,8 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        // However it ended: a pool that is dry shows in those who gave up.
+        self.shared.stats.waited(self.since.elapsed());
         if self.answered {
             return;
         }
@@ -137,6 +140,10 @@ pub(super) async fn warm(
     connections: usize,
     how: &Checkout,
 ) -> Result<(), Error> {
+    if shared.config.max_idle_connections == 0 {
+        // It would close at once.
+        return if shared.closing.is_cancelled() { Err(Error::new(Kind::Closed)) } else { Ok(()) };
+    }
     // One first: it tells what the origin speaks, and what is wrong with it.
     let first = checkout(shared, origin, how).await?;
     let mut after = After::default();

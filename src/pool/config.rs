@@ -32,7 +32,8 @@ pub struct Config {
     pub lanes: Option<Lanes>,
     /// Sockets of one tenant, to all origins together. Default: as many as there are.
     pub max_connections_per_tenant: Option<NonZeroUsize>,
-    /// Tenants with sockets or calls at one time. Those without either are forgotten. Default 10 000.
+    /// Tenants with sockets or calls at one time. Those without either are forgotten; where there are so many, sockets that rest of
+    /// tenants without calls are let go for others. Default 10 000.
     pub max_tenants: NonZeroUsize,
     /// How long the addresses of a host are good. For ten times that they are still used while new ones are looked up in the
     /// background. Zero: every connect waits for a lookup. Default 30 s.

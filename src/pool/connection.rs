@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Connected;
+use super::error::is_hang_up;
 use super::events::Event;
 use super::h2::establish_h2;
 use super::info::Info;
@@ -18,7 +19,7 @@ use super::sent::SentBody;
 use super::state::After;
 use super::stats::CloseReason;
 use super::supply::Arrival;
-use super::{Error, Kind, Protocol, Shared};
+use super::{Error, Kind, Origin, Protocol, Shared};
 
 /// How long a socket that is done with may take to shut down.
 pub(super) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
@@ -42,12 +43,24 @@ pub(super) async fn open(right: SocketRight) {
         None => Err((Arc::new(right), Error::new(Kind::Closed))),
     };
     if let Err((right, error)) = result {
+        let error = located(error, &shared, &origin);
         tracing::debug!(target: "trunkline::pool", %origin, %error, "not connected");
         // Before the right is given back: those who are told now do not ask for another connection.
         let mut after = After::default();
         shared.state.lock().connect_failed(&shared, line, began, &error, &mut after);
         shared.run(after);
         right.told.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An error of connecting, with the place that it names.
+fn located(error: Error, shared: &Shared, origin: &Origin) -> Error {
+    match error.kind() {
+        Kind::Dns => error.at(origin.bare_host()),
+        Kind::Connect | Kind::ConnectTimeout(_) => error.at(shared.config.route.place_of(origin)),
+        // The certificate is the host's, whatever the way to it.
+        Kind::Tls => error.at(origin.host_and_port()),
+        _ => error,
     }
 }
 
@@ -90,11 +103,16 @@ async fn establish_h1(
     let ended = (info.undriven.clone().drop_guard(), info.gone.clone().drop_guard());
     let driver = shared.tasks.spawn("h1", async move {
         // First, and so dropped last.
-        let held = (ended, held);
+        let (held, ended) = (held, ended);
         if let Err(error) = connection.await {
             tracing::trace!(target: "trunkline::pool", connection = driven.id, %error, "h1");
-            driven.close_with(CloseReason::Error);
+            if !is_hang_up(&error) {
+                driven.close_with(CloseReason::Error);
+            }
         }
+        // It is closed. What hyper tells a request in flight, it does not tell us.
+        drop(ended);
+        driven.close_with(driven.hang_up_reason().await);
         drop(held);
     });
     shared.tasks.spawn("h1 end", see_closed(info.clone(), driver));

@@ -25,7 +25,7 @@ impl State {
         let reading = shared.clock.read();
         self.look(&shared.config, reading);
         let now = reading.now;
-        let id = self.line_of(partition, &shared.config, now)?;
+        let id = self.line_of(partition, &shared.config, now).inspect_err(|_| shared.stats.refused())?;
         if how.fresh {
             self.give_up_suspects(id);
         }

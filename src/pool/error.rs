@@ -5,10 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{CertificateError, InvalidMessage};
+
 /// An error of the pool: a kind, and what caused it.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
+    /// Of a connection that was not made: the host, host and port, the path of a Unix socket, or the proxy.
+    place: Option<Arc<str>>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -29,7 +33,7 @@ pub enum Kind {
     QueueTimeout(Duration),
     /// This many wait already.
     QueueFull(usize),
-    /// This many tenants have calls already.
+    /// This many tenants have calls or sockets already.
     TooManyTenants(usize),
     /// The pool is closed.
     Closed,
@@ -50,17 +54,74 @@ pub enum Kind {
 impl Error {
     /// An error without a cause.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, cause: None }
+        Self { kind, place: None, cause: None }
     }
 
     /// An error with what caused it; a [`Connect`](super::Connect) of one's own says with it what went wrong. The cause's
     /// message must hold nothing of a request.
     pub fn with(kind: Kind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { kind, cause: Some(Arc::from(cause.into())) }
+        Self { kind, place: None, cause: Some(Arc::from(cause.into())) }
+    }
+
+    /// Where it happened, unless that is known.
+    #[must_use]
+    pub(super) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.place.get_or_insert_with(|| place.to_string().into());
+        self
     }
 
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What happened, and where; without the causes. It holds nothing of a request either.
+    pub fn message(&self) -> String {
+        let Some(place) = &self.place else { return self.kind.to_string() };
+        match self.kind {
+            Kind::Dns => format!("the host name {place} was not resolved"),
+            Kind::Connect => format!("no connection to {place}"),
+            Kind::Tls => format!("no TLS session with {place}{}", self.what_tls_says()),
+            Kind::Proxy { status: Some(status) } => format!("the proxy {place} answered {status}"),
+            Kind::Proxy { status: None } => format!("no connection through the proxy {place}"),
+            Kind::ConnectTimeout(limit) => {
+                format!("no connection to {place} within {} ms", limit.as_millis())
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether the peer, or the proxy, showed a certificate whose issuer is not trusted here.
+    pub fn is_untrusted(&self) -> bool {
+        let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        self.tls_error().is_some_and(|error| *error == unknown)
+    }
+
+    /// In words, where rustls' own say little.
+    fn what_tls_says(&self) -> &'static str {
+        use CertificateError as Of;
+        match self.tls_error() {
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                ": what answers there speaks no TLS, most likely plain HTTP"
+            }
+            Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
+                Of::UnknownIssuer => ": the issuer of its certificate is not trusted",
+                Of::NotValidForName | Of::NotValidForNameContext { .. } => {
+                    ": its certificate is not for that name"
+                }
+                Of::Expired | Of::ExpiredContext { .. } => ": its certificate has expired",
+                _ => "",
+            },
+            _ => "",
+        }
+    }
+
+    fn tls_error(&self) -> Option<&rustls::Error> {
+        let cause: &(dyn StdError + 'static) = self.cause.as_deref()?;
+        if let Some(of_the_proxy) = cause_of::<Self>(cause) {
+            return of_the_proxy.tls_error();
+        }
+        // `source()` of an io::Error skips the error that it carries.
+        cause_of::<std::io::Error>(cause)?.get_ref()?.downcast_ref()
     }
 
     /// The messages of all causes, the nearest first. They are of hyper, rustls and the system, and hold nothing
@@ -86,10 +147,14 @@ pub(super) fn is_of_one_stream(error: &hyper::Error) -> bool {
     error.is_user() || cause_of::<h2::Error>(error).is_some_and(h2::Error::is_reset)
 }
 
-/// Whether an error of h2 means that the peer closed the socket, without a word of HTTP/2.
+/// Whether an error means that the peer closed or reset the socket, and said nothing wrong. Without `close_notify` over TLS it did
+/// so all the same.
 pub(super) fn is_hang_up(error: &(dyn StdError + 'static)) -> bool {
-    // h2's own word for an end of file.
-    cause_of::<std::io::Error>(error).is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    // A broken pipe is also h2's own word for an end of file.
+    cause_of::<std::io::Error>(error).is_some_and(|io| {
+        matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+    })
 }
 
 /// Whether an error of h2 means that the peer has certainly not processed the request. A GOAWAY that our own library
@@ -132,7 +197,7 @@ impl fmt::Display for Kind {
             Self::ConnectTimeout(limit) => write!(f, "no connection within {} ms", limit.as_millis()),
             Self::QueueTimeout(limit) => write!(f, "no free connection within {} ms", limit.as_millis()),
             Self::QueueFull(max) => write!(f, "{max} calls wait for a connection already"),
-            Self::TooManyTenants(max) => write!(f, "{max} tenants have calls already"),
+            Self::TooManyTenants(max) => write!(f, "{max} tenants have calls or sockets already"),
             Self::Closed => f.write_str("the pool is closed"),
             Self::Unprocessed => f.write_str("the request was not processed"),
             Self::Refused => f.write_str("the server takes fewer streams"),
@@ -145,7 +210,7 @@ impl fmt::Display for Kind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind.fmt(f)?;
+        f.write_str(&self.message())?;
         match self.causes() {
             Some(causes) => write!(f, ": {causes}"),
             None => Ok(()),

@@ -50,7 +50,8 @@ impl State {
         let error = Error::with(
             Kind::Connect,
             "the server takes no HTTP/2 streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0)",
-        );
+        )
+        .at(shared.config.route.place_of(&info.origin));
         let Some((line, site)) = self.line_and_site_mut(info.line) else { return };
         site.connect_failed(Instant::now());
         let others = line.others(0);

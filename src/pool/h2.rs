@@ -128,13 +128,17 @@ pub(super) async fn establish_h2(
             let _ = offer.send(Err(Error::with(Kind::Connect, error)));
         }
         // A GOAWAY ends the driver without an error, while old streams run on.
-        driven_info.close_with(match &ended {
-            Ok(()) => CloseReason::Goaway,
-            Err(error) if is_hang_up(error) => CloseReason::Server,
-            Err(_) => CloseReason::Error,
-        });
+        let known = match &ended {
+            Ok(()) => Some(CloseReason::Goaway),
+            Err(error) if is_hang_up(error) => None,
+            Err(_) => Some(CloseReason::Error),
+        };
+        known.into_iter().for_each(|reason| driven_info.close_with(reason));
         driven.retire(&driven_info);
         drop((connection, undriven));
+        if known.is_none() {
+            driven_info.close_with(driven_info.hang_up_reason().await);
+        }
         // The streams that it has run on. After them it is closed with a GOAWAY of ours, for which a peer may read no more.
         let goodbye = async {
             driven_info.empty().await;

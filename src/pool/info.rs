@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Phases;
@@ -40,12 +40,43 @@ pub(super) struct Info {
     reason: AtomicU8,
     /// Told when there is a reason.
     pub(super) closing: Notify,
-    /// HTTP/2 streams in use, also after it was told to go, and who is told when there are none.
-    riding: AtomicUsize,
-    empty: Notify,
+    /// Whether it ended in the middle of a request.
+    broke: AtomicBool,
+    /// Requests, each from its sending to the end of its response.
+    asked: Count,
+    /// HTTP/2 streams in use, also after it was told to go.
+    riding: Count,
     /// Cancelled when its driver has ended, and takes no more requests, and when all of it has.
     pub(super) undriven: CancellationToken,
     pub(super) gone: CancellationToken,
+}
+
+/// How long a connection that has closed keeps its place for a caller who does not read the end of its response.
+const VERDICT_LIMIT: Duration = Duration::from_secs(1);
+
+/// How many there are; its one waiter is told when there are none.
+#[derive(Debug, Default)]
+struct Count {
+    number: AtomicUsize,
+    none: Notify,
+}
+
+impl Count {
+    fn add(&self) {
+        self.number.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self) {
+        if self.number.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none.notify_one();
+        }
+    }
+
+    async fn none(&self) {
+        while self.number.load(Ordering::Acquire) > 0 {
+            self.none.notified().await;
+        }
+    }
 }
 
 /// One stream in use.
@@ -54,16 +85,31 @@ pub(super) struct Riding(Arc<Info>);
 
 impl Riding {
     pub(super) fn new(info: &Arc<Info>) -> Self {
-        info.riding.fetch_add(1, Ordering::Relaxed);
+        info.riding.add();
         Self(info.clone())
     }
 }
 
 impl Drop for Riding {
     fn drop(&mut self) {
-        if self.0.riding.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.empty.notify_one();
-        }
+        self.0.riding.remove();
+    }
+}
+
+/// One request that was sent, until the end of its response.
+#[derive(Debug)]
+pub(super) struct Asked(Arc<Info>);
+
+impl Asked {
+    pub(super) fn new(info: &Arc<Info>) -> Self {
+        info.asked.add();
+        Self(info.clone())
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.asked.remove();
     }
 }
 
@@ -95,8 +141,9 @@ impl Info {
             useless: AtomicBool::new(false),
             reason: AtomicU8::new(CloseReason::NONE),
             closing: Notify::new(),
-            riding: AtomicUsize::new(0),
-            empty: Notify::new(),
+            broke: AtomicBool::new(false),
+            asked: Count::default(),
+            riding: Count::default(),
             undriven: CancellationToken::new(),
             gone: CancellationToken::new(),
         }
@@ -171,11 +218,21 @@ impl Info {
         self.closing.notify_one();
     }
 
+    /// Notes that it ended in the middle of a request.
+    pub(super) fn break_off(&self) {
+        self.broke.store(true, Ordering::Release);
+    }
+
+    /// Why it closes whose peer has hung up: known when those who had a request on it have seen how far that came. One who does not
+    /// look is not waited for.
+    pub(super) async fn hang_up_reason(&self) -> CloseReason {
+        let _ = timeout(VERDICT_LIMIT, self.asked.none()).await;
+        if self.broke.load(Ordering::Acquire) { CloseReason::Error } else { CloseReason::Server }
+    }
+
     /// Waits until no stream is in use.
     pub(super) async fn empty(&self) {
-        while self.riding.load(Ordering::Acquire) > 0 {
-            self.empty.notified().await;
-        }
+        self.riding.none().await;
     }
 
     pub(super) fn reason(&self) -> CloseReason {

@@ -16,7 +16,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::time::{Instant, timeout};
 
 use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
-use super::info::{Info, Riding};
+use super::info::{Asked, Info, Riding};
 use super::keep_alive::Hint;
 use super::limit::LineId;
 use super::sent::{Fate, RequestBody, SentBody};
@@ -44,6 +44,8 @@ pub struct Lease {
     rested: Duration,
     /// Whether the server had not yet said how many streams it takes.
     untold: bool,
+    /// From the sending on.
+    asked: Option<Asked>,
 }
 
 pub(super) enum Held {
@@ -64,6 +66,7 @@ impl Lease {
             resting_since: None,
             rested: Duration::ZERO,
             untold: false,
+            asked: None,
         }
     }
 
@@ -100,6 +103,7 @@ impl Lease {
     /// [`Kind::Unprocessed`], [`Kind::Refused`], [`Kind::NoResponse`], [`Kind::Protocol`].
     pub async fn send(mut self, request: Request<RequestBody>) -> Result<Response<Body>, Error> {
         self.used = true;
+        self.asked = Some(Asked::new(&self.info));
         if self.reused {
             self.info.count_reuse();
             self.shared.stats.reused(&self.info);
@@ -132,6 +136,7 @@ impl Lease {
         let Some(sent) = sent else {
             let taken = fate.is_taken();
             let kind = if taken { Kind::NoResponse { reused: self.reused } } else { Kind::Unprocessed };
+            self.ended_by_peer(taken);
             return Err(Error::with(kind, "the connection has gone"));
         };
         match sent {
@@ -160,7 +165,8 @@ impl Lease {
                     let has_served = self.protocol() == Protocol::H1 || self.info.answers() > 0;
                     Kind::NoResponse { reused: self.reused && has_served }
                 };
-                self.fail(&error);
+                // What was given to one that had closed while it rested broke nothing off.
+                self.fail(&error, !unsent || kind == Kind::Protocol);
                 Err(Error::with(kind, error))
             }
         }
@@ -214,21 +220,33 @@ impl Lease {
         self.held.take().map(|held| (held, self.info.clone()))
     }
 
-    /// The socket is broken, or the stream, or its whole connection: what is broken serves nobody else.
-    fn fail(&mut self, error: &hyper::Error) {
+    /// The socket is broken, or the stream, or its whole connection: what is broken serves nobody else. `midway`: something had begun.
+    fn fail(&mut self, error: &hyper::Error, midway: bool) {
         match self.held.take() {
             Some(Held::Socket(_sender)) => {
-                self.info.close_with(CloseReason::Error);
+                self.ended_by_peer(midway);
                 self.shared.discard(&self.info);
             }
             Some(Held::Stream(..)) => {
                 // The driver will know it too, but whoever repeats the request now may be faster.
                 if !is_of_one_stream(error) {
+                    self.ended_by_peer(midway);
                     self.shared.retire(&self.info);
                 }
                 self.shared.release_stream(&self.info, None);
             }
             None => {}
+        }
+    }
+
+    /// The peer has closed the connection, or what it said there was no HTTP.
+    fn ended_by_peer(&self, midway: bool) {
+        match (self.protocol(), midway) {
+            (Protocol::H1, true) => self.info.close_with(CloseReason::Error),
+            (Protocol::H1, false) => self.info.close_with(CloseReason::Server),
+            // Its driver knows whether it said goodbye.
+            (Protocol::H2, true) => self.info.break_off(),
+            (Protocol::H2, false) => {}
         }
     }
 
@@ -358,7 +376,7 @@ impl http_body::Body for Body {
             }
             Poll::Ready(Some(Err(error))) => {
                 if let Some(mut lease) = self.lease.take() {
-                    lease.fail(&error);
+                    lease.fail(&error, true);
                 }
                 Poll::Ready(Some(Err(Error::with(Kind::Body, error))))
             }

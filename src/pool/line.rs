@@ -126,6 +126,11 @@ impl Line {
         self.sockets == 0 && self.leased == 0 && self.streams == 0 && self.queue.is_empty()
     }
 
+    /// Whether it has anything but sockets that rest or close.
+    pub(super) fn has_calls(&self) -> bool {
+        self.leased > 0 || self.streams > 0 || self.connecting > 0 || !self.queue.is_empty()
+    }
+
     pub(super) fn resting(&self) -> usize {
         self.idle.len() + self.shared.iter().filter(|c| c.active == 0).count()
     }

@@ -89,8 +89,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, Lanes, TlsConfig};
-pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases, certificates};
-pub use self::connect::{Identity, IdentityError, NoProxy, NoProxyError, Proxies, Proxy, ProxyError, Route};
+pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases};
+pub use self::connect::{
+    Identity, IdentityError, NoProxy, NoProxyError, Proxies, Proxy, ProxyError, RootsError, Route, roots_of,
+};
 pub use self::error::{Error, Kind};
 pub use self::events::{Change, Event, Inbox, Listener, Wake};
 pub use self::lease::{Body, Lease};
@@ -205,7 +207,7 @@ impl Pool {
     }
 
     /// Opens connections ahead of the first request, until the origin has `connections` of them or, over HTTP/2,
-    /// one with room for as many streams.
+    /// one with room for as many streams; but no more than may rest ([`Config::max_idle_connections`]), and none where none may.
     pub async fn warm(&self, origin: &Origin, connections: usize, how: Checkout) -> Result<(), Error> {
         checkout::warm(&self.handle.shared, origin, connections, &how).await
     }

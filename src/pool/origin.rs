@@ -58,6 +58,11 @@ impl Origin {
         authority_of(self.secure, &self.host, self.port)
     }
 
+    /// What is connected to: `api.example.com:443`.
+    pub(super) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// As it is shown: `https://api.example.com`.
     pub(super) fn shown(&self) -> &Arc<str> {
         &self.shown

@@ -1,5 +1,6 @@
 //! Lines, origins and tenants: made when first asked for, forgotten when nothing is left of them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -57,14 +58,53 @@ impl State {
         if is_full(self) && !self.looked_for_tenants.is_some_and(looked) {
             self.looked_for_tenants = Some(now);
             self.forget(|line| line.tenant.is_some() && line.is_unused());
+            if is_full(self) {
+                let refused = std::mem::take(&mut self.tenants_refused);
+                self.evict_tenants(refused + 1);
+            }
         }
         if is_full(self) {
+            self.tenants_refused += 1;
             return Err(Error::new(Kind::TooManyTenants(config.max_tenants.get())));
         }
         let max = config.max_connections_per_tenant.unwrap_or(config.max_connections);
         let id = self.tenants.insert(TenantState { limit: Limit::new(max.get()), lines: 0 });
         self.by_tenant.insert(tenant.clone(), id);
         Ok(id)
+    }
+
+    /// Lets go what rests of so many tenants that have nothing else, those first that were not asked for for the longest time. They
+    /// are forgotten once it has gone; those of which it is on its way already are among the number.
+    fn evict_tenants(&mut self, count: usize) {
+        struct Found {
+            has_calls: bool,
+            resting: usize,
+            touched: Instant,
+        }
+        let mut found: HashMap<usize, Found> = HashMap::new();
+        for (_, line) in &self.lines {
+            let Some(tenant) = line.tenant else { continue };
+            let new = Found { has_calls: false, resting: 0, touched: line.touched };
+            let tenant = found.entry(tenant).or_insert(new);
+            tenant.has_calls |= line.has_calls();
+            tenant.resting += line.resting();
+            tenant.touched = tenant.touched.max(line.touched);
+        }
+        found.retain(|_, tenant| !tenant.has_calls);
+        let on_its_way = found.values().filter(|tenant| tenant.resting == 0).count();
+        found.retain(|_, tenant| tenant.resting > 0);
+        let mut resting: Vec<_> = found.iter().map(|(id, tenant)| (tenant.touched, *id)).collect();
+        resting.sort_unstable();
+        resting.truncate(count.saturating_sub(on_its_way));
+        for (_, tenant) in resting {
+            let own = self.lines.iter().filter(|(_, line)| line.tenant == Some(tenant));
+            let own: Vec<_> = own.map(|(id, line)| (id, line.resting())).collect();
+            for (id, count) in own {
+                for _ in 0..count {
+                    self.evict_longest_resting(id);
+                }
+            }
+        }
     }
 
     /// Forgets lines, which must be unused, and the origins and tenants of which none is left.

@@ -88,7 +88,8 @@ impl State {
         BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).map(Limit::room).min().unwrap_or(0)
     }
 
-    /// Gives out rights until a line has so many sockets or, over HTTP/2, sockets with so many streams, as far as the limits allow.
+    /// Gives out rights until a line has so many sockets or, over HTTP/2, sockets with so many streams, as far as the limits allow: of
+    /// sockets at rest, that of their number included. Who asks has one of those in use, which will rest as well.
     pub(super) fn open_up_to(
         &mut self,
         shared: &Arc<Shared>,
@@ -97,8 +98,11 @@ impl State {
         wanted: usize,
         after: &mut After,
     ) {
-        let Some((_, site)) = self.line_and_site(id) else { return };
-        let wanted = wanted.div_ceil(site.calls_each(protocol, &shared.config));
+        let Some((line, site)) = self.line_and_site(id) else { return };
+        let in_use = (line.leased + line.shared.iter().filter(|c| c.active > 0).count()).saturating_sub(1);
+        let wanted = wanted
+            .div_ceil(site.calls_each(protocol, &shared.config))
+            .min(in_use + shared.config.max_idle_connections);
         while !self.closing
             && self.lines.get(id).is_some_and(|line| line.sockets < wanted)
             && self.denied_by(id).is_none()

@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) looked: Option<Reading>,
     /// When tenants that nobody uses any more were last looked for.
     pub(super) looked_for_tenants: Option<Instant>,
+    /// Calls for one tenant too many since then.
+    pub(super) tenants_refused: usize,
     pub(super) next_ticket: u64,
     pub(super) next_socket: u64,
     pub(super) closing: bool,
@@ -89,6 +91,7 @@ impl State {
             leaving: HashMap::new(),
             looked: None,
             looked_for_tenants: None,
+            tenants_refused: 0,
             next_ticket: 0,
             next_socket: 0,
             closing: false,

@@ -21,11 +21,11 @@ pub enum CloseReason {
     Idle,
     /// Older than its age limit.
     Age,
-    /// The server closed it.
+    /// The server closed or reset it while it rested or after a whole response, with or without a word of TLS.
     Server,
     /// The server sent GOAWAY.
     Goaway,
-    /// Broken: an I/O or protocol error.
+    /// It broke in the middle of a request, an HTTP/2 PING was not answered, or what came was no HTTP.
     Error,
     /// Its caller went away in the middle of a response.
     Cancelled,
@@ -71,11 +71,20 @@ impl CloseReason {
     }
 }
 
-/// Durations from a microsecond to an hour, to two significant figures.
+/// Durations, in whole microseconds. Their number, sum and bounds are exact; what lies between, from a microsecond to an hour, is
+/// kept to two significant figures.
 #[derive(Debug)]
-pub struct Histogram(Mutex<hdrhistogram::Histogram<u64>>);
+pub struct Histogram(Mutex<Recorded>);
 
-/// What a histogram holds, in milliseconds. All zero where `count` is.
+#[derive(Debug)]
+struct Recorded {
+    buckets: hdrhistogram::Histogram<u64>,
+    sum: u64,
+    min: u64,
+    max: u64,
+}
+
+/// What a histogram holds, in milliseconds. All zero where `count` is. The percentiles lie within `min` and `max`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Spread {
     pub count: u64,
@@ -91,30 +100,37 @@ impl Default for Histogram {
     fn default() -> Self {
         const HOUR_IN_MICROS: u64 = 3_600_000_000;
         #[expect(clippy::expect_used, reason = "the bounds are constants that hdrhistogram accepts")]
-        let histogram = hdrhistogram::Histogram::new_with_max(HOUR_IN_MICROS, 2).expect("constant bounds");
-        Self(Mutex::new(histogram))
+        let buckets = hdrhistogram::Histogram::new_with_max(HOUR_IN_MICROS, 2).expect("constant bounds");
+        Self(Mutex::new(Recorded { buckets, sum: 0, min: u64::MAX, max: 0 }))
     }
 }
 
 impl Histogram {
     pub fn record(&self, time: Duration) {
-        self.0.lock().saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mut recorded = self.0.lock();
+        recorded.buckets.saturating_record(micros);
+        recorded.sum = recorded.sum.saturating_add(micros);
+        recorded.min = recorded.min.min(micros);
+        recorded.max = recorded.max.max(micros);
     }
 
     pub fn spread(&self) -> Spread {
-        let histogram = self.0.lock();
-        if histogram.is_empty() {
+        let Recorded { buckets, sum, min, max } = &*self.0.lock();
+        if buckets.is_empty() {
             return Spread::default();
         }
         let ms = |micros: u64| micros as f64 / 1000.0;
+        // A bucket is told by its upper end, which may lie above all that is in it.
+        let quantile = |share| ms(buckets.value_at_quantile(share).clamp(*min, *max));
         Spread {
-            count: histogram.len(),
-            mean: histogram.mean() / 1000.0,
-            min: ms(histogram.min()),
-            max: ms(histogram.max()),
-            p50: ms(histogram.value_at_quantile(0.5)),
-            p90: ms(histogram.value_at_quantile(0.9)),
-            p99: ms(histogram.value_at_quantile(0.99)),
+            count: buckets.len(),
+            mean: (*sum as f64 / buckets.len() as f64).round() / 1000.0,
+            min: ms(*min),
+            max: ms(*max),
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
         }
     }
 }
@@ -142,7 +158,7 @@ impl Stats {
         }
     }
 
-    /// A checkout found too many waiting.
+    /// A checkout found too many waiting, or too many tenants.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -225,7 +241,7 @@ pub struct Streams {
 pub struct QueueSnapshot {
     /// By [`Priority`], the highest first.
     pub depth: [usize; Priority::ALL.len()],
-    /// Checkouts that found too many waiting.
+    /// Checkouts that found too many waiting, or too many tenants.
     pub refused: u64,
 }
 
@@ -327,5 +343,47 @@ impl Shared {
             queue,
             bytes_received: stats.received.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread(micros: &[u64]) -> Spread {
+        let histogram = Histogram::default();
+        for micros in micros {
+            histogram.record(Duration::from_micros(*micros));
+        }
+        histogram.spread()
+    }
+
+    #[test]
+    fn one_time_is_its_own_bounds_mean_and_percentiles() {
+        for micros in [0, 1, 2_632, 41_129, 3_599_999_999, 7_200_000_001] {
+            let ms = micros as f64 / 1000.0;
+            let one = Spread { count: 1, mean: ms, min: ms, max: ms, p50: ms, p90: ms, p99: ms };
+            assert_eq!(spread(&[micros]), one);
+        }
+    }
+
+    #[test]
+    fn bounds_and_mean_are_exact_and_percentiles_lie_within_them() {
+        let two = spread(&[41_129, 41_294]);
+        assert_eq!((two.count, two.min, two.mean, two.max), (2, 41.129, 41.212, 41.294));
+        let mut times: Vec<u64> = (0..1000).map(|n| 100 + n * n * 37).collect();
+        let all = spread(&times);
+        times.sort_unstable();
+        assert_eq!((all.min, all.max), (0.1, times[999] as f64 / 1000.0));
+        for (told, at) in [(all.p50, 499), (all.p90, 899), (all.p99, 989)] {
+            let exact = times[at] as f64 / 1000.0;
+            assert!((told - exact).abs() <= exact / 100.0, "{told} {exact}");
+            assert!((all.min..=all.max).contains(&told));
+        }
+    }
+
+    #[test]
+    fn nothing_recorded_is_all_zero() {
+        assert_eq!(spread(&[]), Spread::default());
     }
 }

@@ -23,6 +23,8 @@ pub struct Asked {
     pub choices: usize,
     /// Whether the caller wants the usage chunk of a stream.
     pub include_usage: bool,
+    /// The most tokens of each choice.
+    pub max_tokens: Option<u64>,
 }
 
 impl Asked {
@@ -35,6 +37,9 @@ impl Asked {
             model: members.value::<String>("model"),
             stream: members.value::<bool>("stream").unwrap_or(false),
             choices: members.value::<usize>("n").unwrap_or(1).max(1),
+            max_tokens: members
+                .value::<u64>("max_completion_tokens")
+                .or_else(|| members.value::<u64>("max_tokens")),
             include_usage: members
                 .value::<StreamOptions>("stream_options")
                 .and_then(|options| options.include_usage)
@@ -83,6 +88,10 @@ impl Usage {
     pub fn of(raw: &RawValue) -> Option<Self> {
         serde_json::from_str(raw.get()).ok()
     }
+
+    pub fn total(self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +119,7 @@ mod tests {
         assert_eq!(asked(r#"{"model":"m","n":3}"#).choices, 3);
         assert_eq!(
             asked(r#"{"model":7,"n":"x","stream_options":4}"#),
-            Asked { model: None, stream: false, choices: 1, include_usage: false }
+            Asked { choices: 1, ..Asked::default() }
         );
     }
 }

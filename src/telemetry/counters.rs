@@ -65,6 +65,7 @@ pub struct Metrics {
     /// From a request's sending to the head of its answer or, in a stream, to the first piece that says something.
     first_byte: Spread,
     pool: Snapshot,
+    circuits: BTreeMap<String, CircuitFigures>,
     tokens: Tokens,
     bytes: Bytes,
     uptime: f64,
@@ -81,14 +82,30 @@ struct Requests {
     in_flight: u64,
 }
 
-/// Calls that wait for a connection.
+/// Calls that wait for their turn or a connection.
 #[derive(Debug, Serialize)]
 struct Queue {
     depth: BTreeMap<&'static str, usize>,
-    /// How long calls waited, those that did not have to included.
+    /// How long calls waited for a connection, those that did not have to and those that gave up included.
     wait: Spread,
-    /// Calls that found too many waiting.
+    /// How long those waited for their turn that had to.
+    turns: Spread,
+    /// Calls that found too many waiting, or too many tenants.
     refused: u64,
+}
+
+/// Of those that wait for their turn.
+#[derive(Debug)]
+pub struct TurnFigures {
+    pub depth: [usize; Priority::ALL.len()],
+    pub wait: Spread,
+    pub refused: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct CircuitFigures {
+    pub state: &'static str,
+    pub transitions: u64,
 }
 
 /// As the providers reported them.
@@ -137,7 +154,12 @@ impl Counters {
         self.first_byte.record(time);
     }
 
-    pub fn metrics(&self, pool: Snapshot) -> Metrics {
+    pub fn metrics(
+        &self,
+        pool: Snapshot,
+        turns: TurnFigures,
+        circuits: BTreeMap<String, CircuitFigures>,
+    ) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Read before `started`, so that in_flight never underflows.
         let (succeeded, failed, aborted) = (get(&self.succeeded), get(&self.failed), get(&self.aborted));
@@ -152,9 +174,14 @@ impl Counters {
                 in_flight: started.saturating_sub(succeeded + failed + aborted),
             },
             queue: Queue {
-                depth: Priority::ALL.iter().map(|priority| priority.as_str()).zip(pool.queue.depth).collect(),
+                depth: Priority::ALL
+                    .iter()
+                    .zip(pool.queue.depth.iter().zip(turns.depth))
+                    .map(|(priority, (pool, turns))| (priority.as_str(), pool + turns))
+                    .collect(),
                 wait: pool.acquire_wait,
-                refused: pool.queue.refused,
+                turns: turns.wait,
+                refused: pool.queue.refused + turns.refused,
             },
             latency: self.latency.spread(),
             first_byte: self.first_byte.spread(),
@@ -162,6 +189,7 @@ impl Counters {
             bytes: Bytes { sent: get(&self.sent), received: get(&self.received) },
             uptime: self.since.elapsed().as_secs_f64() * 1000.0,
             pool,
+            circuits,
         }
     }
 }

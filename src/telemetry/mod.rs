@@ -1,5 +1,7 @@
 //! Figures: counters and histograms of a client, and the snapshot that crosses the border.
 
 mod counters;
+mod events;
 
-pub use self::counters::{CallGuard, Counters, Metrics};
+pub use self::counters::{CallGuard, CircuitFigures, Counters, Metrics, TurnFigures};
+pub use self::events::{Event, Events};

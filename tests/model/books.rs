@@ -33,6 +33,10 @@ pub struct Model {
     /// Whom each connection serves.
     pub served: HashMap<u64, Key>,
     pub granted: u64,
+    /// Waits that ended in a timeout or in the failure of a connect.
+    pub waited_in_vain: u64,
+    /// Checkouts that met the close of the pool, waiting or not.
+    pub met_close: u64,
     pub warmed: u64,
     /// Waiters that left.
     pub left: u64,
@@ -116,6 +120,8 @@ impl Model {
             warming: Vec::new(),
             served: HashMap::new(),
             granted: 0,
+            waited_in_vain: 0,
+            met_close: 0,
             warmed: 0,
             left: 0,
             reused: Arc::default(),
@@ -318,6 +324,13 @@ impl Model {
                     };
                     if !fine {
                         return Err(format!("a waiter of {:?} got {error:?} after {waited:?}", waiter.key));
+                    }
+                    match error.kind() {
+                        Kind::QueueTimeout(_) | Kind::Connect | Kind::ConnectTimeout(_) => {
+                            self.waited_in_vain += 1;
+                        }
+                        Kind::Closed => self.met_close += 1,
+                        _ => {}
                     }
                     if !matches!(error.kind(), Kind::Connect | Kind::ConnectTimeout(_)) {
                         continue;

@@ -158,9 +158,10 @@ impl Model {
         if now.reused != reused {
             return Err(format!("reused {}, but {reused}", now.reused));
         }
-        let leases = now.acquire_wait.count;
-        if leases < self.granted || leases > self.granted + self.warmed + self.left {
-            return Err(format!("{leases} checkouts, but {}", self.granted));
+        let waits = now.acquire_wait.count;
+        let ended = self.granted + self.waited_in_vain;
+        if waits < ended || waits > ended + self.met_close + self.warmed + self.left {
+            return Err(format!("{waits} waits, but {ended}"));
         }
         let seen = &self.seen;
         let idle = Duration::from_millis(self.knobs.idle_timeout);

@@ -87,9 +87,14 @@ pub fn client_of(url: &str, options: Value, tasks: &Tasks) -> Arc<Client> {
         "baseURL": format!("{url}/v1"),
         "apiKey": KEY,
         "retry": { "baseDelay": 1, "maxDelay": 5 },
+        // Many failures in a row are what these tests are about.
+        "circuitBreaker": false,
         "pool": { "idleTimeout": alone() },
     });
-    Arc::new(Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {})).unwrap())
+    Arc::new(
+        Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {}), Box::new(|| {}))
+            .unwrap(),
+    )
 }
 
 impl Site {
@@ -112,12 +117,16 @@ impl Site {
             "baseURL": format!("{}/v1", upstream.url()),
             "apiKey": KEY,
             "retry": { "baseDelay": 1, "maxDelay": 5 },
+            "circuitBreaker": false,
+        // Many failures in a row are what these tests are about.
+        "circuitBreaker": false,
             "pool": merge(json!({ "idleTimeout": alone() }), pool),
         });
         let ask = Box::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
-        let client = Client::new(merge(base, client), &Environment::default(), &tasks, ask).unwrap();
+        let client =
+            Client::new(merge(base, client), &Environment::default(), &tasks, ask, Box::new(|| {})).unwrap();
         Self { upstream, client: Arc::new(client), tasks, asked }
     }
 

@@ -40,7 +40,7 @@ pub use self::dns::Lookup;
 pub use self::identity::{Identity, IdentityError};
 pub use self::no_proxy::{NoProxy, NoProxyError};
 pub use self::proxy::{Proxy, ProxyError};
-pub use self::roots::certificates;
+pub use self::roots::{RootsError, roots_of};
 pub use self::route::{Proxies, Route};
 
 use self::proxy::Scheme;

@@ -107,7 +107,15 @@ impl Proxy {
 
     /// An error of this proxy.
     pub(super) fn failed(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::with(Kind::Proxy { status: None }, Failed { proxy: self.to_string(), cause: cause.into() })
+        self.failed_with(None, cause)
+    }
+
+    fn failed_with(
+        &self,
+        status: Option<u16>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        Error::with(Kind::Proxy { status }, Failed { proxy: self.to_string(), cause: cause.into() }).at(self)
     }
 
     /// Asks for a tunnel by HTTP. What comes right behind the head of the answer is the tunnel's first.
@@ -125,8 +133,7 @@ impl Proxy {
             let response = sender.send_request(request).await.map_err(|error| self.failed(error))?;
             let status = response.status();
             if !status.is_success() {
-                let kind = Kind::Proxy { status: Some(status.as_u16()) };
-                return Err(Error::with(kind, Failed { proxy: self.to_string(), cause: "refused".into() }));
+                return Err(self.failed_with(Some(status.as_u16()), "refused"));
             }
             upgrade::on(response).await.map_err(|error| self.failed(error))
         });
@@ -140,7 +147,7 @@ impl Proxy {
     }
 
     fn connect_request(&self, origin: &Origin) -> Result<Request<Empty<Bytes>>, http::Error> {
-        let target = format!("{}:{}", origin.host, origin.port);
+        let target = origin.host_and_port();
         let mut request = Request::builder().method(Method::CONNECT).uri(&target).header(HOST, target);
         if let Some(Credentials::Basic(authorization)) = &self.credentials {
             request = request.header(PROXY_AUTHORIZATION, authorization);

@@ -1,5 +1,6 @@
 //! Roots and settings of TLS: versions 1.2 and 1.3, verified, with session resumption.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -62,10 +63,45 @@ fn client_config(tls: &TlsConfig) -> Result<ClientConfig, Error> {
 }
 
 /// The certificates of a PEM text; None where it has none, or a broken one.
-pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+pub(super) fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     found.ok().filter(|found| !found.is_empty())
 }
+
+/// What is wrong with a text of certificates to trust, as the end of a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootsError {
+    /// No PEM, or none with a certificate.
+    NoCertificate,
+    /// What the certificate of this number, from 1, holds is none.
+    Undecodable(usize),
+}
+
+/// The certificates of a PEM text, as roots.
+///
+/// # Errors
+/// A text without certificates, or with one that cannot be read.
+pub fn roots_of(pem: &str) -> Result<RootCertStore, RootsError> {
+    let mut roots = RootCertStore::empty();
+    let found = certificates(pem).ok_or(RootsError::NoCertificate)?;
+    for (at, certificate) in found.into_iter().enumerate() {
+        roots.add(certificate).map_err(|_| RootsError::Undecodable(at + 1))?;
+    }
+    Ok(roots)
+}
+
+impl fmt::Display for RootsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCertificate => f.write_str("must be PEM text with at least one certificate, and is not"),
+            Self::Undecodable(number) => {
+                write!(f, "must hold certificates alone, and number {number} in it cannot be decoded as one")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RootsError {}
 
 fn roots(tls: &TlsConfig) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
@@ -84,9 +120,7 @@ fn roots(tls: &TlsConfig) -> Result<RootCertStore, Error> {
         }
     }
     for pem in &tls.ca {
-        for certificate in certificates(pem).ok_or_else(|| Error::new(Kind::Tls))? {
-            roots.add(certificate).map_err(|error| Error::with(Kind::Tls, error))?;
-        }
+        roots.extend(roots_of(pem).map_err(|error| Error::with(Kind::Tls, error))?.roots);
     }
     Ok(roots)
 }

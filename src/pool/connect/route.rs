@@ -37,6 +37,14 @@ impl Route {
             proxies => Self::Proxied(Box::new(proxies)),
         }
     }
+
+    /// What a connect to an origin has for its address, as an error names it.
+    pub(in super::super) fn place_of(&self, origin: &Origin) -> String {
+        match self {
+            Self::UnixSocket(path) => path.display().to_string(),
+            Self::Direct | Self::Proxied(_) => origin.host_and_port(),
+        }
+    }
 }
 
 impl Proxies {

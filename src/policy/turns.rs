@@ -1,0 +1,160 @@
+//! Who may go now: the schedule of those who wait, the number of calls at once, and the rate.
+//!
+//! The head of the schedule goes when there is room for it and its cost; nobody overtakes it, or a costly call would wait for ever
+//! behind cheap ones.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::adaptive::Adaptive;
+use super::learn::Learned;
+use super::rate::{Cost, RateLimiter, Reservation};
+use super::schedule::{CLASSES, Place, Schedule};
+
+/// How many calls may be under way at once.
+#[derive(Debug)]
+pub enum AtOnce {
+    Unlimited,
+    Fixed(usize),
+    Adaptive(Adaptive),
+}
+
+impl AtOnce {
+    /// None where there is no limit.
+    pub fn limit(&self) -> Option<usize> {
+        match self {
+            Self::Unlimited => None,
+            Self::Fixed(limit) => Some(*limit),
+            Self::Adaptive(adaptive) => Some(adaptive.limit()),
+        }
+    }
+}
+
+/// The turns of one provider. `T`: by what a waiter learns that it may go.
+#[derive(Debug)]
+pub struct Turns<T> {
+    waiting: Schedule<Waiting<T>>,
+    pub at_once: AtOnce,
+    pub rate: RateLimiter,
+    under_way: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    cost: Cost,
+    grant: T,
+}
+
+/// What a call holds while it is under way. Given back by [`Turns::end`], or it would count for ever.
+#[must_use]
+#[derive(Debug)]
+pub struct Held {
+    reservation: Reservation,
+}
+
+/// What is to be done about those who wait.
+#[derive(Debug)]
+pub enum Next<T> {
+    /// This one goes.
+    Go(T, Held),
+    /// Nobody goes before then, unless something is given back.
+    At(Instant),
+    /// Nobody goes until something is given back, or somebody comes.
+    Nobody,
+}
+
+/// How a call used what it held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// It was never sent.
+    Nothing,
+    /// It was sent, and this many tokens were used, if that is known.
+    Tokens(Option<u64>),
+}
+
+impl<T> Turns<T> {
+    pub fn new(at_once: AtOnce, rate: RateLimiter) -> Self {
+        Self { waiting: Schedule::default(), at_once, rate, under_way: 0 }
+    }
+
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn depth(&self) -> [usize; CLASSES] {
+        self.waiting.depth()
+    }
+
+    /// Whether nothing is limited.
+    pub fn is_open(&self) -> bool {
+        matches!(self.at_once, AtOnce::Unlimited) && self.rate.is_unlimited() && self.waiting.is_empty()
+    }
+
+    /// A turn at once, if nobody waits and nothing denies it.
+    pub fn go(&mut self, cost: Cost, now: Instant) -> Option<Held> {
+        let has_room = self.at_once.limit().is_none_or(|limit| self.under_way < limit);
+        if !has_room || !self.waiting.is_empty() || self.rate.ready_at(cost, now) > now {
+            return None;
+        }
+        Some(self.begin(cost, now))
+    }
+
+    fn begin(&mut self, cost: Cost, now: Instant) -> Held {
+        self.under_way += 1;
+        Held { reservation: self.rate.take(cost, now) }
+    }
+
+    /// A place among those who wait, for whoever came `since` then. Who goes is told by [`Self::next`].
+    pub fn join(&mut self, class: usize, since: Instant, aging: Duration, cost: Cost, grant: T) -> Place {
+        self.waiting.join(class, since, aging, Waiting { cost, grant })
+    }
+
+    /// Whoever waited has gone away.
+    pub fn leave(&mut self, place: Place) {
+        self.waiting.leave(place);
+    }
+
+    /// Whoever may go now, if anybody may.
+    pub fn next(&mut self, now: Instant) -> Next<T> {
+        let Some((place, first)) = self.waiting.first() else { return Next::Nobody };
+        if self.at_once.limit().is_some_and(|limit| self.under_way >= limit) {
+            return Next::Nobody;
+        }
+        let cost = first.cost;
+        let at = self.rate.ready_at(cost, now);
+        if at > now {
+            return Next::At(at);
+        }
+        let Some(Waiting { grant, .. }) = self.waiting.leave(place) else { return Next::Nobody };
+        Next::Go(grant, self.begin(cost, now))
+    }
+
+    /// A call has ended, or was never sent.
+    pub fn end(&mut self, Held { reservation }: Held, used: Used, now: Instant) {
+        self.under_way -= 1;
+        match used {
+            Used::Nothing => self.rate.give_back(reservation, now),
+            Used::Tokens(tokens) => self.rate.settle(reservation, tokens, now),
+        }
+    }
+
+    /// What an answer says of the limits. `held`: what its call holds, unless it went unasked.
+    pub fn learn(&mut self, learned: &Learned, held: Option<&mut Held>, now: Instant) {
+        self.rate.learn(learned, held.map(|held| &mut held.reservation), now);
+    }
+
+    /// What an answer says of how the provider bears with us: when its head came, and whether it was too much.
+    pub fn answered(&mut self, first_byte: Option<Duration>, throttled: bool, now: Instant) {
+        if let AtOnce::Adaptive(adaptive) = &mut self.at_once {
+            adaptive.report(first_byte, throttled, self.under_way, now);
+        }
+        if throttled {
+            self.rate.throttled(now);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What errors say: where it happened, in words that help, and nothing of a key or a query.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/client.rs"]
+mod support;
+
+use serde_json::{Value, json};
+use support::*;
+use tokio::net::TcpListener;
+use trunkline::client::{Endpoint, Mode};
+use trunkline::error::Error;
+use trunkline::pool::Tasks;
+
+/// A chat to `url` that fails, and why.
+async fn failure(url: &str, options: Value) -> Error {
+    let tasks = Tasks::new(tokio::runtime::Handle::current());
+    let client = client_of(url, merge(json!({ "retry": false }), options), &tasks);
+    let call = trunkline::client::Call {
+        endpoint: Endpoint::Chat,
+        body: request().to_string(),
+        options: client.call_options(None).unwrap(),
+    };
+    client.call(call).await.unwrap_err()
+}
+
+async fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn an_error_of_connecting_names_what_was_connected_to() {
+    let nobody = nobody().await;
+    let refused = failure(&format!("http://{nobody}"), json!({})).await;
+    assert_eq!(refused.message, format!("default: no connection to {nobody}"));
+    assert!(refused.cause.as_deref().unwrap().contains("refused"));
+
+    let unknown = failure("https://no-such-host.invalid:8443", json!({})).await;
+    assert_eq!(unknown.message, "default: the host name no-such-host.invalid was not resolved");
+
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = silent.local_addr().unwrap();
+    let late = failure(&format!("https://{place}"), json!({ "timeouts": { "connect": 30 } })).await;
+    assert_eq!(late.message, format!("default: no connection to {place} within 30 ms (timeouts.connect)"));
+
+    let proxy = json!({ "pool": { "proxy": format!("http://user:SeCrEt@{nobody}") } });
+    let proxied = failure("http://a.example", proxy).await;
+    assert_eq!(proxied.message, format!("default: no connection through the proxy http://{nobody}"));
+    assert!(!proxied.to_json().contains("SeCrEt"));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_error_of_a_unix_socket_names_its_path() {
+    let error = failure("http://a.example", json!({ "pool": { "socketPath": "/no/such.sock" } })).await;
+    assert_eq!(error.message, "default: no connection to /no/such.sock");
+}
+
+#[tokio::test]
+async fn an_error_of_tls_names_the_host_and_the_option_that_helps() {
+    let upstream = start(json!({ "tls": true }));
+    let port = upstream.url().rsplit(':').next().unwrap().to_owned();
+    let untrusted = failure(&format!("https://localhost:{port}"), json!({})).await;
+    assert_eq!(
+        untrusted.message,
+        format!(
+            "default: no TLS session with localhost:{port}: the issuer of its certificate is not trusted; the certificate of \
+             an authority of your own is trusted by pool.tls.ca"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_server_of_plain_http_is_said_to_be_one() {
+    let upstream = start(json!({}));
+    let place = upstream.url().trim_start_matches("http://").to_owned();
+    let error = failure(&format!("https://{place}"), json!({})).await;
+    assert_eq!(
+        error.message,
+        format!(
+            "default: no TLS session with {place}: what answers there speaks no TLS, most likely plain HTTP"
+        )
+    );
+}
+
+#[tokio::test]
+async fn an_error_of_the_api_names_method_and_path_and_no_query() {
+    for way in WAYS {
+        let site = Site::with(way, json!({}), json!({ "retry": false }));
+        let not_found =
+            json!({ "kind": "status", "status": 404, "body": { "error": { "code": "not_found" } } });
+        site.once(not_found.clone());
+        let chat = site.chat().await.unwrap_err();
+        assert_eq!(chat.message, "default answered 404 to POST /v1/chat/completions (not_found)");
+        site.once(not_found);
+        let get = site.make(Endpoint::Get("/models?key=SeCrEt".into()), &json!({}), json!({}));
+        let got = site.client.call(get).await.unwrap_err();
+        assert_eq!(got.message, "default answered 404 to GET /v1/models (not_found)");
+        let long = format!("/{}", "x".repeat(1000));
+        site.once(json!({ "kind": "status", "status": 404, "body": "" }));
+        let got = site.client.call(site.make(Endpoint::Get(long.clone()), &json!({}), json!({}))).await;
+        let shown = format!("default answered 404 to GET /v1{}…", &long[..125]);
+        assert_eq!(got.unwrap_err().message, shown);
+        // What the caller is told of an error inside a good answer is what was answered.
+        let overloaded = json!({ "error": { "type": "overloaded_error" } });
+        site.once(json!({ "kind": "error-in-stream", "afterTokens": 0, "body": overloaded }));
+        let inside = site.stream(Mode::Text).await.result.unwrap_err();
+        assert_eq!(
+            inside.message,
+            "default answered 200 to POST /v1/chat/completions with an error (overloaded_error)"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_an_error_ends_has_the_providers_words_and_no_status() {
+    for way in WAYS {
+        let site = Site::new(way);
+        let said = json!({ "error": { "message": "x", "type": "overloaded_error" } });
+        site.once(json!({ "kind": "error-in-stream", "afterTokens": 3, "body": said }));
+        let error = site.stream(Mode::Text).await.result.unwrap_err();
+        assert_eq!(
+            error.message,
+            "the stream broke after a part of the answer: default answered 200 to POST /v1/chat/completions with an error \
+             (overloaded_error)"
+        );
+        let json: Value = serde_json::from_str(&error.to_json()).unwrap();
+        assert_eq!(json["name"], "StreamInterruptedError");
+        assert_eq!(serde_json::from_str::<Value>(json["body"].as_str().unwrap()).unwrap(), said);
+        assert_eq!((&json["status"], &json["attempts"][0]["status"]), (&Value::Null, &json!(200)));
+        // One that just broke has no words.
+        site.once(json!({ "kind": "cut", "afterTokens": 3 }));
+        let cut = site.stream(Mode::Text).await.result.unwrap_err();
+        let json: Value = serde_json::from_str(&cut.to_json()).unwrap();
+        assert_eq!((&json["name"], &json["body"]), (&json!("StreamInterruptedError"), &Value::Null));
+    }
+}
