@@ -9,23 +9,23 @@
 //! up; until something is, a model has no turns, and they cost nothing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::Instant;
 
+use super::gate::{Ask, Gate, GateTurn, Refused};
 use crate::config::ClientConfig;
 use crate::policy::adaptive::{Adaptive, AdaptivePolicy, MaxConcurrency};
 use crate::policy::learn::Learned;
-use crate::policy::rate::{Cost, RateLimiter, RateLimits};
-use crate::policy::schedule::{CLASSES, Place};
-use crate::policy::turns::{AtOnce, Held, Next, Turns, Used};
-use crate::pool::{Histogram, Priority, Spread, Tasks};
+use crate::policy::rate::{RateLimiter, RateLimits};
+use crate::policy::schedule::CLASSES;
+use crate::policy::turns::{AtOnce, Turns};
+use crate::pool::{Histogram, Spread, Tasks};
 
-/// Models whose limits are remembered. Names come from requests: of more, those that were not used for longest are forgotten.
+/// Models whose limits are remembered. Names come from requests: of more, those that nobody uses now are forgotten.
 const MODELS: usize = 1000;
 
 /// Who may go, for one provider and each of its models.
@@ -40,26 +40,6 @@ pub(crate) struct Admission {
     tasks: Tasks,
     refused: AtomicU64,
     wait: Histogram,
-}
-
-/// How an attempt waits for its turn.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ask<'a> {
-    pub(super) model: &'a Arc<str>,
-    pub(super) priority: Priority,
-    /// When its call came: one that is tried again keeps its age.
-    pub(super) since: Instant,
-    pub(super) cost: Cost,
-    pub(super) until: Instant,
-}
-
-/// Why there is no turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// So many wait already.
-    Full(usize),
-    /// None came in time.
-    Late,
 }
 
 /// What an attempt holds while it is under way.
@@ -125,7 +105,7 @@ impl Admission {
 
     /// Whether nobody has to wait for anything.
     pub(super) fn is_open(&self) -> bool {
-        !self.has_models.load(Ordering::Acquire) && self.provider.open.load(Ordering::Acquire)
+        !self.has_models.load(Ordering::Acquire) && self.provider.is_open()
     }
 
     /// What the head of an answer says of the limits of its model.
@@ -134,10 +114,7 @@ impl Admission {
             return;
         }
         match &mut turn.model {
-            Some(turn) => {
-                let held = turn.held.as_mut();
-                turn.gate.with(|turns, now| turns.learn(learned, held, now));
-            }
+            Some(turn) => turn.learn(learned),
             None => self.gate_of(model).with(|turns, now| turns.learn(learned, None, now)),
         }
     }
@@ -211,7 +188,7 @@ impl Drop for Waited<'_> {
 impl Turn {
     /// The request goes out: what was reserved for it is used, even if nothing comes back.
     pub(super) fn sent(&mut self) {
-        self.each(|turn| turn.used = Used::Tokens(None));
+        self.each(GateTurn::sent);
     }
 
     /// The head of the answer is there.
@@ -221,7 +198,7 @@ impl Turn {
 
     /// How many tokens it took.
     pub(super) fn used(&mut self, tokens: u64) {
-        self.each(|turn| turn.used = Used::Tokens(Some(tokens)));
+        self.each(|turn| turn.used(tokens));
     }
 
     fn each(&mut self, change: impl Fn(&mut GateTurn)) {
@@ -229,189 +206,6 @@ impl Turn {
         if let Some(model) = &mut self.model {
             change(model);
         }
-    }
-}
-
-/// Turns, and those who wait for them.
-struct Gate {
-    turns: Mutex<Turns<oneshot::Sender<GateTurn>>>,
-    /// Whether nothing is limited, so that nobody need ask.
-    open: AtomicBool,
-    alarm: Mutex<Option<Instant>>,
-    tasks: Tasks,
-}
-
-#[derive(Debug)]
-struct GateTurn {
-    gate: Arc<Gate>,
-    /// None where nobody had to be asked.
-    held: Option<Held>,
-    used: Used,
-}
-
-impl Gate {
-    fn new(turns: Turns<oneshot::Sender<GateTurn>>, tasks: &Tasks) -> Self {
-        Self {
-            open: AtomicBool::new(turns.is_open()),
-            turns: Mutex::new(turns),
-            alarm: Mutex::new(None),
-            tasks: tasks.clone(),
-        }
-    }
-
-    /// A turn without waiting, if there is one.
-    fn go(self: &Arc<Self>, ask: &Ask<'_>) -> Option<GateTurn> {
-        if self.open.load(Ordering::Acquire) {
-            return Some(GateTurn { gate: self.clone(), held: None, used: Used::Nothing });
-        }
-        let held = self.turns.lock().go(ask.cost, Instant::now())?;
-        Some(self.turn(held))
-    }
-
-    /// A place among those who wait.
-    fn join<'a>(
-        self: &'a Arc<Self>,
-        ask: &Ask<'_>,
-        aging: Duration,
-        max_waiting: usize,
-    ) -> Result<Waiting<'a>, Refused> {
-        let (grant, granted) = oneshot::channel();
-        let place = {
-            let mut turns = self.turns.lock();
-            if turns.waiting() >= max_waiting {
-                return Err(Refused::Full(max_waiting));
-            }
-            turns.join(ask.priority as usize, ask.since, aging, ask.cost, grant)
-        };
-        let waiting = Waiting { gate: self, place, granted, gone: false };
-        // It may be the first, whom only time keeps; or something was given back just now.
-        self.serve();
-        Ok(waiting)
-    }
-
-    /// Lets go whoever may, and wakes when time alone will let go the next.
-    fn serve(self: &Arc<Self>) {
-        let mut going = Vec::new();
-        let alarm = {
-            let mut turns = self.turns.lock();
-            loop {
-                match turns.next(Instant::now()) {
-                    Next::Go(grant, held) => going.push((grant, held)),
-                    Next::At(at) => break Some(at),
-                    Next::Nobody => break None,
-                }
-            }
-        };
-        for (grant, held) in going {
-            // One whose caller has gone in this moment is given back by its drop, and serves the next.
-            drop(grant.send(self.turn(held)));
-        }
-        if let Some(at) = alarm {
-            self.wake_at(at);
-        }
-    }
-
-    fn wake_at(self: &Arc<Self>, at: Instant) {
-        {
-            let mut alarm = self.alarm.lock();
-            if alarm.is_some_and(|set| set <= at) {
-                return;
-            }
-            *alarm = Some(at);
-        }
-        // Weak: nobody waits for a client that has gone.
-        let gate: Weak<Self> = Arc::downgrade(self);
-        self.tasks.spawn("turns", async move {
-            sleep_until(at).await;
-            let Some(gate) = gate.upgrade() else { return };
-            {
-                let mut alarm = gate.alarm.lock();
-                if *alarm != Some(at) {
-                    // An earlier one was set since, and rang.
-                    return;
-                }
-                *alarm = None;
-            }
-            gate.serve();
-        });
-    }
-
-    fn turn(self: &Arc<Self>, held: Held) -> GateTurn {
-        GateTurn { gate: self.clone(), held: Some(held), used: Used::Nothing }
-    }
-
-    /// Changes what decides, and lets go whoever may go now.
-    fn with(self: &Arc<Self>, change: impl FnOnce(&mut Turns<oneshot::Sender<GateTurn>>, Instant)) {
-        let waits = {
-            let mut turns = self.turns.lock();
-            change(&mut turns, Instant::now());
-            self.open.store(turns.is_open(), Ordering::Release);
-            turns.waiting() > 0
-        };
-        if waits {
-            self.serve();
-        }
-    }
-
-    fn depth(&self) -> [usize; CLASSES] {
-        self.turns.lock().depth()
-    }
-}
-
-impl GateTurn {
-    fn answered(&self, first_byte: Duration, throttled: bool) {
-        if self.held.is_some() {
-            self.gate.with(|turns, now| turns.answered(Some(first_byte), throttled, now));
-        }
-    }
-}
-
-impl Drop for GateTurn {
-    fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            let used = self.used;
-            self.gate.with(|turns, now| turns.end(held, used, now));
-        }
-    }
-}
-
-/// A place among those who wait.
-struct Waiting<'a> {
-    gate: &'a Arc<Gate>,
-    place: Place,
-    granted: oneshot::Receiver<GateTurn>,
-    /// Whether it was left with a turn.
-    gone: bool,
-}
-
-impl Waiting<'_> {
-    async fn turn(mut self, until: Instant) -> Result<GateTurn, Refused> {
-        match timeout_at(until, &mut self.granted).await {
-            Ok(Ok(turn)) => {
-                self.gone = true;
-                Ok(turn)
-            }
-            _ => Err(Refused::Late),
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.gone {
-            return;
-        }
-        self.granted.close();
-        // A turn that was granted in the very moment of leaving goes back by its own drop. Who left may have kept others waiting.
-        if self.granted.try_recv().is_err() {
-            self.gate.with(|turns, _| turns.leave(self.place));
-        }
-    }
-}
-
-impl std::fmt::Debug for Gate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("open", &self.open).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `call` | the life of a call, read from top to bottom |
 //! | `pass` | what lets an attempt go: its turn, and the circuit of its target |
-//! | `admission` | turns, and those who wait for them |
+//! | `admission` | turns: of the provider, and of each model |
+//! | `gate` | who has a turn, and who waits for one |
 //! | `exchange` | one attempt: a lease, a request, the head of the answer |
 //! | `whole` | an answer that comes as one text |
 //! | `stream` | a chat that comes as chunks |
@@ -23,6 +24,7 @@ mod embed;
 mod endpoint;
 mod events;
 mod exchange;
+mod gate;
 mod key;
 mod outlet;
 mod pass;

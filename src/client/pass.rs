@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-use super::admission::{Ask, Refused, Turn};
+use super::admission::Turn;
 use super::call::Life;
 use super::exchange::{Failed, FailedAttempt, failed};
+use super::gate::{Ask, Refused};
 use super::record::Record;
 use super::{Client, PROVIDER};
 use crate::error::{Error, Kind, TimeoutPhase, millis};
@@ -28,7 +29,7 @@ pub(super) struct Pass {
 /// # Cancel safety
 /// As of [`Admission::enter`](super::admission::Admission::enter).
 pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, Failed> {
-    let Life { client, options, deadline, .. } = *life;
+    let Life { client, options, .. } = *life;
     let arrived = record.attempt_began();
     let model = record.model_asked().clone();
     // Nobody waits for what would be refused then.
@@ -43,7 +44,7 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
         priority: options.priority,
         since: record.started(),
         cost: life.cost,
-        until: deadline.min(arrived + options.timeouts.queue),
+        until: arrived + options.timeouts.queue,
     };
     let turn =
         client.admission.enter(ask).await.map_err(|refused| denied(refused, options.timeouts.queue))?;

@@ -1,0 +1,241 @@
+//! One gate: who has a turn, and who waits for one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::policy::learn::Learned;
+use crate::policy::rate::Cost;
+use crate::policy::schedule::{CLASSES, Place};
+use crate::policy::turns::{Held, Next, Turns, Used};
+use crate::pool::{Priority, Tasks};
+
+/// How an attempt waits for its turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) model: &'a Arc<str>,
+    pub(super) priority: Priority,
+    /// When its call came: one that is tried again keeps its age.
+    pub(super) since: Instant,
+    pub(super) cost: Cost,
+    pub(super) until: Instant,
+}
+
+/// Why there is no turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// So many wait already.
+    Full(usize),
+    /// None came in time.
+    Late,
+}
+
+/// Turns, and those who wait for them.
+pub(super) struct Gate {
+    turns: Mutex<Turns<oneshot::Sender<GateTurn>>>,
+    /// Whether nothing is limited, so that nobody need ask.
+    open: AtomicBool,
+    alarm: Mutex<Option<Instant>>,
+    tasks: Tasks,
+}
+
+#[derive(Debug)]
+pub(super) struct GateTurn {
+    gate: Arc<Gate>,
+    /// None where nobody had to be asked.
+    held: Option<Held>,
+    used: Used,
+}
+
+impl Gate {
+    pub(super) fn new(turns: Turns<oneshot::Sender<GateTurn>>, tasks: &Tasks) -> Self {
+        Self {
+            open: AtomicBool::new(turns.is_open()),
+            turns: Mutex::new(turns),
+            alarm: Mutex::new(None),
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// A turn without waiting, if there is one.
+    pub(super) fn go(self: &Arc<Self>, ask: &Ask<'_>) -> Option<GateTurn> {
+        if self.is_open() {
+            return Some(GateTurn { gate: self.clone(), held: None, used: Used::Nothing });
+        }
+        let held = self.turns.lock().go(ask.cost, Instant::now())?;
+        Some(self.turn(held))
+    }
+
+    /// A place among those who wait.
+    pub(super) fn join<'a>(
+        self: &'a Arc<Self>,
+        ask: &Ask<'_>,
+        aging: Duration,
+        max_waiting: usize,
+    ) -> Result<Waiting<'a>, Refused> {
+        let (grant, granted) = oneshot::channel();
+        let place = {
+            let mut turns = self.turns.lock();
+            if turns.waiting() >= max_waiting {
+                return Err(Refused::Full(max_waiting));
+            }
+            turns.join(ask.priority as usize, ask.since, aging, ask.cost, grant)
+        };
+        let waiting = Waiting { gate: self, place, granted, gone: false };
+        // It may be the first, whom only time keeps; or something was given back just now.
+        self.serve();
+        Ok(waiting)
+    }
+
+    /// Lets go whoever may, and wakes when time alone will let go the next.
+    fn serve(self: &Arc<Self>) {
+        let mut going = Vec::new();
+        let alarm = {
+            let mut turns = self.turns.lock();
+            loop {
+                match turns.next(Instant::now()) {
+                    Next::Go(grant, held) => going.push((grant, held)),
+                    Next::At(at) => break Some(at),
+                    Next::Nobody => break None,
+                }
+            }
+        };
+        for (grant, held) in going {
+            // One whose caller has gone in this moment is given back by its drop, and serves the next.
+            drop(grant.send(self.turn(held)));
+        }
+        if let Some(at) = alarm {
+            self.wake_at(at);
+        }
+    }
+
+    fn wake_at(self: &Arc<Self>, at: Instant) {
+        {
+            let mut alarm = self.alarm.lock();
+            if alarm.is_some_and(|set| set <= at) {
+                return;
+            }
+            *alarm = Some(at);
+        }
+        // Weak: nobody waits for a client that has gone.
+        let gate: Weak<Self> = Arc::downgrade(self);
+        self.tasks.spawn("turns", async move {
+            sleep_until(at).await;
+            let Some(gate) = gate.upgrade() else { return };
+            {
+                let mut alarm = gate.alarm.lock();
+                if *alarm != Some(at) {
+                    // An earlier one was set since, and rang.
+                    return;
+                }
+                *alarm = None;
+            }
+            gate.serve();
+        });
+    }
+
+    fn turn(self: &Arc<Self>, held: Held) -> GateTurn {
+        GateTurn { gate: self.clone(), held: Some(held), used: Used::Nothing }
+    }
+
+    /// Changes what decides, and lets go whoever may go now.
+    pub(super) fn with(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Turns<oneshot::Sender<GateTurn>>, Instant),
+    ) {
+        let waits = {
+            let mut turns = self.turns.lock();
+            change(&mut turns, Instant::now());
+            self.open.store(turns.is_open(), Ordering::Release);
+            turns.waiting() > 0
+        };
+        if waits {
+            self.serve();
+        }
+    }
+
+    /// Whether nothing is limited.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(super) fn depth(&self) -> [usize; CLASSES] {
+        self.turns.lock().depth()
+    }
+}
+
+impl GateTurn {
+    /// It goes out: what was reserved is used, even if nothing comes back.
+    pub(super) fn sent(&mut self) {
+        self.used = Used::Tokens(None);
+    }
+
+    pub(super) fn used(&mut self, tokens: u64) {
+        self.used = Used::Tokens(Some(tokens));
+    }
+
+    /// What the answer says of the limits here.
+    pub(super) fn learn(&mut self, learned: &Learned) {
+        let held = self.held.as_mut();
+        self.gate.with(|turns, now| turns.learn(learned, held, now));
+    }
+
+    pub(super) fn answered(&self, first_byte: Duration, throttled: bool) {
+        if self.held.is_some() {
+            self.gate.with(|turns, now| turns.answered(Some(first_byte), throttled, now));
+        }
+    }
+}
+
+impl Drop for GateTurn {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            let used = self.used;
+            self.gate.with(|turns, now| turns.end(held, used, now));
+        }
+    }
+}
+
+/// A place among those who wait.
+pub(super) struct Waiting<'a> {
+    gate: &'a Arc<Gate>,
+    place: Place,
+    granted: oneshot::Receiver<GateTurn>,
+    /// Whether it was left with a turn.
+    gone: bool,
+}
+
+impl Waiting<'_> {
+    pub(super) async fn turn(mut self, until: Instant) -> Result<GateTurn, Refused> {
+        match timeout_at(until, &mut self.granted).await {
+            Ok(Ok(turn)) => {
+                self.gone = true;
+                Ok(turn)
+            }
+            _ => Err(Refused::Late),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
+        self.granted.close();
+        // A turn that was granted in the very moment of leaving goes back by its own drop. Who left may have kept others waiting.
+        if self.granted.try_recv().is_err() {
+            self.gate.with(|turns, _| turns.leave(self.place));
+        }
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("open", &self.open).finish_non_exhaustive()
+    }
+}
