@@ -40,7 +40,7 @@ async fn an_error_of_connecting_names_what_was_connected_to() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = silent.local_addr().unwrap();
     let late = failure(&format!("https://{place}"), json!({ "timeouts": { "connect": 30 } })).await;
-    assert_eq!(late.message, format!("default: no connection to {place} within 30 ms (timeouts.connect)"));
+    assert_eq!(late.message, format!("default: no connection to {place} within timeouts.connect (30 ms)"));
 
     let proxy = json!({ "pool": { "proxy": format!("http://user:SeCrEt@{nobody}") } });
     let proxied = failure("http://a.example", proxy).await;

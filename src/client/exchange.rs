@@ -258,7 +258,10 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
     };
     // The pool knows limits, and not which option they are of.
     let what = match error.kind() {
-        Pool::ConnectTimeout(_) => format!("{} (timeouts.connect)", error.message()),
+        Pool::ConnectTimeout(limit) => {
+            let place = error.place().map_or_else(String::new, |place| format!(" to {place}"));
+            format!("no connection{place} within timeouts.connect ({} ms)", millis(limit))
+        }
         Pool::QueueTimeout(limit) => {
             format!("no free connection within timeouts.queue ({} ms)", millis(limit))
         }

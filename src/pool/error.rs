@@ -90,6 +90,11 @@ impl Error {
         }
     }
 
+    /// What was connected to, if that is what failed.
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
+    }
+
     /// Whether the peer, or the proxy, showed a certificate whose issuer is not trusted here.
     pub fn is_untrusted(&self) -> bool {
         let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
