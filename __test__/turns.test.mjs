@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { REQUEST, rejection, start, until } from './support.mjs'
 
 /** A client of which one call, of as many as may run, runs until `free` is called. */
@@ -113,7 +114,7 @@ test('a circuit opens after failures in a row, sends nothing, and closes after a
   assert.deepEqual([error.name, error.code, error.billed], ['CircuitOpenError', 'ERR_CIRCUIT_OPEN', 'no'])
   assert.ok(error.retryAfter > 0 && error.retryAfter <= recoveryTimeout, String(error.retryAfter))
   assert.equal(upstream.requests.length, sent)
-  await new Promise((resolve) => setTimeout(resolve, recoveryTimeout + 20))
+  await sleep(recoveryTimeout + 20)
   await line.chat(REQUEST)
   await line.chat(REQUEST)
   const model = `default ${REQUEST.model}`
@@ -123,6 +124,34 @@ test('a circuit opens after failures in a row, sends nothing, and closes after a
     [`${model} open`, `${model} half-open`, `${model} closed`],
   )
   assert.equal(line.metrics().circuits[`default/${REQUEST.model}`].state, 'closed')
+})
+
+test('through an outage the upstream sees one probe for each recovery time, and no more', async (t) => {
+  const recoveryTimeout = 60
+  const { upstream, line } = await start(t, {
+    retry: false,
+    concurrency: { max: 8 },
+    circuitBreaker: { failureThreshold: 3, recoveryTimeout },
+  })
+  upstream.fault({ kind: 'status', status: 503 }, { times: 1e6 })
+  await Promise.allSettled(Array.from({ length: 20 }, () => line.chat(REQUEST)))
+  const first = upstream.requests.length
+  // What was under way when the circuit opened was let go before.
+  assert.ok(first <= 3 + 8, String(first))
+  const began = performance.now()
+  while (performance.now() - began < 15 * recoveryTimeout) {
+    await Promise.allSettled(Array.from({ length: 5 }, () => line.chat(REQUEST)))
+    await sleep(3)
+  }
+  const probes = upstream.requests.slice(first)
+  assert.ok(
+    probes.length >= 1 && probes.length <= (performance.now() - began) / recoveryTimeout + 1,
+    String(probes.length),
+  )
+  // Each waited for its time, counted from when the one before it had failed; stamps are whole milliseconds.
+  for (let at = 1; at < probes.length; at++) assert.ok(probes[at].at - probes[at - 1].at >= recoveryTimeout - 2)
+  upstream.reset()
+  await until(() => line.chat(REQUEST).catch(() => null))
 })
 
 test("the caller's mistakes open no circuit", async (t) => {

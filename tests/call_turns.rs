@@ -27,7 +27,14 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 
 /// Holds every turn there is: so many calls get one, and the next waits.
 async fn has_turns(site: &Arc<Site>, turns: usize) {
-    let before = site.upstream.requests().len();
+    // What was sent before its caller left may still arrive.
+    let mut before = site.seen();
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if std::mem::replace(&mut before, site.seen()) == before {
+            break;
+        }
+    }
     site.fault(json!({ "kind": "silence", "for": 60_000 }), json!({ "times": turns }));
     let mut calls = JoinSet::new();
     for _ in 0..=turns {
@@ -35,7 +42,7 @@ async fn has_turns(site: &Arc<Site>, turns: usize) {
         calls.spawn(async move { site.chat().await });
     }
     until("one waits", || waiting(site) == 1).await;
-    until("the others are served", || site.upstream.requests().len() == before + turns).await;
+    until("the others are served", || site.seen() == before + turns).await;
     calls.shutdown().await;
     until("nobody waits", || waiting(site) == 0).await;
     site.upstream.reset();
