@@ -1,23 +1,9 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { collect, REQUEST, rejection, start, until } from './support.mjs'
+import { collect, occupied, REQUEST, rejection, start, until } from './support.mjs'
 
 /** A client whose one connection is taken until `free` is called. */
-async function taken(t, options) {
-  const { upstream, line } = await start(t, { ...options, pool: { maxConnections: 1, ...options?.pool } })
-  upstream.fault({ kind: 'silence', for: 60_000 }, { times: 1 })
-  const holder = new AbortController()
-  const held = rejection(line.chat(REQUEST, { signal: holder.signal }))
-  await until(() => upstream.requests.length === 1)
-  return {
-    upstream,
-    line,
-    free: async () => {
-      holder.abort()
-      await held
-    },
-  }
-}
+const taken = (t, options) => occupied(t, { ...options, pool: { maxConnections: 1, ...options?.pool } })
 
 test('the more urgent call goes first, and the metrics tell who waits', async (t) => {
   const { upstream, line, free } = await taken(t)

@@ -26,6 +26,23 @@ export async function start(t, { upstream: how, ...options } = {}) {
   return { upstream, line }
 }
 
+/** The same, with a call that runs until `free` is called. */
+export async function occupied(t, options) {
+  const { upstream, line } = await start(t, options)
+  upstream.fault({ kind: 'silence', for: 60_000 }, { times: 1 })
+  const holder = new AbortController()
+  const held = rejection(line.chat(REQUEST, { signal: holder.signal }))
+  await until(() => upstream.requests.length === 1)
+  return {
+    upstream,
+    line,
+    free: async () => {
+      holder.abort()
+      await held
+    },
+  }
+}
+
 /** A further client of an upstream, or of a server's URL. */
 export function client(t, upstream, options = {}) {
   const { url, ca } = typeof upstream === 'string' ? { url: upstream } : upstream

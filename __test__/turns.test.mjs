@@ -1,24 +1,10 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { REQUEST, rejection, start, until } from './support.mjs'
+import { occupied, REQUEST, rejection, start, until } from './support.mjs'
 
 /** A client of which one call, of as many as may run, runs until `free` is called. */
-async function busy(t, options) {
-  const { upstream, line } = await start(t, { ...options, concurrency: { max: 1, ...options?.concurrency } })
-  upstream.fault({ kind: 'silence', for: 60_000 }, { times: 1 })
-  const holder = new AbortController()
-  const held = rejection(line.chat(REQUEST, { signal: holder.signal }))
-  await until(() => upstream.requests.length === 1)
-  return {
-    upstream,
-    line,
-    free: async () => {
-      holder.abort()
-      await held
-    },
-  }
-}
+const busy = (t, options) => occupied(t, { ...options, concurrency: { max: 1, ...options?.concurrency } })
 
 const waiting = ({ queue }) => Object.values(queue.depth).reduce((sum, depth) => sum + depth, 0)
 

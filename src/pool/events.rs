@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
+use super::backlog::Backlog;
 use super::info::Info;
 use super::stats::CloseReason;
 use super::{Origin, Protocol};
@@ -81,7 +82,7 @@ impl Events {
     }
 
     pub(super) fn listen(self: &Arc<Self>, wake: Wake) -> Listener {
-        let inbox = Arc::new(Inbox { held: Mutex::default(), wake });
+        let inbox = Arc::new(Inbox { backlog: Backlog::default(), wake });
         let mut inboxes = self.inboxes.lock();
         inboxes.push(inbox.clone());
         self.count.store(inboxes.len(), Ordering::Relaxed);
@@ -94,42 +95,26 @@ pub type Wake = Box<dyn Fn(&Arc<Inbox>) + Send + Sync>;
 
 /// What a listener has not taken yet.
 pub struct Inbox {
-    held: Mutex<Held>,
+    backlog: Backlog<Event, ROOM>,
     wake: Wake,
-}
-
-#[derive(Default)]
-struct Held {
-    events: Vec<Event>,
-    lost: u32,
 }
 
 impl Inbox {
     /// Takes what is there, and how many there was no room for since the last time.
     pub fn take(&self) -> (Vec<Event>, u32) {
-        let Held { events, lost } = std::mem::take(&mut *self.held.lock());
-        (events, lost)
+        self.backlog.take()
     }
 
     fn put(self: &Arc<Self>, event: Event) {
-        {
-            let mut held = self.held.lock();
-            if held.events.len() == ROOM {
-                held.lost = held.lost.saturating_add(1);
-                return;
-            }
-            held.events.push(event);
-            if held.events.len() > 1 {
-                return;
-            }
+        if self.backlog.put(event) {
+            (self.wake)(self);
         }
-        (self.wake)(self);
     }
 }
 
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox").field("events", &self.held.lock().events.len()).finish_non_exhaustive()
+        f.debug_struct("Inbox").field("events", &self.backlog.len()).finish_non_exhaustive()
     }
 }
 

@@ -45,9 +45,11 @@
 //! | `reaper` | what is idle or old goes |
 //! | `clock` | whether the machine slept |
 //! | `stats` | counters, and the plain snapshot of them |
+//! | `backlog` | events that nobody has taken yet |
 //! | `events` | who is told of connections that open and close |
 //! | `tasks` | the one place that spawns |
 
+mod backlog;
 mod checkout;
 mod clock;
 mod config;
@@ -87,6 +89,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+pub use self::backlog::Backlog;
 pub use self::checkout::Checkout;
 pub use self::config::{Config, Http2, Lanes, TlsConfig};
 pub use self::connect::{Connect, Connected, Connector, Io, Lookup, Phases};

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::error::Attempt;
 use crate::policy::alerts::Alert;
+use crate::pool::Backlog;
 
 /// What has happened, as JavaScript sees it: `{"event":"retry","attempt":{…},"delay":…}`.
 #[derive(Clone, Debug, Serialize)]
@@ -34,27 +34,21 @@ const ROOM: usize = 1000;
 /// The events of one client. Without a listener none is made.
 pub struct Events {
     listening: AtomicBool,
-    held: Mutex<Held>,
+    backlog: Backlog<Event, ROOM>,
     /// Told when there is something to take.
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-#[derive(Default)]
-struct Held {
-    events: Vec<Event>,
-    lost: u32,
-}
-
 impl Events {
     pub fn new(wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { listening: AtomicBool::new(false), held: Mutex::default(), wake }
+        Self { listening: AtomicBool::new(false), backlog: Backlog::default(), wake }
     }
 
     /// Whether anybody listens from now on. What is there when nobody does is dropped.
     pub fn listen(&self, on: bool) {
         self.listening.store(on, Ordering::Relaxed);
         if !on {
-            *self.held.lock() = Held::default();
+            self.backlog.take();
         }
     }
 
@@ -63,25 +57,14 @@ impl Events {
         if !self.listening.load(Ordering::Relaxed) {
             return;
         }
-        let event = event();
-        {
-            let mut held = self.held.lock();
-            if held.events.len() == ROOM {
-                held.lost = held.lost.saturating_add(1);
-                return;
-            }
-            held.events.push(event);
-            if held.events.len() > 1 {
-                return;
-            }
+        if self.backlog.put(event()) {
+            (self.wake)();
         }
-        (self.wake)();
     }
 
     /// Takes what is there, and how many there was no room for since the last time.
     pub fn take(&self) -> (Vec<Event>, u32) {
-        let Held { events, lost } = std::mem::take(&mut *self.held.lock());
-        (events, lost)
+        self.backlog.take()
     }
 }
 
