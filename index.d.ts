@@ -231,6 +231,8 @@ export interface TrunklineOptions {
   rateLimit?: RateLimitOptions
   /** When a model or a provider that fails is left alone; `false`: never. */
   circuitBreaker?: CircuitBreakerOptions | false
+  /** A second attempt that races one whose answer is late; `false`, the default: never. */
+  hedge?: HedgeOptions | false
   /** What is told by the `alert` event; `{}` for the defaults. Default: nothing. */
   alerts?: AlertOptions | false
   /** Sockets. */
@@ -375,6 +377,23 @@ export interface RateLimitOptions {
  * Thresholds of the `alert` event, over a rolling window. Raised above a threshold, with 20 calls at least; cleared at or below it for a tenth
  * of the window. `false` leaves one out.
  */
+/**
+ * A call that is without the first byte of its answer (a stream: its first event) for longer than it should be gets a second attempt, whichever
+ * answers first is taken, and the other is cancelled; it may be billed as well. Only for calls that are safe to repeat, only where a turn is free at
+ * once, and never for the probe of a circuit. Dean and Barroso, "The Tail at Scale", 2013.
+ */
+export interface HedgeOptions {
+  /**
+   * Milliseconds, or `p95`: as long as 95 of 100 answers of that model took lately, once 20 of the last 30 to 60 seconds are known. Streams and other
+   * calls apart, for up to 100 of both at a time.
+   */
+  delay: number | 'p95'
+  /** Further attempts of one call, each after another delay. Default 1. */
+  maxHedges?: number
+  /** Further attempts as a share of all calls, above 0 and at most 1; up to 10 are saved up. When everything is slow, not everything is sent twice. Default 0.05. */
+  budget?: number
+}
+
 export interface AlertOptions {
   /** Failed calls ÷ calls. Default 0.01. */
   errorRate?: number | false
@@ -480,7 +499,7 @@ export interface Attempt {
   model: string
   /** Null where no answer came. */
   status: number | null
-  /** The `code` of what went wrong. */
+  /** The `code` of what went wrong; `ERR_HEDGED`: given up because another attempt was answered first. */
   error: string | null
   /** Milliseconds. */
   duration: number
@@ -679,13 +698,14 @@ export declare class ClosedError extends TrunklineError {}
 // ───────────────────────────── figures ─────────────────────────────
 
 export interface Metrics {
-  /** Calls of this client since it was made. `retried` counts attempts after the first. */
+  /** Calls of this client since it was made. `retried` counts attempts after a failed one, `hedged` those beside a slow one (`hedge`). */
   requests: {
     started: number
     succeeded: number
     failed: number
     aborted: number
     retried: number
+    hedged: number
     inFlight: number
   }
   /**

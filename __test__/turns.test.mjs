@@ -160,6 +160,23 @@ test('retries end with their budget, and each is told of', async (t) => {
   assert.ok(retries[0].delay >= 0 && retries[0].attempt.duration > 0)
 })
 
+test('a call whose answer is late is hedged: the first to answer is taken, and both are among the attempts', async (t) => {
+  const { upstream, line } = await start(t, { hedge: { delay: 20, budget: 1 } })
+  upstream.fault({ kind: 'silence' })
+  const { data, meta } = await line.chat(REQUEST).withMeta()
+  assert.equal(data.object, 'chat.completion')
+  const attempts = meta.attempts.map(({ error, billed }) => [error, billed])
+  assert.deepEqual(attempts, [
+    ['ERR_HEDGED', 'maybe'],
+    [null, 'yes'],
+  ])
+  upstream.fault({ kind: 'silence' })
+  assert.equal(await line.stream(REQUEST).finalText(), data.choices[0].message.content)
+  assert.equal(upstream.requests.length, 4)
+  const { hedged, retried } = line.metrics().requests
+  assert.deepEqual([hedged, retried], [2, 0])
+})
+
 test('an alert is raised when calls fail, and cleared when they no longer do', async (t) => {
   const { upstream, line } = await start(t, {
     retry: false,
@@ -185,6 +202,8 @@ test('options of scheduling that contradict themselves or cannot be are refused 
     [{ circuitBreaker: { failureRatio: 1.5 } }, /^circuitBreaker\.failureRatio: /],
     [{ circuitBreaker: { recoveryTimeout: -1 } }, /^circuitBreaker\.recoveryTimeout: /],
     [{ retry: { budget: { ratio: -1 } } }, /^retry\.budget\.ratio: /],
+    [{ hedge: { delay: 100, budget: 2 } }, /^hedge\.budget: /],
+    [{ hedge: { maxHedges: 2 } }, /^hedge\.delay: must be given/],
     [{ alerts: { errorRate: 2 } }, /^alerts\.errorRate: /],
   ]
   for (const [options, message] of wrong) {

@@ -23,6 +23,7 @@ use crate::policy::adaptive::MaxConcurrency;
 use crate::policy::alerts::AlertPolicy;
 use crate::policy::backoff::Strategy;
 use crate::policy::breaker::BreakerPolicy;
+use crate::policy::hedge::HedgePolicy;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::rate::RateLimits;
 use crate::policy::timeouts::Timeouts;
@@ -38,6 +39,8 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// None for no circuits.
     pub breaker: Option<BreakerPolicy>,
+    /// None for no hedging.
+    pub hedge: Option<HedgePolicy>,
     /// None for no alerts.
     pub alerts: Option<AlertPolicy>,
     pub queue: QueueLimits,
@@ -129,9 +132,10 @@ impl ClientConfig {
         pool_options::parse_tenants(&mut top, &mut pool)?;
         let queue = parse_concurrency(&mut top)?;
         let rate = rate::parse_rate(&mut top)?;
+        let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
         top.finish()?;
-        Ok(Self { base, key, headers, timeouts, retry, breaker, alerts, queue, rate, pool })
+        Ok(Self { base, key, headers, timeouts, retry, breaker, hedge, alerts, queue, rate, pool })
     }
 }
 

@@ -90,6 +90,15 @@ impl Admission {
         Ok(Turn { provider, model, waited })
     }
 
+    /// A turn that nobody has to wait for.
+    pub(super) fn at_once(&self, ask: &Ask<'_>) -> Option<Turn> {
+        let model = match self.model(ask.model) {
+            Some(gate) => Some(gate.go(ask)?),
+            None => None,
+        };
+        Some(Turn { provider: self.provider.go(ask)?, model, waited: Duration::ZERO })
+    }
+
     async fn pass(&self, gate: &Arc<Gate>, ask: Ask<'_>, waited: &mut Duration) -> Result<GateTurn, Refused> {
         if let Some(turn) = gate.go(&ask) {
             return Ok(turn);

@@ -8,8 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Client;
 use super::endpoint::{Endpoint, Outgoing};
-use super::exchange::{self, Failed, FailedAttempt, Response};
+use super::exchange::{Failed, FailedAttempt, Response};
 use super::pass;
+use super::race;
 use super::record::Record;
 use crate::config::CallOptions;
 use crate::error::{Billed, Error, Kind, TimeoutPhase, millis};
@@ -163,21 +164,16 @@ async fn attempts<C: Consume>(
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
-    let Life { client, outgoing, options, repeatable, deadline, .. } = life;
+    let Life { client, options, repeatable, deadline, .. } = life;
     let mut tries = Tries::default();
     let mut key = client.keys.get(None).await?;
     let mut fresh = false;
     loop {
         record.begin_attempt();
         let attempt = async {
-            let mut pass = pass::admit(&life, record).await?;
-            let ended = async {
-                let response =
-                    exchange::exchange::<C>(client, outgoing, options, &key, fresh, record, &mut pass)
-                        .await?;
-                consumer.consume(client, response, record).await
-            };
-            let ended = ended.await;
+            let pass = pass::admit(&life, record).await?;
+            let (pass, response) = race::exchange::<C>(&life, &key, fresh, record, pass).await?;
+            let ended = consumer.consume(client, response, record).await;
             pass.settle(client, record, ended.as_ref().err().map(|failed| &**failed));
             ended
         };
@@ -197,6 +193,7 @@ async fn attempts<C: Consume>(
             Verdict::Again { delay, new_key } => {
                 tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
                 client.counters.retried();
+                record.retries += 1;
                 client.tell_of_retry(record, delay);
                 tokio::time::sleep(delay).await;
                 if new_key {

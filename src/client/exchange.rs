@@ -1,6 +1,7 @@
 //! One attempt up to the head of its answer: a lease, a request, and what its failures mean.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -10,13 +11,11 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::call::Consume;
-use super::endpoint::Outgoing;
+use super::call::{Consume, Life};
 use super::key::UsedKey;
 use super::pass::Pass;
 use super::record::Record;
 use super::{Client, PROVIDER};
-use crate::config::CallOptions;
 use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
 use crate::policy::judge::Failure;
 use crate::policy::retry_after::{retry_after, should_retry};
@@ -42,6 +41,8 @@ pub(super) struct FailedAttempt {
 /// A good answer whose body is still to come.
 #[derive(Debug)]
 pub(super) struct Response {
+    /// What was read of the body already.
+    pub(super) begun: VecDeque<Bytes>,
     pub(super) body: pool::Body,
     /// When the request was sent.
     pub(super) sent: Instant,
@@ -55,14 +56,13 @@ pub(super) fn failed(failure: Failure, error: Error) -> Failed {
 
 /// Takes a lease, sends the request and waits for the head of the answer. An answer that is an error is a failure.
 pub(super) async fn exchange<C: Consume>(
-    client: &Client,
-    outgoing: &Outgoing,
-    options: &CallOptions,
+    life: &Life<'_>,
     key: &UsedKey,
     fresh: bool,
     record: &mut Record,
     pass: &mut Pass,
 ) -> Result<Response, Failed> {
+    let Life { client, outgoing, options, .. } = *life;
     let timeouts = &options.timeouts;
     let how = Checkout {
         lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
@@ -90,7 +90,13 @@ pub(super) async fn exchange<C: Consume>(
     let first_byte = sent.elapsed();
     record.answered(head.status.as_u16(), head.headers, first_byte);
     pass.answered(client, record, first_byte, options.retry.max_retry_after);
-    let response = Response { body, sent, first_byte_limit: timeouts.first_byte, idle_limit: timeouts.idle };
+    let response = Response {
+        begun: VecDeque::new(),
+        body,
+        sent,
+        first_byte_limit: timeouts.first_byte,
+        idle_limit: timeouts.idle,
+    };
     if head.status.is_success() {
         return Ok(response);
     }
@@ -162,7 +168,7 @@ fn is_name(text: &str) -> bool {
 
 /// The body as a whole, under the idle timeout and a limit of size.
 pub(super) async fn collect(client: &Client, response: Response, limit: usize) -> Result<Bytes, Failed> {
-    let Response { mut body, idle_limit, .. } = response;
+    let Response { mut begun, mut body, idle_limit, .. } = response;
     let too_large = || invalid(format!("the answer has more than {limit} bytes"));
     let promised = body.size_hint();
     if promised.lower() > limit as u64 {
@@ -171,18 +177,24 @@ pub(super) async fn collect(client: &Client, response: Response, limit: usize) -
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     loop {
-        // Most often it is there already, and needs no clock.
-        let next = match body.frame().now_or_never() {
-            Some(next) => next,
+        let data = match begun.pop_front() {
+            Some(data) => data,
             None => {
-                let in_time = timeout(idle_limit, body.frame()).await;
-                in_time.map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
+                // Most often it is there already, and needs no clock.
+                let next = match body.frame().now_or_never() {
+                    Some(next) => next,
+                    None => {
+                        let in_time = timeout(idle_limit, body.frame()).await;
+                        in_time.map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
+                    }
+                };
+                let Some(frame) = next else { break };
+                let frame = frame.map_err(|error| pool_failed(&error))?;
+                let Ok(data) = frame.into_data() else { continue };
+                client.counters.received(data.len());
+                data
             }
         };
-        let Some(frame) = next else { break };
-        let frame = frame.map_err(|error| pool_failed(&error))?;
-        let Ok(data) = frame.into_data() else { continue };
-        client.counters.received(data.len());
         if first.len() + whole.len() + data.len() > limit {
             return Err(too_large());
         }

@@ -6,6 +6,7 @@
 //! | `pass` | what lets an attempt go: its turn, and the circuit of its target |
 //! | `admission` | turns: of the provider, and of each model |
 //! | `gate` | who has a turn, and who waits for one |
+//! | `race` | attempts that race each other |
 //! | `exchange` | one attempt: a lease, a request, the head of the answer |
 //! | `whole` | an answer that comes as one text |
 //! | `stream` | a chat that comes as chunks |
@@ -29,6 +30,7 @@ mod key;
 mod outlet;
 mod pass;
 mod pools;
+mod race;
 mod reader;
 mod record;
 mod stream;
@@ -56,6 +58,7 @@ use crate::config::{CallKind, CallOptions, ClientConfig, Environment, Key};
 use crate::error::Error;
 use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
 use crate::policy::circuits::{Changes, Circuits};
+use crate::policy::hedge::Hedger;
 use crate::policy::learn::estimate_tokens;
 use crate::policy::rate::Cost;
 use crate::policy::retry_budget::RetryBudget;
@@ -82,6 +85,7 @@ pub struct Client {
     admission: Admission,
     circuits: Option<Arc<Circuits>>,
     retries: RetryBudget,
+    hedger: Option<Hedger>,
     events: Arc<Events>,
     alerts: Option<Arc<Alerts>>,
     closed: AtomicBool,
@@ -116,6 +120,7 @@ impl Client {
             admission: Admission::new(&config, tasks),
             circuits: config.breaker.map(|policy| Circuits::new(policy, Instant::now())),
             retries: RetryBudget::new(config.retry.budget, Instant::now()),
+            hedger: config.hedge.map(Hedger::new),
             events,
             alerts,
             closed: AtomicBool::new(false),
@@ -255,6 +260,9 @@ impl Client {
     fn begin(&self) -> CallGuard {
         let guard = self.counters.begin();
         self.retries.request(guard.started());
+        if let Some(hedger) = &self.hedger {
+            hedger.call();
+        }
         guard
     }
 
@@ -269,13 +277,7 @@ impl Client {
     /// A call has ended, other than by its caller's leaving.
     fn note_end(&self, record: &Record, is_good: bool) {
         if let Some(alerts) = &self.alerts {
-            let retries = record.attempts.len().saturating_sub(1);
-            alerts.record(
-                is_good,
-                u32::try_from(retries).unwrap_or(u32::MAX),
-                record.total(),
-                Instant::now(),
-            );
+            alerts.record(is_good, record.retries, record.total(), Instant::now());
         }
     }
 

@@ -1,6 +1,8 @@
 //! What lets one attempt go: its turn, and the circuit of its target.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
 use tokio::time::Instant;
 
 use super::admission::Turn;
@@ -39,15 +41,11 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
     {
         return Err(circuit_open(until));
     }
-    let ask = Ask {
-        model: &model,
-        priority: options.priority,
-        since: record.started(),
-        cost: life.cost,
-        until: arrived + options.timeouts.queue,
-    };
-    let turn =
-        client.admission.enter(ask).await.map_err(|refused| denied(refused, options.timeouts.queue))?;
+    let turn = client
+        .admission
+        .enter(ask(life, record, &model, arrived))
+        .await
+        .map_err(|refused| denied(refused, options.timeouts.queue))?;
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
     let circuit = match circuits {
@@ -63,7 +61,40 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
     Ok(Pass { turn, circuit })
 }
 
+/// A pass that is free now, and that nobody has to wait for.
+pub(super) fn at_once(life: &Life<'_>, record: &Record) -> Option<Pass> {
+    let client = life.client;
+    let (model, now) = (record.model_asked(), Instant::now());
+    let turn = client.admission.at_once(&ask(life, record, model, now))?;
+    let circuit = match &client.circuits {
+        Some(circuits) => {
+            let guard = circuits.admit(model, now).ok()?;
+            client.tell_of_circuits(model, guard.changes());
+            // Nobody else would be let through: the place goes back.
+            Some(guard).filter(|guard| !guard.is_probe()).map(Some)?
+        }
+        None => None,
+    };
+    Some(Pass { turn, circuit })
+}
+
+fn ask<'a>(life: &Life<'_>, record: &Record, model: &'a Arc<str>, now: Instant) -> Ask<'a> {
+    let options = life.options;
+    Ask {
+        model,
+        priority: options.priority,
+        since: record.started(),
+        cost: life.cost,
+        until: now + options.timeouts.queue,
+    }
+}
+
 impl Pass {
+    /// Whether a circuit waits for what comes of it.
+    pub(super) fn is_probe(&self) -> bool {
+        self.circuit.as_ref().is_some_and(Guard::is_probe)
+    }
+
     /// How long it waited for its turn.
     pub(super) fn waited(&self) -> Duration {
         self.turn.waited

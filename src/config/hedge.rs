@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::policy::hedge::{HedgeDelay, HedgePolicy};
 
 /// `hedge`: off unless given.
-#[cfg_attr(not(test), expect(dead_code, reason = "called when the client takes the option"))]
 pub(super) fn parse_hedge(top: &mut Section) -> Result<Option<HedgePolicy>, Error> {
     if top.take_false("hedge") {
         return Ok(None);

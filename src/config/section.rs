@@ -22,7 +22,7 @@ pub(super) struct Section {
 }
 
 /// Options that stand in a section, and are looked for beside it: other clients have them there.
-pub(super) const INSIDE: [(&str, &[&str]); 6] = [
+pub(super) const INSIDE: [(&str, &[&str]); 7] = [
     ("retry", &["maxRetries", "strategy", "baseDelay", "maxDelay", "maxRetryAfter", "statuses", "budget"]),
     ("concurrency", &["max", "maxQueue", "agingInterval"]),
     (
@@ -39,6 +39,7 @@ pub(super) const INSIDE: [(&str, &[&str]); 6] = [
         ],
     ),
     ("circuitBreaker", &["failureThreshold", "failureRatio", "minimumCalls", "window", "recoveryTimeout"]),
+    ("hedge", &["maxHedges"]),
     ("timeouts", &["connect", "queue", "firstByte", "idle", "total"]),
     (
         "pool",

@@ -19,6 +19,7 @@ pub struct Counters {
     failed: AtomicU64,
     aborted: AtomicU64,
     retried: AtomicU64,
+    hedged: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     sent: AtomicU64,
@@ -36,6 +37,7 @@ impl Default for Counters {
             failed: AtomicU64::default(),
             aborted: AtomicU64::default(),
             retried: AtomicU64::default(),
+            hedged: AtomicU64::default(),
             input_tokens: AtomicU64::default(),
             output_tokens: AtomicU64::default(),
             sent: AtomicU64::default(),
@@ -79,6 +81,7 @@ struct Requests {
     failed: u64,
     aborted: u64,
     retried: u64,
+    hedged: u64,
     in_flight: u64,
 }
 
@@ -137,6 +140,10 @@ impl Counters {
         add(&self.retried, 1);
     }
 
+    pub fn hedged(&self) {
+        add(&self.hedged, 1);
+    }
+
     pub fn sent(&self, bytes: usize) {
         add(&self.sent, bytes as u64);
     }
@@ -171,6 +178,7 @@ impl Counters {
                 failed,
                 aborted,
                 retried: get(&self.retried),
+                hedged: get(&self.hedged),
                 in_flight: started.saturating_sub(succeeded + failed + aborted),
             },
             queue: Queue {

@@ -117,9 +117,8 @@ impl Site {
             "baseURL": format!("{}/v1", upstream.url()),
             "apiKey": KEY,
             "retry": { "baseDelay": 1, "maxDelay": 5 },
+            // Many failures in a row are what these tests are about.
             "circuitBreaker": false,
-        // Many failures in a row are what these tests are about.
-        "circuitBreaker": false,
             "pool": merge(json!({ "idleTimeout": alone() }), pool),
         });
         let ask = Box::new(move || {
