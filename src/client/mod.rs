@@ -65,6 +65,9 @@ use crate::telemetry::{CallGuard, CircuitFigures, Counters, Event, Events, Metri
 /// The name of the one provider that there is without `providers`.
 pub(crate) const PROVIDER: &str = "default";
 
+/// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
+const NO_MODEL: &str = "(none)";
+
 /// Asks the owner of a client for its key; the answer comes by [`Client::set_key`].
 pub type AskForKey = Box<dyn Fn() + Send + Sync>;
 
@@ -292,7 +295,7 @@ impl Client {
             tracing::debug!(target: "trunkline::circuit", ?model, state = state.as_str());
             self.events.tell(|| Event::Circuit {
                 provider: PROVIDER,
-                model: model.cloned(),
+                model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
                 state: state.as_str(),
             });
         }
@@ -302,20 +305,26 @@ impl Client {
     fn circuit_figures(&self) -> BTreeMap<String, CircuitFigures> {
         let Some(circuits) = &self.circuits else { return BTreeMap::new() };
         let states = circuits.states(Instant::now()).into_iter();
-        let name = |model: Option<Arc<str>>| {
-            model.map_or(PROVIDER.to_owned(), |model| format!("{PROVIDER}/{model}"))
-        };
         states
             .map(|circuit| {
                 let figures =
                     CircuitFigures { state: circuit.state.as_str(), transitions: circuit.transitions };
-                (name(circuit.model), figures)
+                (row_of(circuit.model.as_deref()), figures)
             })
             .collect()
     }
 
     fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(()) }
+    }
+}
+
+/// Under which name the figures of a model are, or those of its provider.
+fn row_of(model: Option<&str>) -> String {
+    match model {
+        None => PROVIDER.to_owned(),
+        Some("") => format!("{PROVIDER}/{NO_MODEL}"),
+        Some(model) => format!("{PROVIDER}/{model}"),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The circuits of one provider: one for each model, and one for the provider as a whole.
 //!
-//! The provider's opens when every model that was asked for within the window is failing: two models at least, or the only one that there
-//! is. While it is open, models are not asked. Its probe is one call, whatever its model and what that model's circuit says; the result
-//! counts for both.
+//! The provider's opens when every model that was asked for within the window is failing, and these are two at least: one alone says nothing of
+//! its provider, and whoever falls back to another model of it is not to be refused. So a client of one model has one circuit to hear of. While
+//! the provider's is open, models are not asked. Its probe is one call, whatever its model and what that model's circuit says; the result counts
+//! for both.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -256,7 +257,7 @@ impl All {
         circuit
     }
 
-    /// Whether no model of late is known to answer.
+    /// Whether no model of late is known to answer, of two or more.
     fn all_fail(&self, policy: BreakerPolicy, now: Instant) -> bool {
         let mut models = 0;
         for circuit in self.models.values() {
@@ -268,7 +269,7 @@ impl All {
             }
             models += 1;
         }
-        models >= self.models.len().min(2)
+        models >= 2
     }
 
     fn forget(&mut self) {

@@ -57,9 +57,13 @@ fn a_provider_whose_models_all_fail_opens_as_a_whole_for_new_models_too() {
 }
 
 #[test]
-fn the_only_model_of_a_provider_is_the_provider() {
+fn the_only_model_of_a_provider_opens_one_circuit_and_another_model_may_be_tried() {
     let now = Instant::now();
-    assert_eq!(Provider::new(now).open("a", now), BOTH_OPEN);
+    let provider = Provider::new(now);
+    assert_eq!(provider.open("a", now), MODEL_OPEN);
+    assert_eq!(provider.state(None, now), State::Closed);
+    assert!(provider.admit("a", now).is_err());
+    assert_eq!(provider.open("b", now), BOTH_OPEN);
 }
 
 #[test]
@@ -130,6 +134,7 @@ fn a_probe_that_is_dropped_gives_both_places_back() {
     let now = Instant::now();
     let provider = Provider::new(now);
     provider.open("a", now);
+    provider.open("b", now);
     let later = now + RECOVERY;
     for _ in 0..3 {
         drop(provider.admit("a", later).unwrap());
