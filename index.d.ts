@@ -703,9 +703,11 @@ export interface Metrics {
   pool: PoolMetrics
   /**
    * By provider, and by provider and model with a slash between: those that were used and are not forgotten (1,000 models at most).
-   * Calls that name no model are at `'default/(none)'`.
+   * Calls that name no model are at `'default/(none)'`. `failures`: those of the last `circuitBreaker.window`, of the provider those of its
+   * models together. `openedAt`: when it last opened, in milliseconds since 1970; null if it has closed since. `transitions`: how often its
+   * state has changed.
    */
-  circuits: Record<string, { state: CircuitState; transitions: number }>
+  circuits: Record<string, { state: CircuitState; failures: number; openedAt: number | null; transitions: number }>
   /** As the provider reported them. */
   tokens: { input: number; output: number }
   /** Of bodies. */

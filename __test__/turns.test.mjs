@@ -112,6 +112,7 @@ test('a circuit opens after failures in a row, sends nothing, and closes after a
 
 test('a provider whose models all fail is told of as a whole, and another model is refused then', async (t) => {
   const { upstream, line } = await start(t, { retry: false, circuitBreaker: { failureThreshold: 2 } })
+  const began = Date.now()
   const states = []
   line.on('circuit', ({ model, state }) => states.push(`${model} ${state}`))
   upstream.fault({ kind: 'status', status: 500 }, { times: 4 })
@@ -126,6 +127,11 @@ test('a provider whose models all fail is told of as a whole, and another model 
   assert.equal((await rejection(line.chat({ ...REQUEST, model: 'b' }))).name, 'CircuitOpenError')
   const { circuits } = line.metrics()
   assert.deepEqual(Object.keys(circuits).sort(), ['default', 'default/(none)', 'default/a'])
+  for (const { state, openedAt, transitions } of Object.values(circuits)) {
+    assert.deepEqual([state, transitions], ['open', 1])
+    assert.ok(openedAt >= began - 1 && openedAt <= Date.now() + 1, `${openedAt}`)
+  }
+  assert.deepEqual([circuits['default/a'].failures, circuits.default.failures], [2, 4])
 })
 
 test('through an outage the upstream sees one probe for each recovery time, and no more', async (t) => {

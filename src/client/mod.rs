@@ -60,7 +60,7 @@ use crate::policy::learn::estimate_tokens;
 use crate::policy::rate::Cost;
 use crate::policy::retry_budget::RetryBudget;
 use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
-use crate::telemetry::{CallGuard, CircuitFigures, Counters, Event, Events, Metrics, TurnFigures};
+use crate::telemetry::{CallGuard, CircuitFigures, Clocks, Counters, Event, Events, Metrics, TurnFigures};
 
 /// The name of the one provider that there is without `providers`.
 pub(crate) const PROVIDER: &str = "default";
@@ -304,14 +304,17 @@ impl Client {
     /// By provider, and by provider and model.
     fn circuit_figures(&self) -> BTreeMap<String, CircuitFigures> {
         let Some(circuits) = &self.circuits else { return BTreeMap::new() };
-        let states = circuits.states(Instant::now()).into_iter();
-        states
-            .map(|circuit| {
-                let figures =
-                    CircuitFigures { state: circuit.state.as_str(), transitions: circuit.transitions };
-                (row_of(circuit.model.as_deref()), figures)
-            })
-            .collect()
+        let clocks = Clocks::read();
+        let rows = circuits.states(clocks.now).into_iter().map(|circuit| {
+            let figures = CircuitFigures {
+                state: circuit.state.as_str(),
+                failures: circuit.failures,
+                opened_at: circuit.opened_at.map(|at| clocks.unix_ms(at)),
+                transitions: circuit.transitions,
+            };
+            (row_of(circuit.model.as_deref()), figures)
+        });
+        rows.collect()
     }
 
     fn check_open(&self) -> Result<(), Error> {

@@ -47,7 +47,7 @@ pub struct Figures {
     /// None is the provider as a whole.
     pub model: Option<Arc<str>>,
     pub state: State,
-    /// Those of the window; of the provider as a whole only probes.
+    /// Those of the window; of the provider as a whole those of its models together.
     pub failures: u64,
     /// When it last opened, unless it has closed since.
     pub opened_at: Option<Instant>,
@@ -142,17 +142,21 @@ impl Circuits {
     pub fn states(&self, now: Instant) -> Vec<Figures> {
         let mut state = self.state.lock();
         let All { provider, models, .. } = &mut *state;
-        let models = models.iter_mut().map(|(model, circuit)| (Some(model.clone()), &mut circuit.breaker));
-        std::iter::once((None, provider))
-            .chain(models)
-            .map(|(model, breaker)| Figures {
-                model,
-                state: breaker.state(now),
-                failures: breaker.failures(now),
-                opened_at: breaker.opened_at(),
-                transitions: breaker.transitions(),
-            })
-            .collect()
+        let figures = |model, breaker: &Breaker, failures| Figures {
+            model,
+            state: breaker.state(now),
+            failures,
+            opened_at: breaker.opened_at(),
+            transitions: breaker.transitions(),
+        };
+        let mut all = Vec::with_capacity(models.len() + 1);
+        all.push(figures(None, provider, 0));
+        for (model, circuit) in models {
+            let failures = circuit.breaker.failures(now);
+            all[0].failures += failures;
+            all.push(figures(Some(model.clone()), &circuit.breaker, failures));
+        }
+        all
     }
 
     pub fn transitions(&self) -> Transitions {

@@ -76,6 +76,26 @@ fn one_failing_model_among_others_that_rest_is_not_the_provider() {
 }
 
 #[test]
+fn the_figures_say_how_many_failed_of_late_and_since_when_a_circuit_is_open() {
+    let now = Instant::now();
+    let provider = Provider::new(now);
+    provider.call("a", Outcome::Failure, now);
+    provider.open("b", now);
+    let figures = |model: Option<&str>, now| {
+        let all = provider.0.states(now);
+        let circuit = all.into_iter().find(|circuit| circuit.model.as_deref() == model).unwrap();
+        (circuit.failures, circuit.opened_at, circuit.transitions)
+    };
+    assert_eq!(figures(Some("a"), now), (1, None, 0));
+    assert_eq!(figures(Some("b"), now), (5, Some(now), 1));
+    assert_eq!(figures(None, now), (6, None, 0));
+    let later = now + RECOVERY;
+    assert_eq!(figures(Some("b"), later + SECOND), (0, Some(now), 1));
+    provider.call("b", Outcome::Success, later);
+    assert_eq!(figures(Some("b"), later), (0, None, 3));
+}
+
+#[test]
 fn a_model_whose_probe_is_under_way_may_yet_answer_for_the_provider() {
     let now = Instant::now();
     let provider = Provider::new(now);
