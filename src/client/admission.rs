@@ -199,9 +199,14 @@ impl Turn {
         self.each(GateTurn::sent);
     }
 
-    /// The head of the answer is there.
-    pub(super) fn answered(&mut self, first_byte: Duration, throttled: bool) {
-        self.each(|turn| turn.answered(first_byte, throttled));
+    /// The head of a good answer is there.
+    pub(super) fn answered(&mut self, first_byte: Duration) {
+        self.each(|turn| turn.answered(Some(first_byte), false));
+    }
+
+    /// It was refused as one call too many.
+    pub(super) fn throttled(&mut self, first_byte: Option<Duration>) {
+        self.each(|turn| turn.answered(first_byte, true));
     }
 
     /// How many tokens it took.

@@ -181,8 +181,8 @@ impl GateTurn {
         self.gate.with(|turns, now| turns.learn(learned, held, now));
     }
 
-    pub(super) fn answered(&self, first_byte: Duration, throttled: bool) {
-        self.gate.with(|turns, now| turns.answered(Some(first_byte), throttled, now));
+    pub(super) fn answered(&self, first_byte: Option<Duration>, throttled: bool) {
+        self.gate.with(|turns, now| turns.answered(first_byte, throttled, now));
     }
 }
 
