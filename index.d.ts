@@ -347,7 +347,10 @@ export interface CircuitBreakerOptions {
   minimumCalls?: number
   /** Default 10,000 ms. */
   window?: number
-  /** How long a circuit stays open; then one call finds out whether to close it. Default 10,000 ms. */
+  /**
+   * How long a circuit stays open; then one call finds out whether to close it, by its end or, of a stream, by its first content.
+   * Default 10,000 ms.
+   */
   recoveryTimeout?: number
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{self, Failed, FailedAttempt, Response};
-use super::pass;
+use super::pass::{self, Pass};
 use super::record::Record;
 use crate::config::CallOptions;
 use crate::error::{Billed, Error, Kind, TimeoutPhase, millis};
@@ -39,12 +39,14 @@ pub(super) trait Consume: Send {
     /// Whether a stream is asked for: its first piece has a time limit, and its `Accept` header a name.
     const STREAMED: bool;
 
-    /// Takes the body of one attempt in. Called again if the attempt failed and another is made.
+    /// Takes the body of one attempt in. Called again if the attempt failed and another is made. `pass`: to be told as soon as there is
+    /// something of a stream.
     fn consume(
         &mut self,
         client: &Client,
         response: Response,
         record: &mut Record,
+        pass: &mut Pass,
     ) -> impl Future<Output = Result<bytes::Bytes, Failed>> + Send;
 }
 
@@ -175,7 +177,7 @@ async fn attempts<C: Consume>(
                 let response =
                     exchange::exchange::<C>(client, outgoing, options, &key, fresh, record, &mut pass)
                         .await?;
-                consumer.consume(client, response, record).await
+                consumer.consume(client, response, record, &mut pass).await
             };
             let ended = ended.await;
             pass.settle(client, record, ended.as_ref().err().map(|failed| &**failed));

@@ -104,6 +104,14 @@ impl Pass {
         }
     }
 
+    /// The first content of a stream is there, and the rest may take minutes: the circuit that this is the probe of waits no longer. A cut
+    /// after this is a failure as with any other call.
+    pub(super) fn spoke(&mut self, client: &Client, record: &Record) {
+        if let Some(guard) = self.circuit.as_mut().filter(|guard| guard.is_probe()) {
+            client.tell_of_circuits(record.model_asked(), guard.answers(Instant::now()));
+        }
+    }
+
     /// The attempt has ended.
     pub(super) fn settle(mut self, client: &Client, record: &mut Record, failed: Option<&FailedAttempt>) {
         if let Some(tokens) = record.tokens {
