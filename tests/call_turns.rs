@@ -10,19 +10,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::*;
 use tokio::task::JoinSet;
-use trunkline::client::Endpoint;
+use trunkline::client::{Endpoint, Mode};
 
 fn waiting(site: &Site) -> u64 {
     let metrics = serde_json::to_value(site.client.metrics()).unwrap();
     metrics["queue"]["depth"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// Holds every turn there is: so many calls get one, and the next waits.
@@ -96,4 +88,57 @@ async fn a_retry_after_that_nobody_waits_for_holds_nobody_up() {
     site.once(json!({ "kind": "status", "status": 429, "headers": { "retry-after": "31536000" } }));
     assert!(site.chat().await.is_err());
     assert_eq!(tell(&site.chat().await), "ok after yes");
+}
+
+/// Refused as one that has no credit, which more patience does not bring.
+fn broke() -> Value {
+    let body = json!({ "error": { "code": "insufficient_quota" } });
+    json!({ "kind": "status", "status": 429, "headers": { "retry-after-ms": "30000" }, "body": body })
+}
+
+#[tokio::test]
+async fn a_refusal_for_want_of_credit_holds_nobody_up() {
+    let site = Site::with(Way::H1, json!({}), json!({ "retry": false, "timeouts": { "queue": 5000 } }));
+    site.once(broke());
+    assert!(site.chat().await.is_err());
+    assert_eq!(tell(&site.chat().await), "ok after yes");
+}
+
+#[tokio::test]
+async fn adaptive_concurrency_is_cut_by_refusals_as_too_much_and_not_for_want_of_credit() {
+    let options = json!({ "retry": false, "concurrency": { "max": "adaptive" } });
+    let site = Arc::new(Site::with(Way::H1, json!({}), options));
+    site.fault(broke(), json!({ "times": 5 }));
+    for _ in 0..5 {
+        assert!(site.chat().await.is_err());
+    }
+    has_turns(&site, 20).await;
+    site.once(json!({ "kind": "status", "status": 429 }));
+    assert!(site.chat().await.is_err());
+    has_turns(&site, 14).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_the_probe_closes_the_circuit_with_its_first_content_and_counts_when_it_breaks() {
+    let breaker = json!({ "failureThreshold": 1, "recoveryTimeout": 20 });
+    let site = Site::with(Way::H1, json!({}), json!({ "retry": false, "circuitBreaker": breaker }));
+    let site = Arc::new(site);
+    let state = |site: &Site| site.metrics()["circuits"]["default/m"]["state"].clone();
+    site.once(json!({ "kind": "status", "status": 500 }));
+    assert!(site.chat().await.is_err());
+    until("a probe may go", || state(&site) == "half-open").await;
+
+    site.once(json!({ "kind": "stall", "afterTokens": 1, "for": 60_000 }));
+    let mut long = JoinSet::new();
+    let probe = site.clone();
+    long.spawn(async move { probe.stream(Mode::Text).await });
+    until("the probe has shown that the target answers", || state(&site) == "closed").await;
+    assert_eq!(tell(&site.chat().await), "ok after yes");
+    assert!(long.try_join_next().is_none(), "the stream has not ended");
+    long.shutdown().await;
+    assert_eq!(state(&site), "closed");
+
+    site.once(json!({ "kind": "cut", "afterTokens": 1 }));
+    assert!(site.stream(Mode::Text).await.result.is_err());
+    assert_ne!(state(&site), "closed");
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{Failed, FailedAttempt, Response};
-use super::pass;
+use super::pass::{self, Pass};
 use super::race;
 use super::record::Record;
 use crate::config::CallOptions;
@@ -40,12 +40,14 @@ pub(super) trait Consume: Send {
     /// Whether a stream is asked for: its first piece has a time limit, and its `Accept` header a name.
     const STREAMED: bool;
 
-    /// Takes the body of one attempt in. Called again if the attempt failed and another is made.
+    /// Takes the body of one attempt in. Called again if the attempt failed and another is made. `pass`: to be told as soon as there is
+    /// something of a stream.
     fn consume(
         &mut self,
         client: &Client,
         response: Response,
         record: &mut Record,
+        pass: &mut Pass,
     ) -> impl Future<Output = Result<bytes::Bytes, Failed>> + Send;
 }
 
@@ -172,8 +174,8 @@ async fn attempts<C: Consume>(
         record.begin_attempt();
         let attempt = async {
             let pass = pass::admit(&life, record).await?;
-            let (pass, response) = race::exchange::<C>(&life, &key, fresh, record, pass).await?;
-            let ended = consumer.consume(client, response, record).await;
+            let (mut pass, response) = race::exchange::<C>(&life, &key, fresh, record, pass).await?;
+            let ended = consumer.consume(client, response, record, &mut pass).await;
             pass.settle(client, record, ended.as_ref().err().map(|failed| &**failed));
             ended
         };

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Client;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, pool_failed, silence};
+use super::pass::Pass;
 use super::record::Record;
 use super::whole::check_encoding;
 use crate::error::TimeoutPhase;
@@ -72,11 +73,12 @@ impl Reader {
     }
 
     /// A piece has come that says something.
-    pub(super) fn spoke(&mut self, client: &Client, record: &mut Record) {
+    pub(super) fn spoke(&mut self, client: &Client, record: &mut Record, pass: &mut Pass) {
         if !std::mem::replace(&mut self.spoke, true) {
             let after = self.sent.elapsed();
             record.first_byte = Some(after);
             client.counters.first_byte(after);
+            pass.spoke(client, record);
         }
     }
 

@@ -8,6 +8,7 @@ use super::Client;
 use super::call::{self, Answer, Call, Consume};
 use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed, invalid};
 use super::outlet::{Outlet, Piece};
+use super::pass::Pass;
 use super::reader::Reader;
 use super::record::Record;
 use crate::error::{Billed, ConnectionPhase, Error, Kind};
@@ -71,6 +72,7 @@ impl Consume for Chunks {
         client: &Client,
         response: Response,
         record: &mut Record,
+        pass: &mut Pass,
     ) -> Result<Bytes, Failed> {
         (self.completion, self.spoke, self.done) = Default::default();
         self.held.clear();
@@ -99,7 +101,7 @@ impl Consume for Chunks {
                 }
             }
             if self.spoke {
-                reader.spoke(client, record);
+                reader.spoke(client, record, pass);
             }
         }
         reader.finish(client).await;

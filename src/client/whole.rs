@@ -9,6 +9,7 @@ use super::Client;
 use super::call::{self, Answer, Call, Consume};
 use super::endpoint::Endpoint;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid};
+use super::pass::Pass;
 use super::record::Record;
 use crate::error::Error;
 use crate::protocol::openai::{self, ErrorFields, Usage};
@@ -40,6 +41,7 @@ impl Consume for Whole {
         client: &Client,
         response: Response,
         record: &mut Record,
+        _: &mut Pass,
     ) -> Result<Bytes, Failed> {
         check_encoding(record.headers())?;
         let body = collect(client, response, MAX_BODY).await?;
