@@ -18,7 +18,8 @@ fn millis(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
 fn failure() -> impl Strategy<Value = Failure> {
     let wait = option::of(prop_oneof![millis(0..3000), Just(Duration::MAX)]);
     let statuses = DEFAULT_STATUSES.to_vec();
-    let status = prop_oneof![6 => prop::sample::select(statuses), 3 => 400_u16..600, 1 => Just(401), 1 => Just(421)];
+    let status =
+        prop_oneof![6 => prop::sample::select(statuses), 3 => 400_u16..600, 1 => Just(401), 1 => Just(421)];
     let status = (status, wait, option::weighted(0.2, any::<bool>()), prop::bool::weighted(0.05)).prop_map(
         |(status, retry_after, should_retry, quota)| Failure::Status {
             status,
