@@ -7,7 +7,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use trunkline::policy::backoff::{Backoff, Strategy as Growth};
-use trunkline::policy::judge::{DEFAULT_STATUSES, FREE_REPLAYS, Failure, RetryPolicy, Tries, Verdict};
+use trunkline::policy::judge::{
+    DEFAULT_STATUSES, FREE_REPLAYS, Failure, Meaning, RetryPolicy, Tries, Verdict,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,7 +27,7 @@ fn failure() -> impl Strategy<Value = Failure> {
             status,
             retry_after,
             should_retry,
-            quota,
+            meaning: if quota { Meaning::Quota } else { Meaning::Plain },
         },
     );
     prop_oneof![

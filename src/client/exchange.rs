@@ -17,7 +17,7 @@ use super::pass::Pass;
 use super::record::Record;
 use super::{Client, PROVIDER};
 use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
-use crate::policy::judge::Failure;
+use crate::policy::judge::{Failure, Meaning};
 use crate::policy::retry_after::{retry_after, should_retry};
 use crate::pool::{self, Checkout, Lane};
 use crate::protocol::openai::{ErrorClass, ErrorFields, class_of};
@@ -124,8 +124,13 @@ pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
     let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body)).unwrap_or_default();
     let class = class_of(status, &fields);
     let wait = retry_after(headers, SystemTime::now());
-    let quota = class == ErrorClass::RateLimit { quota: true };
-    let failure = Failure::Status { status, retry_after: wait, should_retry: should_retry(headers), quota };
+    let meaning = match class {
+        ErrorClass::RateLimit { quota: true } => Meaning::Quota,
+        ErrorClass::ContextLength => Meaning::ContextLength,
+        ErrorClass::ContentFilter => Meaning::ContentFilter,
+        _ => Meaning::Plain,
+    };
+    let failure = Failure::Status { status, retry_after: wait, should_retry: should_retry(headers), meaning };
     // Not the provider's own words: they may repeat a key or a prompt. They are in the body.
     let mut message = format!("{PROVIDER} answered {}", record.status());
     if let Some((method, path)) = record.asked() {
@@ -147,7 +152,7 @@ pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
         retry_after_ms: wait.map(millis),
     }));
     let mut error = Error::new(kind, message);
-    error.retryable = !quota && (matches!(status, 408 | 409 | 429) || status >= 500);
+    error.retryable = meaning != Meaning::Quota && (matches!(status, 408 | 409 | 429) || status >= 500);
     error.billed = if status >= 500 { Billed::Maybe } else { Billed::No };
     failed(failure, error)
 }
