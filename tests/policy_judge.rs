@@ -121,7 +121,11 @@ proptest! {
             let verdict = policy.judge(failure, &mut tries, false, SECOND * 1000, || true);
             let is_unprocessed = matches!(
                 failure,
-                Failure::Connect | Failure::Unprocessed | Failure::Refused | Failure::Status { status: 401 | 421, .. }
+                Failure::Connect
+                    | Failure::Unprocessed
+                    | Failure::Refused
+                    | Failure::Status { status: 401 | 403 | 421, .. }
+                    | Failure::Status { meaning: Meaning::Quota, .. }
             );
             prop_assert!(verdict == Verdict::Fail || is_unprocessed, "{failure:?}");
         }
