@@ -187,6 +187,12 @@ impl LearnedLimit {
         !was_probed
     }
 
+    /// What the provider has left by our count, what is kept from calls included, and when that is all. None where it holds no more.
+    pub(super) fn left(&self, now: Instant) -> Option<(f64, Instant)> {
+        let left = (self.bucket.level(now) + margin(self.limit)).min(self.limit);
+        (now < self.expires).then(|| (left, self.bucket.full_at().min(self.expires)))
+    }
+
     /// A call above the limit is refused without being counted, and must not hold up those after it.
     fn clamp(&self, cost: f64) -> f64 {
         cost.min(self.bucket.capacity)

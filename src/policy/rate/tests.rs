@@ -165,3 +165,48 @@ fn who_does_not_want_to_learn_does_not() {
     limiter.pause_until(now + ms(500), now);
     assert!(limiter.is_unlimited());
 }
+
+#[test]
+fn what_is_left_is_told_by_the_tightest_limit_and_until_all_is_there_again() {
+    let now = Instant::now();
+    let none = RateLimiter::new(&RateLimits::default(), now);
+    assert_eq!(none.left(now), Left::default());
+    let limits = RateLimits {
+        requests_per_second: Some(10.0),
+        reservoir: Some(Reservoir { amount: 8, interval: ms(5000) }),
+        tokens_per_minute: Some(60_000.0),
+        ..RateLimits::default()
+    };
+    let mut limiter = RateLimiter::new(&limits, now);
+    assert_eq!(limiter.left(now), Left { requests: Some(8), tokens: Some(1000), full_at: None });
+    starts(&mut limiter, CALL, 3, now);
+    let full_at = Some(now + ms(5000));
+    assert_eq!(limiter.left(now), Left { requests: Some(5), tokens: Some(700), full_at });
+    assert_eq!(limiter.left(now + ms(4000)), Left { requests: Some(5), tokens: Some(1000), full_at });
+    let later = now + ms(5000);
+    assert_eq!(limiter.left(later), Left { requests: Some(8), tokens: Some(1000), full_at: None });
+
+    let limits = RateLimits { min_interval: Some(ms(50)), ..RateLimits::default() };
+    let mut limiter = RateLimiter::new(&limits, now);
+    assert_eq!(limiter.left(now).requests, Some(1));
+    starts(&mut limiter, CALL, 1, now);
+    assert_eq!(limiter.left(now), Left { requests: Some(0), tokens: None, full_at: Some(now + ms(50)) });
+}
+
+#[test]
+fn what_is_left_of_a_learned_limit_is_what_the_answer_said_less_what_was_sent_since() {
+    let now = Instant::now();
+    let mut limiter = RateLimiter::new(&RateLimits::default(), now);
+    limiter.learn(&sample(50.0, 40.0, ms(10_000)), None, now);
+    let left = limiter.left(now);
+    assert_eq!((left.requests, left.tokens), (Some(40), None));
+    assert!(left.full_at.is_some_and(|at| at >= now + ms(9900) && at <= now + ms(10_300)), "{left:?}");
+    starts(&mut limiter, CALL, 3, now);
+    assert_eq!(limiter.left(now).requests, Some(37));
+    limiter.pause_until(now + ms(20_000), now);
+    assert_eq!(limiter.left(now), Left { requests: Some(0), tokens: None, full_at: Some(now + ms(20_000)) });
+    let later = now + ms(20_000);
+    assert_eq!(limiter.left(later), Left { requests: Some(50), tokens: None, full_at: None });
+    // What no answer has confirmed for a minute holds no more.
+    assert_eq!(limiter.left(now + ms(60_000)), Left::default());
+}
