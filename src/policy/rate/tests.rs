@@ -210,3 +210,28 @@ fn what_is_left_of_a_learned_limit_is_what_the_answer_said_less_what_was_sent_si
     // What no answer has confirmed for a minute holds no more.
     assert_eq!(limiter.left(now + ms(60_000)), Left::default());
 }
+
+#[test]
+fn a_reset_below_its_grain_says_how_low_the_rate_is_not_until_an_exact_one_comes() {
+    let mut now = Instant::now();
+    let mut limiter = RateLimiter::new(&RateLimits::default(), now);
+    let mut pace = |remaining: f64, reset: Duration, passed: Duration| {
+        now += passed;
+        limiter.learn(&sample(100.0, remaining, reset), None, now);
+        limiter.throttled(now);
+        (1.0 / (limiter.ready_at(CALL, now) - now).as_secs_f64() / 0.98).round()
+    };
+    assert_eq!(pace(99.0, ms(0), ms(0)), 1000.0);
+    assert_eq!(pace(95.0, ms(0), ms(0)), 4000.0);
+    assert_eq!(pace(98.0, ms(0), ms(0)), 4000.0);
+    assert_eq!(pace(50.0, ms(20), ms(0)), 2500.0);
+    assert_eq!(pace(90.0, ms(0), ms(0)), 2500.0);
+    // What is exact is believed for ten seconds.
+    assert_eq!(pace(90.0, ms(0), ms(10_000)), 9000.0);
+
+    let whole = Reset { after: Duration::ZERO, grain: ms(1000) };
+    let sample = Sample { limit: 100.0, remaining: 99.0, reset: Some(whole) };
+    let mut limiter = RateLimiter::new(&RateLimits::default(), now);
+    limiter.learn(&Learned { requests: Some(sample), tokens: None }, None, now);
+    assert!(limiter.is_unlimited(), "no rate by whole seconds");
+}
