@@ -731,6 +731,18 @@ export interface Metrics {
    * state has changed.
    */
   circuits: Record<string, { state: CircuitState; failures: number; openedAt: number | null; transitions: number }>
+  /**
+   * What could go now, and how often there was too little. Of the provider, by its name: by the limits of `rateLimit`. Of each model, by
+   * provider and model as in `circuits`: by what its answers have told, less what was sent since, until a minute after the last of them;
+   * a model of which nothing was told and which was not throttled is not there. `requestsRemaining`, `tokensRemaining`: calls and tokens,
+   * null where nothing limits them, and no calls while a `Retry-After` lasts. `resetAt`: when all of these are there again, in milliseconds since
+   * 1970; null where none is missing. `throttled`: answers of 429 and 529, but for those that say that the credit is gone; of the provider those
+   * of all its models.
+   */
+  limits: Record<
+    string,
+    { requestsRemaining: number | null; tokensRemaining: number | null; resetAt: number | null; throttled: number }
+  >
   /** As the provider reported them. */
   tokens: { input: number; output: number }
   /** Of bodies. */

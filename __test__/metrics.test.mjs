@@ -47,6 +47,9 @@ test('metrics has the shape that is declared', async (t) => {
     },
     firstByte: histogram,
     latency: histogram,
+    limits: {
+      default: { requestsRemaining: 'object', tokensRemaining: 'object', resetAt: 'object', throttled: 'number' },
+    },
     pool: {
       acquireWait: histogram,
       closed: numbers('idle', 'age', 'server', 'goaway', 'error', 'cancelled', 'evicted', 'clockJump', 'shutdown'),

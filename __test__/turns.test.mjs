@@ -88,6 +88,19 @@ test('after its first answer a client keeps to the limit that the upstream has t
   assert.equal(upstream.requests.length, 401)
 })
 
+test('the figures say what is left of the limits that the upstream has told of', async (t) => {
+  const { line } = await start(t, { upstream: { rateLimit: { requestsPerSecond: 0.1, burst: 10 } } })
+  await line.chat(REQUEST)
+  await line.chat(REQUEST)
+  const { limits } = line.metrics()
+  const none = { requestsRemaining: null, tokensRemaining: null, resetAt: null, throttled: 0 }
+  assert.deepEqual(limits.default, none)
+  const { resetAt, ...model } = limits[`default/${REQUEST.model}`]
+  assert.deepEqual(model, { requestsRemaining: 8, tokensRemaining: null, throttled: 0 })
+  // Two calls of one in ten seconds.
+  assert.ok(resetAt > Date.now() && resetAt < Date.now() + 60_000, String(resetAt))
+})
+
 test('a circuit opens after failures in a row, sends nothing, and closes after a probe that went well', async (t) => {
   const recoveryTimeout = 150
   const { upstream, line } = await start(t, { retry: false, circuitBreaker: { failureThreshold: 3, recoveryTimeout } })

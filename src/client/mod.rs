@@ -63,7 +63,9 @@ use crate::policy::learn::estimate_tokens;
 use crate::policy::rate::Cost;
 use crate::policy::retry_budget::RetryBudget;
 use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
-use crate::telemetry::{CallGuard, CircuitFigures, Clocks, Counters, Event, Events, Metrics, TurnFigures};
+use crate::telemetry::{
+    CallGuard, CircuitFigures, Clocks, Counters, Event, Events, LimitFigures, Metrics, TurnFigures,
+};
 
 /// The name of the one provider that there is without `providers`.
 pub(crate) const PROVIDER: &str = "default";
@@ -207,7 +209,7 @@ impl Client {
             wait: self.admission.wait(),
             refused: self.admission.refused(),
         };
-        self.counters.metrics(pool, turns, self.circuit_figures())
+        self.counters.metrics(pool, turns, self.circuit_figures(), self.limit_figures())
     }
 
     /// What the client tells of its calls.
@@ -315,6 +317,21 @@ impl Client {
                 transitions: circuit.transitions,
             };
             (row_of(circuit.model.as_deref()), figures)
+        });
+        rows.collect()
+    }
+
+    /// By provider, and by provider and model.
+    fn limit_figures(&self) -> BTreeMap<String, LimitFigures> {
+        let clocks = Clocks::read();
+        let rows = self.admission.limits(clocks.now).into_iter().map(|limits| {
+            let figures = LimitFigures {
+                requests_remaining: limits.left.requests,
+                tokens_remaining: limits.left.tokens,
+                reset_at: limits.left.full_at.map(|at| clocks.unix_ms(at)),
+                throttled: limits.throttled,
+            };
+            (row_of(limits.model.as_deref()), figures)
         });
         rows.collect()
     }

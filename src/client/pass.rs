@@ -128,6 +128,7 @@ impl Pass {
 
     /// There were too many calls: nothing is left, but for what the header fields say.
     fn throttled(&mut self, client: &Client, record: &Record) {
+        client.admission.throttled(record.model_asked());
         self.turn.throttled(record.first_byte);
         let wait = retry_after(record.headers(), SystemTime::now());
         if let Some(wait) = wait.filter(|wait| *wait <= self.patience) {

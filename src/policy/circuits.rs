@@ -318,7 +318,8 @@ impl All {
     }
 }
 
-fn bounded(model: &Arc<str>) -> Arc<str> {
+/// A model's name as it is remembered.
+pub fn bounded(model: &Arc<str>) -> Arc<str> {
     if model.len() <= MAX_NAME {
         return model.clone();
     }

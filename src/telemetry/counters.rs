@@ -68,6 +68,7 @@ pub struct Metrics {
     first_byte: Spread,
     pool: Snapshot,
     circuits: BTreeMap<String, CircuitFigures>,
+    limits: BTreeMap<String, LimitFigures>,
     tokens: Tokens,
     bytes: Bytes,
     uptime: f64,
@@ -113,6 +114,15 @@ pub struct CircuitFigures {
     pub failures: u64,
     pub opened_at: Option<u64>,
     pub transitions: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitFigures {
+    pub requests_remaining: Option<u64>,
+    pub tokens_remaining: Option<u64>,
+    pub reset_at: Option<u64>,
+    pub throttled: u64,
 }
 
 /// Both clocks at one moment, since JavaScript reads the other one.
@@ -192,6 +202,7 @@ impl Counters {
         pool: Snapshot,
         turns: TurnFigures,
         circuits: BTreeMap<String, CircuitFigures>,
+        limits: BTreeMap<String, LimitFigures>,
     ) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Read before `started`, so that in_flight never underflows.
@@ -224,6 +235,7 @@ impl Counters {
             uptime: self.since.elapsed().as_secs_f64() * 1000.0,
             pool,
             circuits,
+            limits,
         }
     }
 }
