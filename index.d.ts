@@ -102,7 +102,8 @@ export interface TrunklineEvents {
   retry: [{ attempt: Attempt; delay: number }]
   /**
    * A circuit has opened, lets a probe through, or has closed. `model`: null for that of the provider as a whole, which opens when all
-   * models that are in use fail.
+   * models that are in use fail, and these are two or more: a client of one model is told of one circuit. `'(none)'` for the calls that
+   * name no model (`get`, most of `post`), which share a circuit.
    */
   circuit: [{ provider: string; model: string | null; state: CircuitState }]
   /** A figure of the last window has passed its threshold (`alerts`), or is back below it. `p99` in milliseconds, rates as shares. */
@@ -700,8 +701,13 @@ export interface Metrics {
   firstByte: Histogram
   /** Of the pool, which other clients may share. */
   pool: PoolMetrics
-  /** By provider, and by provider and model with a slash between: those that were used and are not forgotten. */
-  circuits: Record<string, { state: CircuitState; transitions: number }>
+  /**
+   * By provider, and by provider and model with a slash between: those that were used and are not forgotten (1,000 models at most).
+   * Calls that name no model are at `'default/(none)'`. `failures`: those of the last `circuitBreaker.window`, of the provider those of its
+   * models together. `openedAt`: when it last opened, in milliseconds since 1970; null if it has closed since. `transitions`: how often its
+   * state has changed.
+   */
+  circuits: Record<string, { state: CircuitState; failures: number; openedAt: number | null; transitions: number }>
   /** As the provider reported them. */
   tokens: { input: number; output: number }
   /** Of bodies. */

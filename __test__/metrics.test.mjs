@@ -34,8 +34,8 @@ test('metrics has the shape that is declared', async (t) => {
   assert.deepEqual(kinds(line.metrics()), {
     bytes: numbers('sent', 'received'),
     circuits: {
-      default: { state: 'string', transitions: 'number' },
-      [`default/${REQUEST.model}`]: { state: 'string', transitions: 'number' },
+      default: { ...numbers('failures', 'transitions'), openedAt: 'object', state: 'string' },
+      [`default/${REQUEST.model}`]: { ...numbers('failures', 'transitions'), openedAt: 'object', state: 'string' },
     },
     firstByte: histogram,
     latency: histogram,

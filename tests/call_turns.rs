@@ -97,3 +97,31 @@ async fn a_retry_after_that_nobody_waits_for_holds_nobody_up() {
     assert!(site.chat().await.is_err());
     assert_eq!(tell(&site.chat().await), "ok after yes");
 }
+
+/// Refused as one that has no credit, which more patience does not bring.
+fn broke() -> Value {
+    let body = json!({ "error": { "code": "insufficient_quota" } });
+    json!({ "kind": "status", "status": 429, "headers": { "retry-after-ms": "30000" }, "body": body })
+}
+
+#[tokio::test]
+async fn a_refusal_for_want_of_credit_holds_nobody_up() {
+    let site = Site::with(Way::H1, json!({}), json!({ "retry": false, "timeouts": { "queue": 5000 } }));
+    site.once(broke());
+    assert!(site.chat().await.is_err());
+    assert_eq!(tell(&site.chat().await), "ok after yes");
+}
+
+#[tokio::test]
+async fn adaptive_concurrency_is_cut_by_refusals_as_too_much_and_not_for_want_of_credit() {
+    let options = json!({ "retry": false, "concurrency": { "max": "adaptive" } });
+    let site = Arc::new(Site::with(Way::H1, json!({}), options));
+    site.fault(broke(), json!({ "times": 5 }));
+    for _ in 0..5 {
+        assert!(site.chat().await.is_err());
+    }
+    has_turns(&site, 20).await;
+    site.once(json!({ "kind": "status", "status": 429 }));
+    assert!(site.chat().await.is_err());
+    has_turns(&site, 14).await;
+}

@@ -46,8 +46,8 @@ pub(crate) struct Admission {
 #[must_use]
 #[derive(Debug)]
 pub(super) struct Turn {
-    // Given back in this order.
-    provider: GateTurn,
+    // Given back in this order; none where nothing was limited, and nobody had to be asked.
+    provider: Option<GateTurn>,
     model: Option<GateTurn>,
     /// How long it was waited for.
     pub(super) waited: Duration,
@@ -83,16 +83,24 @@ impl Admission {
     pub(super) async fn enter(&self, ask: Ask<'_>) -> Result<Turn, Refused> {
         let mut waited = Duration::ZERO;
         let model = match self.model(ask.model) {
-            Some(gate) => Some(self.pass(&gate, ask, &mut waited).await?),
+            Some(gate) => self.pass(&gate, ask, &mut waited).await?,
             None => None,
         };
         let provider = self.pass(&self.provider, ask, &mut waited).await?;
         Ok(Turn { provider, model, waited })
     }
 
-    async fn pass(&self, gate: &Arc<Gate>, ask: Ask<'_>, waited: &mut Duration) -> Result<GateTurn, Refused> {
+    async fn pass(
+        &self,
+        gate: &Arc<Gate>,
+        ask: Ask<'_>,
+        waited: &mut Duration,
+    ) -> Result<Option<GateTurn>, Refused> {
+        if gate.is_open() {
+            return Ok(None);
+        }
         if let Some(turn) = gate.go(&ask) {
-            return Ok(turn);
+            return Ok(Some(turn));
         }
         let place = gate.join(&ask, self.aging, self.max_waiting).inspect_err(|_| {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -100,7 +108,7 @@ impl Admission {
         let wait = Waited { since: Instant::now(), total: waited, admission: self };
         let turn = place.turn(ask.until).await;
         drop(wait);
-        turn
+        turn.map(Some)
     }
 
     /// Whether nobody has to wait for anything.
@@ -191,9 +199,14 @@ impl Turn {
         self.each(GateTurn::sent);
     }
 
-    /// The head of the answer is there.
-    pub(super) fn answered(&mut self, first_byte: Duration, throttled: bool) {
-        self.each(|turn| turn.answered(first_byte, throttled));
+    /// The head of a good answer is there.
+    pub(super) fn answered(&mut self, first_byte: Duration) {
+        self.each(|turn| turn.answered(Some(first_byte), false));
+    }
+
+    /// It was refused as one call too many.
+    pub(super) fn throttled(&mut self, first_byte: Option<Duration>) {
+        self.each(|turn| turn.answered(first_byte, true));
     }
 
     /// How many tokens it took.
@@ -202,15 +215,52 @@ impl Turn {
     }
 
     fn each(&mut self, change: impl Fn(&mut GateTurn)) {
-        change(&mut self.provider);
-        if let Some(model) = &mut self.model {
-            change(model);
-        }
+        [&mut self.provider, &mut self.model].into_iter().flatten().for_each(change);
     }
 }
 
 impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Admission").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Environment;
+    use crate::policy::rate::Cost;
+    use crate::pool::Priority;
+
+    fn admission(options: Value) -> Admission {
+        let config = ClientConfig::parse(options, &Environment::default()).unwrap();
+        Admission::new(&config, &Tasks::new(tokio::runtime::Handle::current()))
+    }
+
+    async fn enter(admission: &Admission, model: &str) -> Turn {
+        let now = Instant::now();
+        let ask = Ask {
+            model: &model.into(),
+            priority: Priority::Interactive,
+            since: now,
+            cost: Cost { requests: 1.0, tokens: 1 },
+            until: now + Duration::from_secs(10),
+        };
+        admission.enter(ask).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_is_limited_an_attempt_holds_nothing() {
+        let open = admission(json!({}));
+        let turn = enter(&open, "m").await;
+        assert!(turn.provider.is_none() && turn.model.is_none());
+        // What holds one model up is nothing to the others.
+        open.pause(&"m".into(), Instant::now() + Duration::from_secs(5));
+        assert!(enter(&open, "m").await.model.is_some());
+        assert!(enter(&open, "other").await.model.is_none());
+        let limited = admission(json!({ "concurrency": { "max": 1 } }));
+        assert!(enter(&limited, "m").await.provider.is_some());
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn exchange<C: Consume>(
     let (head, body) = response.into_parts();
     let first_byte = sent.elapsed();
     record.answered(head.status.as_u16(), head.headers, first_byte);
-    pass.answered(client, record, first_byte, options.retry.max_retry_after);
+    pass.answered(client, record, first_byte);
     let response = Response { body, sent, first_byte_limit: timeouts.first_byte, idle_limit: timeouts.idle };
     if head.status.is_success() {
         return Ok(response);

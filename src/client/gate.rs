@@ -34,7 +34,7 @@ pub(super) enum Refused {
     Late,
 }
 
-/// Turns, and those who wait for them.
+/// Turns, and those who wait for them. One that [is open](Self::is_open) has none to give: calls pass without asking.
 pub(super) struct Gate {
     turns: Mutex<Turns<oneshot::Sender<GateTurn>>>,
     /// Whether nothing is limited, so that nobody need ask.
@@ -46,7 +46,7 @@ pub(super) struct Gate {
 #[derive(Debug)]
 pub(super) struct GateTurn {
     gate: Arc<Gate>,
-    /// None where nobody had to be asked.
+    /// Until it is given back.
     held: Option<Held>,
     used: Used,
 }
@@ -63,9 +63,6 @@ impl Gate {
 
     /// A turn without waiting, if there is one.
     pub(super) fn go(self: &Arc<Self>, ask: &Ask<'_>) -> Option<GateTurn> {
-        if self.is_open() {
-            return Some(GateTurn { gate: self.clone(), held: None, used: Used::Nothing });
-        }
         let held = self.turns.lock().go(ask.cost, Instant::now())?;
         Some(self.turn(held))
     }
@@ -184,10 +181,8 @@ impl GateTurn {
         self.gate.with(|turns, now| turns.learn(learned, held, now));
     }
 
-    pub(super) fn answered(&self, first_byte: Duration, throttled: bool) {
-        if self.held.is_some() {
-            self.gate.with(|turns, now| turns.answered(Some(first_byte), throttled, now));
-        }
+    pub(super) fn answered(&self, first_byte: Option<Duration>, throttled: bool) {
+        self.gate.with(|turns, now| turns.answered(first_byte, throttled, now));
     }
 }
 

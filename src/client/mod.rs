@@ -60,10 +60,13 @@ use crate::policy::learn::estimate_tokens;
 use crate::policy::rate::Cost;
 use crate::policy::retry_budget::RetryBudget;
 use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
-use crate::telemetry::{CallGuard, CircuitFigures, Counters, Event, Events, Metrics, TurnFigures};
+use crate::telemetry::{CallGuard, CircuitFigures, Clocks, Counters, Event, Events, Metrics, TurnFigures};
 
 /// The name of the one provider that there is without `providers`.
 pub(crate) const PROVIDER: &str = "default";
+
+/// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
+const NO_MODEL: &str = "(none)";
 
 /// Asks the owner of a client for its key; the answer comes by [`Client::set_key`].
 pub type AskForKey = Box<dyn Fn() + Send + Sync>;
@@ -292,7 +295,7 @@ impl Client {
             tracing::debug!(target: "trunkline::circuit", ?model, state = state.as_str());
             self.events.tell(|| Event::Circuit {
                 provider: PROVIDER,
-                model: model.cloned(),
+                model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
                 state: state.as_str(),
             });
         }
@@ -301,21 +304,30 @@ impl Client {
     /// By provider, and by provider and model.
     fn circuit_figures(&self) -> BTreeMap<String, CircuitFigures> {
         let Some(circuits) = &self.circuits else { return BTreeMap::new() };
-        let states = circuits.states(Instant::now()).into_iter();
-        let name = |model: Option<Arc<str>>| {
-            model.map_or(PROVIDER.to_owned(), |model| format!("{PROVIDER}/{model}"))
-        };
-        states
-            .map(|circuit| {
-                let figures =
-                    CircuitFigures { state: circuit.state.as_str(), transitions: circuit.transitions };
-                (name(circuit.model), figures)
-            })
-            .collect()
+        let clocks = Clocks::read();
+        let rows = circuits.states(clocks.now).into_iter().map(|circuit| {
+            let figures = CircuitFigures {
+                state: circuit.state.as_str(),
+                failures: circuit.failures,
+                opened_at: circuit.opened_at.map(|at| clocks.unix_ms(at)),
+                transitions: circuit.transitions,
+            };
+            (row_of(circuit.model.as_deref()), figures)
+        });
+        rows.collect()
     }
 
     fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(()) }
+    }
+}
+
+/// Under which name the figures of a model are, or those of its provider.
+fn row_of(model: Option<&str>) -> String {
+    match model {
+        None => PROVIDER.to_owned(),
+        Some("") => format!("{PROVIDER}/{NO_MODEL}"),
+        Some(model) => format!("{PROVIDER}/{model}"),
     }
 }
 

@@ -22,6 +22,8 @@ use crate::policy::retry_after::retry_after;
 pub(super) struct Pass {
     turn: Turn,
     circuit: Option<Guard>,
+    /// A longer Retry-After is not waited for.
+    patience: Duration,
 }
 
 /// Waits until the attempt may go.
@@ -60,7 +62,7 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
         }
         None => None,
     };
-    Ok(Pass { turn, circuit })
+    Ok(Pass { turn, circuit, patience: options.retry.max_retry_after })
 }
 
 impl Pass {
@@ -74,24 +76,30 @@ impl Pass {
         self.turn.sent();
     }
 
-    /// The head of the answer is there: what it says of limits holds for whoever comes next.
-    /// `patience`: a longer Retry-After is not waited for.
-    pub(super) fn answered(
-        &mut self,
-        client: &Client,
-        record: &Record,
-        first_byte: Duration,
-        patience: Duration,
-    ) {
-        let (status, headers) = (record.status(), record.headers());
-        let throttled = matches!(status, 429 | 529);
-        self.turn.answered(first_byte, throttled);
-        if let Some(learned) = learned(headers, SystemTime::now()) {
+    /// The head of the answer is there: what it says of limits holds for whoever comes next. Of a refusal that is seen to when its
+    /// body has come, since that says whether there were too many calls or too little credit.
+    pub(super) fn answered(&mut self, client: &Client, record: &Record, first_byte: Duration) {
+        if is_refusal(record) {
+            return;
+        }
+        // The time of an error is no latency: mistakes are answered quickly.
+        if (200..300).contains(&record.status()) {
+            self.turn.answered(first_byte);
+        }
+        self.learn(client, record);
+    }
+
+    fn learn(&mut self, client: &Client, record: &Record) {
+        if let Some(learned) = learned(record.headers(), SystemTime::now()) {
             client.admission.learn(record.model_asked(), &mut self.turn, &learned);
         }
-        if throttled
-            && let Some(wait) = retry_after(headers, SystemTime::now()).filter(|wait| *wait <= patience)
-        {
+    }
+
+    /// There were too many calls: nothing is left, but for what the header fields say.
+    fn throttled(&mut self, client: &Client, record: &Record) {
+        self.turn.throttled(record.first_byte);
+        let wait = retry_after(record.headers(), SystemTime::now());
+        if let Some(wait) = wait.filter(|wait| *wait <= self.patience) {
             client.admission.pause(record.model_asked(), Instant::now() + wait);
         }
     }
@@ -100,6 +108,12 @@ impl Pass {
     pub(super) fn settle(mut self, client: &Client, record: &mut Record, failed: Option<&FailedAttempt>) {
         if let Some(tokens) = record.tokens {
             self.turn.used(tokens);
+        }
+        if failed.is_some_and(|failed| judge::is_throttle(failed.failure)) {
+            self.throttled(client, record);
+        }
+        if is_refusal(record) {
+            self.learn(client, record);
         }
         let outcome = failed.map_or(Outcome::Success, |failed| judge::blame(failed.failure));
         if let Some(guard) = self.circuit.take() {
@@ -113,6 +127,11 @@ impl Pass {
             client.tell_of_circuits(record.model_asked(), changes);
         }
     }
+}
+
+/// Whether the answer is a refusal, for one reason or another.
+fn is_refusal(record: &Record) -> bool {
+    matches!(record.status(), 429 | 529)
 }
 
 fn denied(refused: Refused, limit: Duration) -> Failed {

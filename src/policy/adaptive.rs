@@ -146,7 +146,8 @@ impl Adaptive {
     ///
     /// - `first_byte`: from the request's sending to the first byte of the answer's head, since the rest takes as long as
     ///   the answer is. `None` where there was no answer, which says nothing about the limit.
-    /// - `throttled`: the answer was 429 or 529. Its time is no latency: refusals are quick.
+    /// - `throttled`: the answer was 429 or 529, as one call too many (and not for want of credit). Its time is no latency: refusals
+    ///   are quick.
     /// - `in_flight`: the calls that run, this one included.
     ///
     /// A sum for most reports, a few divisions once for each round trip. What is not in use does not change: the limit

@@ -1,8 +1,9 @@
 //! The circuits of one provider: one for each model, and one for the provider as a whole.
 //!
-//! The provider's opens when every model that was asked for within the window is failing: two models at least, or the only one that there
-//! is. While it is open, models are not asked. Its probe is one call, whatever its model and what that model's circuit says; the result
-//! counts for both.
+//! The provider's opens when every model that was asked for within the window is failing, and these are two at least: one alone says nothing of
+//! its provider, and whoever falls back to another model of it is not to be refused. So a client of one model has one circuit to hear of. While
+//! the provider's is open, models are not asked. Its probe is one call, whatever its model and what that model's circuit says; the result counts
+//! for both.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub struct Figures {
     /// None is the provider as a whole.
     pub model: Option<Arc<str>>,
     pub state: State,
-    /// Those of the window; of the provider as a whole only probes.
+    /// Those of the window; of the provider as a whole those of its models together.
     pub failures: u64,
     /// When it last opened, unless it has closed since.
     pub opened_at: Option<Instant>,
@@ -141,17 +142,21 @@ impl Circuits {
     pub fn states(&self, now: Instant) -> Vec<Figures> {
         let mut state = self.state.lock();
         let All { provider, models, .. } = &mut *state;
-        let models = models.iter_mut().map(|(model, circuit)| (Some(model.clone()), &mut circuit.breaker));
-        std::iter::once((None, provider))
-            .chain(models)
-            .map(|(model, breaker)| Figures {
-                model,
-                state: breaker.state(now),
-                failures: breaker.failures(now),
-                opened_at: breaker.opened_at(),
-                transitions: breaker.transitions(),
-            })
-            .collect()
+        let figures = |model, breaker: &Breaker, failures| Figures {
+            model,
+            state: breaker.state(now),
+            failures,
+            opened_at: breaker.opened_at(),
+            transitions: breaker.transitions(),
+        };
+        let mut all = Vec::with_capacity(models.len() + 1);
+        all.push(figures(None, provider, 0));
+        for (model, circuit) in models {
+            let failures = circuit.breaker.failures(now);
+            all[0].failures += failures;
+            all.push(figures(Some(model.clone()), &circuit.breaker, failures));
+        }
+        all
     }
 
     pub fn transitions(&self) -> Transitions {
@@ -256,7 +261,7 @@ impl All {
         circuit
     }
 
-    /// Whether no model of late is known to answer.
+    /// Whether no model of late is known to answer, of two or more.
     fn all_fail(&self, policy: BreakerPolicy, now: Instant) -> bool {
         let mut models = 0;
         for circuit in self.models.values() {
@@ -268,7 +273,7 @@ impl All {
             }
             models += 1;
         }
-        models >= self.models.len().min(2)
+        models >= 2
     }
 
     fn forget(&mut self) {

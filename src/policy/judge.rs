@@ -153,6 +153,11 @@ pub fn blame(failure: Failure) -> Outcome {
     }
 }
 
+/// Whether it is the target's wish for fewer calls. One that says that the credit is gone says nothing of their rate.
+pub fn is_throttle(failure: Failure) -> bool {
+    matches!(failure, Failure::Status { status: 429 | 529, quota: false, .. })
+}
+
 /// What the attempts of one call have used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tries {
@@ -294,6 +299,13 @@ mod tests {
         for (failure, again) in table {
             assert_eq!(default_row(failure), again, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn only_a_refusal_as_too_much_asks_for_fewer_calls() {
+        let quota = Failure::Status { status: 429, retry_after: None, should_retry: None, quota: true };
+        let all = [status(429), status(529), status(503), status(402), quota, Failure::Silence];
+        assert_eq!(all.map(is_throttle), [true, true, false, false, false, false]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -103,9 +103,35 @@ pub struct TurnFigures {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CircuitFigures {
     pub state: &'static str,
+    /// Of its window.
+    pub failures: u64,
+    pub opened_at: Option<u64>,
     pub transitions: u64,
+}
+
+/// Both clocks at one moment, since JavaScript reads the other one.
+#[derive(Debug, Clone, Copy)]
+pub struct Clocks {
+    pub now: Instant,
+    since_epoch: Duration,
+}
+
+impl Clocks {
+    pub fn read() -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self { now: Instant::now(), since_epoch: since_epoch.unwrap_or_default() }
+    }
+
+    /// Milliseconds since 1970.
+    pub fn unix_ms(&self, at: Instant) -> u64 {
+        let passed = self.now.saturating_duration_since(at);
+        let to_come = at.saturating_duration_since(self.now);
+        let time = self.since_epoch.saturating_add(to_come).saturating_sub(passed);
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// As the providers reported them.

@@ -57,9 +57,13 @@ fn a_provider_whose_models_all_fail_opens_as_a_whole_for_new_models_too() {
 }
 
 #[test]
-fn the_only_model_of_a_provider_is_the_provider() {
+fn the_only_model_of_a_provider_opens_one_circuit_and_another_model_may_be_tried() {
     let now = Instant::now();
-    assert_eq!(Provider::new(now).open("a", now), BOTH_OPEN);
+    let provider = Provider::new(now);
+    assert_eq!(provider.open("a", now), MODEL_OPEN);
+    assert_eq!(provider.state(None, now), State::Closed);
+    assert!(provider.admit("a", now).is_err());
+    assert_eq!(provider.open("b", now), BOTH_OPEN);
 }
 
 #[test]
@@ -69,6 +73,26 @@ fn one_failing_model_among_others_that_rest_is_not_the_provider() {
     provider.call("b", Outcome::Success, now);
     assert_eq!(provider.open("a", now + RECOVERY + SECOND), MODEL_OPEN);
     assert_eq!(provider.open("c", now + RECOVERY + SECOND), BOTH_OPEN);
+}
+
+#[test]
+fn the_figures_say_how_many_failed_of_late_and_since_when_a_circuit_is_open() {
+    let now = Instant::now();
+    let provider = Provider::new(now);
+    provider.call("a", Outcome::Failure, now);
+    provider.open("b", now);
+    let figures = |model: Option<&str>, now| {
+        let all = provider.0.states(now);
+        let circuit = all.into_iter().find(|circuit| circuit.model.as_deref() == model).unwrap();
+        (circuit.failures, circuit.opened_at, circuit.transitions)
+    };
+    assert_eq!(figures(Some("a"), now), (1, None, 0));
+    assert_eq!(figures(Some("b"), now), (5, Some(now), 1));
+    assert_eq!(figures(None, now), (6, None, 0));
+    let later = now + RECOVERY;
+    assert_eq!(figures(Some("b"), later + SECOND), (0, Some(now), 1));
+    provider.call("b", Outcome::Success, later);
+    assert_eq!(figures(Some("b"), later), (0, None, 3));
 }
 
 #[test]
@@ -130,6 +154,7 @@ fn a_probe_that_is_dropped_gives_both_places_back() {
     let now = Instant::now();
     let provider = Provider::new(now);
     provider.open("a", now);
+    provider.open("b", now);
     let later = now + RECOVERY;
     for _ in 0..3 {
         drop(provider.admit("a", later).unwrap());
