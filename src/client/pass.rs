@@ -1,6 +1,8 @@
 //! What lets one attempt go: its turn, and the circuit of its target.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
 use tokio::time::Instant;
 
 use super::admission::Turn;
@@ -9,11 +11,13 @@ use super::exchange::{Failed, FailedAttempt, failed};
 use super::gate::{Ask, Refused};
 use super::record::Record;
 use super::{Client, PROVIDER};
+use crate::config::CallOptions;
 use crate::error::{Error, Kind, TimeoutPhase, millis};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Guard;
 use crate::policy::judge::{self, Failure};
 use crate::policy::learn::learned;
+use crate::policy::rate::Cost;
 use crate::policy::retry_after::retry_after;
 
 /// Of one attempt. Dropped unsettled it blames nobody.
@@ -22,6 +26,10 @@ use crate::policy::retry_after::retry_after;
 pub(super) struct Pass {
     turn: Turn,
     circuit: Option<Guard>,
+    /// What was asked for.
+    cost: Cost,
+    /// How long it waited for turns, and for sockets on which it did not go.
+    waited: Duration,
     /// A longer Retry-After is not waited for.
     patience: Duration,
 }
@@ -31,7 +39,7 @@ pub(super) struct Pass {
 /// # Cancel safety
 /// As of [`Admission::enter`](super::admission::Admission::enter).
 pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, Failed> {
-    let Life { client, options, .. } = *life;
+    let Life { client, options, cost, .. } = *life;
     let arrived = record.attempt_began();
     let model = record.model_asked().clone();
     // Nobody waits for what would be refused then.
@@ -41,34 +49,80 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
     {
         return Err(circuit_open(until));
     }
-    let ask = Ask {
-        model: &model,
-        priority: options.priority,
-        since: record.started(),
-        cost: life.cost,
-        until: arrived + options.timeouts.queue,
-    };
-    let turn =
-        client.admission.enter(ask).await.map_err(|refused| denied(refused, options.timeouts.queue))?;
+    let turn = client.admission.enter(ask(&model, cost, options, record)).await;
+    let turn = turn.map_err(|refused| denied(refused, options.timeouts.queue))?;
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
-    let circuit = match circuits {
-        Some(circuits) => {
-            let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
-            let admitted = circuits.admit(&model, now);
-            let guard = admitted.map_err(|denied| circuit_open(denied.until))?;
-            client.tell_of_circuits(&model, guard.changes());
-            Some(guard)
-        }
-        None => None,
-    };
-    Ok(Pass { turn, circuit, patience: options.retry.max_retry_after })
+    let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
+    let circuit = circuit_of(client, &model, now)?;
+    Ok(Pass { waited: turn.waited, turn, circuit, cost, patience: options.retry.max_retry_after })
+}
+
+/// How the attempt under way asks for its turn.
+fn ask<'a>(model: &'a Arc<str>, cost: Cost, options: &CallOptions, record: &Record) -> Ask<'a> {
+    let until = record.attempt_began() + options.timeouts.queue;
+    Ask { model, priority: options.priority, since: record.started(), cost, until }
+}
+
+/// Past the circuit, if there is one.
+fn circuit_of(client: &Client, model: &Arc<str>, now: Instant) -> Result<Option<Guard>, Failed> {
+    let Some(circuits) = client.circuits.as_ref() else { return Ok(None) };
+    let guard = circuits.admit(model, now).map_err(|denied| circuit_open(denied.until))?;
+    client.tell_of_circuits(model, guard.changes());
+    Ok(Some(guard))
 }
 
 impl Pass {
-    /// How long it waited for its turn.
     pub(super) fn waited(&self) -> Duration {
-        self.turn.waited
+        self.waited
+    }
+
+    /// Whether the attempt may still go, now that there is a socket for it that it waited so long for. Meanwhile the circuit may have
+    /// opened, which is an error. Or its model has been paused, or limits of it become known: then its turn is given back, and it is to
+    /// let go of the socket and [wait again](Self::wait_again).
+    pub(super) fn still_goes(
+        &mut self,
+        client: &Client,
+        options: &CallOptions,
+        record: &Record,
+        waited: Duration,
+    ) -> Result<bool, Failed> {
+        if waited.is_zero() && self.turn.waited.is_zero() {
+            return Ok(true);
+        }
+        let model = record.model_asked();
+        if !client.admission.renew(&mut self.turn, &ask(model, self.cost, options, record)) {
+            return Ok(false);
+        }
+        // A probe is what its circuit waits for.
+        if !waited.is_zero() && self.circuit.as_ref().is_some_and(|guard| !guard.is_probe()) {
+            self.circuit = circuit_of(client, model, Instant::now())?;
+        }
+        Ok(true)
+    }
+
+    /// For one that can no longer go, and has `waited` for a socket. It stands where its age puts it.
+    ///
+    /// # Cancel safety
+    /// As of [`admit`].
+    pub(super) async fn wait_again(
+        &mut self,
+        client: &Client,
+        options: &CallOptions,
+        record: &mut Record,
+        waited: Duration,
+    ) -> Result<(), Failed> {
+        // Whoever waits holds nothing: neither a turn of the provider's, nor the place of a probe.
+        self.turn = Turn::default();
+        self.circuit = None;
+        let model = record.model_asked().clone();
+        let turn = client.admission.enter_again(ask(&model, self.cost, options, record)).await;
+        self.turn = turn.map_err(|refused| denied(refused, options.timeouts.queue))?;
+        let waited = waited + self.turn.waited;
+        record.waited(waited);
+        self.waited += waited;
+        self.circuit = circuit_of(client, &model, Instant::now())?;
+        Ok(())
     }
 
     /// The request goes out.
