@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { REQUEST, start } from './support.mjs'
+import { occupied, REQUEST, start } from './support.mjs'
 
 /** What keeps calls waiting that have come through all else. */
 const WAITS = {
@@ -33,7 +33,10 @@ for (const [what, options] of Object.entries(WAITS)) {
     const { upstream, line } = await start(t, { ...options, retry: false })
     upstream.fault({ kind: 'status', status: 429, headers: { 'retry-after-ms': String(wait) } })
     const ends = names(await many(line, 30))
-    assert.deepEqual(ends.filter((name) => name !== 'ok'), ['RateLimitError'])
+    assert.deepEqual(
+      ends.filter((name) => name !== 'ok'),
+      ['RateLimitError'],
+    )
     const [first, ...others] = upstream.requests.map(({ at }) => at)
     const within = others.filter((at) => at < first + wait - 2)
     // What was under way beside it, and what went before the refusal was read.
@@ -49,3 +52,15 @@ for (const [what, options] of Object.entries(WAITS)) {
     assert.equal(upstream.requests.length, 120)
   })
 }
+
+test('however many are made in one go, calls wait in the order in which they were made', async (t) => {
+  const { upstream, line, free } = await occupied(t, { concurrency: { max: 1 } })
+  const calls = Array.from({ length: 2000 }, (_, at) => line.chat({ ...REQUEST, user: String(at) }))
+  await free()
+  await Promise.all(calls)
+  const served = upstream.requests.slice(1).map(({ body }) => Number(body.user))
+  assert.deepEqual(
+    served,
+    calls.map((_, at) => at),
+  )
+})
