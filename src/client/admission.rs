@@ -64,7 +64,7 @@ pub(super) struct Limits {
 
 /// What an attempt holds while it is under way.
 #[must_use]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Turn {
     // Given back in this order; none where nothing was limited, and nobody had to be asked.
     provider: Option<GateTurn>,
@@ -102,12 +102,21 @@ impl Admission {
     /// # Cancel safety
     /// Dropping the future leaves the queue; a turn that came in the same moment goes to the next in line.
     pub(super) async fn enter(&self, ask: Ask<'_>) -> Result<Turn, Refused> {
+        self.enter_among(ask, self.max_waiting).await
+    }
+
+    /// The same, for one that had its turn and could not go: it was let in once, and is not refused now, however many wait.
+    pub(super) async fn enter_again(&self, ask: Ask<'_>) -> Result<Turn, Refused> {
+        self.enter_among(ask, usize::MAX).await
+    }
+
+    async fn enter_among(&self, ask: Ask<'_>, max_waiting: usize) -> Result<Turn, Refused> {
         let mut waited = Duration::ZERO;
         let model = match self.model(ask.model) {
-            Some(gate) => self.pass(&gate, ask, &mut waited).await?,
+            Some(gate) => self.pass(&gate, ask, max_waiting, &mut waited).await?,
             None => None,
         };
-        let provider = self.pass(&self.provider, ask, &mut waited).await?;
+        let provider = self.pass(&self.provider, ask, max_waiting, &mut waited).await?;
         Ok(Turn { provider, model, waited })
     }
 
@@ -121,10 +130,24 @@ impl Admission {
         Some(Turn { provider: free(&self.provider)?, model, waited: Duration::ZERO })
     }
 
+    /// Whether an attempt that has its turn may still go, after a wait for something else: a pause of its model may have begun, or its
+    /// limits have become known, since it came through there.
+    pub(super) fn renew(&self, turn: &mut Turn, ask: &Ask<'_>) -> bool {
+        match (&mut turn.model, self.model(ask.model)) {
+            (Some(turn), _) => turn.renew(ask.cost),
+            (None, Some(gate)) if !gate.is_open() => {
+                turn.model = gate.go(ask);
+                turn.model.is_some()
+            }
+            (None, _) => true,
+        }
+    }
+
     async fn pass(
         &self,
         gate: &Arc<Gate>,
         ask: Ask<'_>,
+        max_waiting: usize,
         waited: &mut Duration,
     ) -> Result<Option<GateTurn>, Refused> {
         if gate.is_open() {
@@ -133,7 +156,7 @@ impl Admission {
         if let Some(turn) = gate.go(&ask) {
             return Ok(Some(turn));
         }
-        let place = gate.join(&ask, self.aging, self.max_waiting).inspect_err(|_| {
+        let place = gate.join(&ask, self.aging, max_waiting).inspect_err(|_| {
             self.refused.fetch_add(1, Ordering::Relaxed);
         })?;
         let wait = Waited { since: Instant::now(), total: waited, admission: self };

@@ -53,6 +53,8 @@ pub(super) trait Consume: Send {
 
 /// What is known of a request before it is sent.
 pub(super) struct Accepted {
+    /// When it was handed over: calls that wait are ordered by it.
+    pub(super) arrived: Instant,
     pub(super) asked: Option<Asked>,
     /// Whether repeating it is safe even where it may have been processed.
     pub(super) repeatable: bool,
@@ -66,7 +68,7 @@ impl Accepted {
 }
 
 /// Reads what policy needs, and refuses what cannot be sent.
-pub(super) fn accept(call: &Call) -> Result<Accepted, Error> {
+pub(super) fn accept(call: &Call, arrived: Instant) -> Result<Accepted, Error> {
     let needs_model = matches!(call.endpoint, Endpoint::Chat | Endpoint::Embeddings);
     let asked = match call.endpoint {
         Endpoint::Get(_) => None,
@@ -89,7 +91,7 @@ pub(super) fn accept(call: &Call) -> Result<Accepted, Error> {
         }
     }
     let repeatable = call.options.idempotent || !matches!(call.endpoint, Endpoint::Post(_));
-    Ok(Accepted { asked, repeatable })
+    Ok(Accepted { arrived, asked, repeatable })
 }
 
 /// Makes a call that was accepted, and settles it.
@@ -102,7 +104,7 @@ pub(super) async fn run<C: Consume>(
     let Call { endpoint, body, options } = call;
     // What cannot be sent is refused before it counts.
     let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
-    let guard = client.begin();
+    let guard = client.begin(accepted.arrived);
     let mut record = Record::new(guard.started(), accepted.model());
     let life = Life {
         client,

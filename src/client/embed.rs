@@ -5,6 +5,7 @@ use futures_util::future::try_join_all;
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call, Life};
@@ -26,8 +27,8 @@ const SIDE_BY_SIDE: usize = 4;
 
 /// Makes an embedding call, in parts if it has to be. However many parts, it is one call: it counts once, has one deadline, and
 /// tells of all their attempts.
-pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
-    let accepted = call::accept(&call)?;
+pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
+    let accepted = call::accept(&call, arrived)?;
     let parts = split(&call.body);
     if parts.is_empty() {
         return call::run(client, call, &accepted, &mut Whole { is_model_answer: true }).await;
@@ -35,7 +36,7 @@ pub(super) async fn run(client: &Client, call: Call) -> Result<Answer, Error> {
     let inputs: Vec<_> = parts.iter().map(|part| part.inputs).collect();
     let outgoing = outgoing(client, &call, parts)?;
 
-    let guard = client.begin();
+    let guard = client.begin(arrived);
     let deadline = guard.started() + call.options.timeouts.total;
     let mut record = Record::new(guard.started(), accepted.model());
     let ended = async {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call, Consume};
@@ -17,8 +18,13 @@ use crate::policy::judge::Failure;
 use crate::protocol::sse::{Decoder, Event, TooLong};
 
 /// Makes a call whose answer comes as events, into `outlet`.
-pub(super) async fn run(client: &Client, call: Call, outlet: Arc<Outlet>) -> Result<Answer, Error> {
-    let accepted = call::accept(&call)?;
+pub(super) async fn run(
+    client: &Client,
+    call: Call,
+    outlet: Arc<Outlet>,
+    arrived: Instant,
+) -> Result<Answer, Error> {
+    let accepted = call::accept(&call, arrived)?;
     call::run(client, call, &accepted, &mut Events { outlet }).await
 }
 

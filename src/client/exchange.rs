@@ -64,13 +64,22 @@ pub(super) async fn exchange<C: Consume>(
 ) -> Result<Response, Failed> {
     let Life { client, outgoing, options, .. } = *life;
     let timeouts = &options.timeouts;
-    let how = Checkout {
-        lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
-        queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
-        ..client.checkout(options, fresh)
-    };
     let origin = &client.config.base.origin;
-    let lease = client.pool().checkout(origin, how).await.map_err(|error| pool_failed(&error))?;
+    let lease = loop {
+        let how = Checkout {
+            lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
+            queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
+            ..client.checkout(options, fresh)
+        };
+        let lease = client.pool().checkout(origin, how).await.map_err(|error| pool_failed(&error))?;
+        if pass.still_goes(life, record, lease.waited())? {
+            break lease;
+        }
+        // Others may go on it meanwhile.
+        let waited = lease.waited();
+        drop(lease);
+        pass.wait_again(life, record, waited).await?;
+    };
     record.leased(&lease);
 
     let request = outgoing.request(lease.protocol(), key);

@@ -171,6 +171,13 @@ impl Gate {
 }
 
 impl GateTurn {
+    /// Whether the attempt may still go, after a wait for something else. If not, the turn is given back.
+    pub(super) fn renew(&mut self, cost: Cost) -> bool {
+        let Some(held) = self.held.take() else { return false };
+        self.gate.with(|turns, now| self.held = turns.renew(held, cost, now));
+        self.held.is_some()
+    }
+
     /// It goes out: what was reserved is used, even if nothing comes back.
     pub(super) fn sent(&mut self) {
         self.used = Used::Tokens(None);

@@ -147,18 +147,18 @@ impl Client {
     }
 
     /// Makes one call whose answer comes as one text. It is accepted or refused by whether the client is open now, and not
-    /// when the future is first polled.
+    /// when the future is first polled; it is as old as this call of the function.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call: its stream is reset or its socket closed, its place in the queue left.
     pub fn call(self: &Arc<Self>, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
         let (client, open) = (self.clone(), self.check_open());
         async move {
-            open?;
+            let arrived = open?;
             match call.endpoint {
                 // Boxed where it is rare: a call's future is moved as a whole when its task is made.
-                Endpoint::Embeddings => Box::pin(embed::run(&client, call)).await,
-                _ => whole::run(&client, call).await,
+                Endpoint::Embeddings => Box::pin(embed::run(&client, call, arrived)).await,
+                _ => whole::run(&client, call, arrived).await,
             }
         }
     }
@@ -175,10 +175,10 @@ impl Client {
     ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
         let (client, open) = (self.clone(), self.check_open());
         async move {
-            open?;
+            let arrived = open?;
             match call.endpoint {
-                Endpoint::Chat => stream::run(&client, call, outlet).await,
-                _ => events::run(&client, call, outlet).await,
+                Endpoint::Chat => stream::run(&client, call, outlet, arrived).await,
+                _ => events::run(&client, call, outlet, arrived).await,
             }
         }
     }
@@ -262,8 +262,8 @@ impl Client {
     }
 
     /// A call begins.
-    fn begin(&self) -> CallGuard {
-        let guard = self.counters.begin();
+    fn begin(&self, arrived: Instant) -> CallGuard {
+        let guard = self.counters.begin(arrived);
         self.retries.request(guard.started());
         if let Some(hedger) = &self.hedger {
             hedger.call();
@@ -336,8 +336,9 @@ impl Client {
         rows.collect()
     }
 
-    fn check_open(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(()) }
+    /// The time at which a call was handed over. Asked before its task is made: tasks are not begun in the order in which they were.
+    fn check_open(&self) -> Result<Instant, Error> {
+        if self.closed.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(Instant::now()) }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::policy::retry_after::retry_after;
 pub(super) struct Pass {
     turn: Turn,
     circuit: Option<Guard>,
+    /// How long it waited for turns, and for sockets on which it did not go.
+    waited: Duration,
     /// A longer Retry-After is not waited for.
     patience: Duration,
 }
@@ -43,52 +45,40 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
     {
         return Err(circuit_open(until));
     }
-    let turn = client
-        .admission
-        .enter(ask(life, record, &model, arrived))
-        .await
-        .map_err(|refused| denied(refused, options.timeouts.queue))?;
+    let turn = client.admission.enter(ask(life, &model, record)).await;
+    let turn = turn.map_err(|refused| denied(refused, options.timeouts.queue))?;
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
-    let circuit = match circuits {
-        Some(circuits) => {
-            let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
-            let admitted = circuits.admit(&model, now);
-            let guard = admitted.map_err(|denied| circuit_open(denied.until))?;
-            client.tell_of_circuits(&model, guard.changes());
-            Some(guard)
-        }
-        None => None,
-    };
-    Ok(Pass { turn, circuit, patience: options.retry.max_retry_after })
+    let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
+    let circuit = circuit_of(client, &model, now)?;
+    Ok(Pass { waited: turn.waited, turn, circuit, patience: options.retry.max_retry_after })
 }
 
 /// A pass that is free now, and that nobody has to wait for.
 pub(super) fn at_once(life: &Life<'_>, record: &Record) -> Option<Pass> {
-    let client = life.client;
-    let (model, now) = (record.model_asked(), Instant::now());
-    let turn = client.admission.at_once(&ask(life, record, model, now))?;
-    let circuit = match &client.circuits {
-        Some(circuits) => {
-            let guard = circuits.admit(model, now).ok()?;
-            client.tell_of_circuits(model, guard.changes());
-            // Nobody else would be let through: the place goes back.
-            Some(guard).filter(|guard| !guard.is_probe()).map(Some)?
-        }
-        None => None,
-    };
-    Some(Pass { turn, circuit, patience: life.options.retry.max_retry_after })
+    let Life { client, options, .. } = *life;
+    let model = record.model_asked();
+    let turn = client.admission.at_once(&ask(life, model, record))?;
+    let circuit = circuit_of(client, model, Instant::now()).ok()?;
+    // A probe's place goes back: one attempt is enough for it.
+    let is_free = !circuit.as_ref().is_some_and(Guard::is_probe);
+    let patience = options.retry.max_retry_after;
+    is_free.then(|| Pass { waited: Duration::ZERO, turn, circuit, patience })
 }
 
-fn ask<'a>(life: &Life<'_>, record: &Record, model: &'a Arc<str>, now: Instant) -> Ask<'a> {
-    let options = life.options;
-    Ask {
-        model,
-        priority: options.priority,
-        since: record.started(),
-        cost: life.cost,
-        until: now + options.timeouts.queue,
-    }
+/// How the attempt under way asks for its turn.
+fn ask<'a>(life: &Life<'_>, model: &'a Arc<str>, record: &Record) -> Ask<'a> {
+    let Life { options, cost, .. } = *life;
+    let until = record.attempt_began() + options.timeouts.queue;
+    Ask { model, priority: options.priority, since: record.started(), cost, until }
+}
+
+/// Past the circuit, if there is one.
+fn circuit_of(client: &Client, model: &Arc<str>, now: Instant) -> Result<Option<Guard>, Failed> {
+    let Some(circuits) = client.circuits.as_ref() else { return Ok(None) };
+    let guard = circuits.admit(model, now).map_err(|denied| circuit_open(denied.until))?;
+    client.tell_of_circuits(model, guard.changes());
+    Ok(Some(guard))
 }
 
 impl Pass {
@@ -97,9 +87,55 @@ impl Pass {
         self.circuit.as_ref().is_some_and(Guard::is_probe)
     }
 
-    /// How long it waited for its turn.
     pub(super) fn waited(&self) -> Duration {
-        self.turn.waited
+        self.waited
+    }
+
+    /// Whether the attempt may still go, now that there is a socket for it that it waited so long for. Meanwhile the circuit may have
+    /// opened, which is an error. Or its model has been paused, or limits of it become known: then its turn is given back, and it is to
+    /// let go of the socket and [wait again](Self::wait_again).
+    pub(super) fn still_goes(
+        &mut self,
+        life: &Life<'_>,
+        record: &Record,
+        waited: Duration,
+    ) -> Result<bool, Failed> {
+        if waited.is_zero() && self.turn.waited.is_zero() {
+            return Ok(true);
+        }
+        let model = record.model_asked();
+        if !life.client.admission.renew(&mut self.turn, &ask(life, model, record)) {
+            return Ok(false);
+        }
+        // A probe is what its circuit waits for.
+        if !waited.is_zero() && self.circuit.as_ref().is_some_and(|guard| !guard.is_probe()) {
+            self.circuit = circuit_of(life.client, model, Instant::now())?;
+        }
+        Ok(true)
+    }
+
+    /// For one that can no longer go, and has `waited` for a socket. It stands where its age puts it.
+    ///
+    /// # Cancel safety
+    /// As of [`admit`].
+    pub(super) async fn wait_again(
+        &mut self,
+        life: &Life<'_>,
+        record: &mut Record,
+        waited: Duration,
+    ) -> Result<(), Failed> {
+        let Life { client, options, .. } = *life;
+        // Whoever waits holds nothing: neither a turn of the provider's, nor the place of a probe.
+        self.turn = Turn::default();
+        self.circuit = None;
+        let model = record.model_asked().clone();
+        let turn = client.admission.enter_again(ask(life, &model, record)).await;
+        self.turn = turn.map_err(|refused| denied(refused, options.timeouts.queue))?;
+        let waited = waited + self.turn.waited;
+        record.waited(waited);
+        self.waited += waited;
+        self.circuit = circuit_of(client, &model, Instant::now())?;
+        Ok(())
     }
 
     /// The request goes out.
@@ -128,8 +164,8 @@ impl Pass {
 
     /// There were too many calls: nothing is left, but for what the header fields say.
     fn throttled(&mut self, client: &Client, record: &Record) {
-        client.admission.throttled(record.model_asked());
         self.turn.throttled(record.first_byte);
+        client.admission.throttled(record.model_asked());
         let wait = retry_after(record.headers(), SystemTime::now());
         if let Some(wait) = wait.filter(|wait| *wait <= self.patience) {
             client.admission.pause(record.model_asked(), Instant::now() + wait);

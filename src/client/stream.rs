@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call, Consume};
@@ -17,8 +18,13 @@ use crate::protocol::openai::{self, Chunk, Completion, ErrorFields, Refused, Sai
 use crate::protocol::sse::{Decoder, Event, TooLong};
 
 /// Makes a chat whose answer comes as chunks, into `outlet`. The answer's text is the whole completion.
-pub(super) async fn run(client: &Client, mut call: Call, outlet: Arc<Outlet>) -> Result<Answer, Error> {
-    let accepted = call::accept(&call)?;
+pub(super) async fn run(
+    client: &Client,
+    mut call: Call,
+    outlet: Arc<Outlet>,
+    arrived: Instant,
+) -> Result<Answer, Error> {
+    let accepted = call::accept(&call, arrived)?;
     let asked = accepted.asked.clone().unwrap_or_default();
     if let Ok(streaming) = openai::as_stream(&call.body) {
         call.body = streaming;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::IgnoredAny;
+use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call, Consume};
@@ -15,8 +16,8 @@ use crate::error::Error;
 use crate::protocol::openai::{self, ErrorFields, Usage};
 
 /// Makes a call whose answer is one JSON text.
-pub(super) async fn run(client: &Client, mut call: Call) -> Result<Answer, Error> {
-    let accepted = call::accept(&call)?;
+pub(super) async fn run(client: &Client, mut call: Call, arrived: Instant) -> Result<Answer, Error> {
+    let accepted = call::accept(&call, arrived)?;
     let is_chat = call.endpoint == Endpoint::Chat;
     if is_chat
         && accepted.asked.as_ref().is_some_and(|asked| asked.stream)

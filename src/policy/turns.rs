@@ -104,6 +104,12 @@ impl<T> Turns<T> {
         Some(self.begin(cost, now))
     }
 
+    /// For one that has its turn and has not gone yet: takes it anew, if it may still go. It goes before those who wait, as it did.
+    pub fn renew(&mut self, held: Held, cost: Cost, now: Instant) -> Option<Held> {
+        self.end(held, Used::Nothing, now);
+        (self.rate.ready_at(cost, now) <= now).then(|| self.begin(cost, now))
+    }
+
     fn begin(&mut self, cost: Cost, now: Instant) -> Held {
         self.under_way += 1;
         Held { reservation: self.rate.take(cost, now) }

@@ -167,9 +167,9 @@ fn add(counter: &AtomicU64, n: u64) {
 
 impl Counters {
     /// A call begins.
-    pub fn begin(self: &Arc<Self>) -> CallGuard {
+    pub fn begin(self: &Arc<Self>, started: Instant) -> CallGuard {
         add(&self.started, 1);
-        CallGuard { counters: self.clone(), started: Instant::now(), settled: false }
+        CallGuard { counters: self.clone(), started, settled: false }
     }
 
     pub fn retried(&self) {

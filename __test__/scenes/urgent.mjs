@@ -1,0 +1,86 @@
+// A line that background work fills, and an interactive call now and then.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Trunkline } from 'trunkline'
+import { Broken } from './check.mjs'
+import { random } from './random.mjs'
+import { startUpstream } from './upstream.mjs'
+
+/**
+ * Resolves with `{ broken, figures }`: the promises that were broken, and what was seen, in milliseconds.
+ * @param {{ calls?: number, limit?: number, service?: number, backlog?: number, agingInterval?: number }} [options] `calls`: interactive
+ * ones. `backlog`: background calls that wait at any time.
+ */
+export async function urgent({ calls = 500, limit = 10, service = 50, backlog = 200, agingInterval = 5000 } = {}) {
+  const broken = new Broken()
+  const upstream = await startUpstream({ latency: service })
+  const line = new Trunkline({
+    baseURL: `${upstream.url}/v1`,
+    apiKey: 'k',
+    concurrency: { max: limit, agingInterval, maxQueue: backlog + limit },
+    timeouts: { queue: 600_000 },
+    rateLimit: { learn: false },
+  })
+  const request = { model: 'm', messages: [{ role: 'user', content: 'Hello' }] }
+  const times = { background: [], interactive: [] }
+  const offeredAt = []
+  const call = async (priority, user) => {
+    const { meta } = await line.chat({ ...request, user }, { priority }).withMeta()
+    const { queued, total } = meta.timings
+    times[priority].push({ queued, served: total - queued })
+  }
+  let goesOn = true
+  const fill = async () => {
+    while (goesOn) await call('background', 'background')
+  }
+  const began = performance.now()
+  const fillers = Array.from({ length: backlog + limit }, fill)
+  // All places are taken, and the first have ended.
+  while (times.background.length < limit * 2) await sleep(service / 4)
+  const next = random(1)
+  const before = times.background.length
+  const started = performance.now()
+  for (let number = 0; number < calls; number++) {
+    await sleep(next() * service)
+    offeredAt.push(Date.now())
+    await call('interactive', String(number))
+  }
+  const during = { background: times.background.length - before, seconds: (performance.now() - started) / 1000 }
+  const background = during.background
+  goesOn = false
+  await Promise.all(fillers)
+  const seconds = (performance.now() - began) / 1000
+  const log = await upstream.log()
+  await line.close()
+  await upstream.close()
+
+  // Who goes next is the interactive call, whoever waits longer: beside what was on its way when it came.
+  const overtaken = offeredAt.map((offered, number) => {
+    const arrived = log.findIndex(({ user }) => user === String(number))
+    let ahead = 0
+    while (log[arrived - ahead - 1]?.at > offered) ahead++
+    return ahead
+  })
+  const most = Math.max(...overtaken)
+  broken.check(most <= limit * 2, () => `${most} background calls went before an interactive one that waited`)
+  broken.check(background > 0, () => 'background work stood still')
+  const waits = times.interactive.map(({ queued }) => queued).sort((one, other) => one - other)
+  const served = [...times.interactive, ...times.background]
+    .map(({ served }) => served)
+    .sort((one, other) => one - other)
+  const at = (of, share) => of[Math.min(of.length - 1, Math.floor(of.length * share))]
+  return {
+    broken: broken.list,
+    figures: {
+      calls,
+      limit,
+      backlog,
+      agingInterval,
+      seconds,
+      wait: { p50: at(waits, 0.5), p99: at(waits, 0.99), max: at(waits, 1) },
+      service: { p50: at(served, 0.5), max: at(served, 1) },
+      backgroundPerSecond: background / during.seconds,
+      overtaken: most,
+    },
+  }
+}
