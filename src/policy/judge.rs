@@ -297,6 +297,49 @@ mod tests {
     }
 
     #[test]
+    fn whom_a_failure_is_blamed_on_row_by_row() {
+        use Failure::*;
+        let of_the_target = [
+            Connect,
+            Tls,
+            NoResponseReused,
+            NoResponseFresh,
+            Silence,
+            InvalidResponse,
+            CutUnseen,
+            CutSeen,
+            status(500),
+            status(501),
+            status(503),
+            status(529),
+            Status { status: 500, retry_after: None, should_retry: Some(true), quota: false },
+        ];
+        // The caller's mistakes, limits, waits, aborts, and what was never processed.
+        let of_nobody = [
+            status(301),
+            status(400),
+            status(401),
+            status(404),
+            status(408),
+            status(421),
+            status(429),
+            Status { status: 402, retry_after: None, should_retry: None, quota: true },
+            Denied,
+            Queue,
+            Circuit,
+            Unprocessed,
+            Refused,
+            Final,
+        ];
+        for failure in of_the_target {
+            assert_eq!(blame(failure), Outcome::Failure, "{failure:?}");
+        }
+        for failure in of_nobody {
+            assert_eq!(blame(failure), Outcome::Neutral, "{failure:?}");
+        }
+    }
+
+    #[test]
     fn retries_end_after_their_number() {
         let policy = RetryPolicy::default();
         let mut tries = Tries::default();
