@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::call::Consume;
 use super::endpoint::Outgoing;
 use super::key::UsedKey;
-use super::pass::Pass;
+use super::pass::{Pass, late};
 use super::record::Record;
 use super::{Client, PROVIDER};
 use crate::config::CallOptions;
@@ -70,7 +70,10 @@ pub(super) async fn exchange<C: Consume>(
         ..client.checkout(options, fresh)
     };
     let origin = &client.config.base.origin;
-    let lease = client.pool().checkout(origin, how).await.map_err(|error| pool_failed(&error))?;
+    let lease = client.pool().checkout(origin, how).await.map_err(|error| match error.kind() {
+        pool::Kind::QueueTimeout(_) => late("free connection", timeouts.queue),
+        _ => pool_failed(&error),
+    })?;
     record.leased(&lease);
 
     let request = outgoing.request(lease.protocol(), key);
