@@ -364,7 +364,7 @@ export interface RateLimitOptions {
   tokensPerMinute?: number
   /** The least between two calls, in milliseconds. */
   minInterval?: number
-  /** How many may go at once after a pause. */
+  /** How many may go at once after a pause; no more than `requestsPerMinute`. */
   burst?: number
   /** So many calls, given anew at each interval (milliseconds). */
   reservoir?: { amount: number; interval: number }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::call::{Consume, Life};
 use super::key::UsedKey;
-use super::pass::Pass;
+use super::pass::{Pass, late};
 use super::record::Record;
 use super::{Client, PROVIDER};
 use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
@@ -71,7 +71,10 @@ pub(super) async fn exchange<C: Consume>(
             queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
             ..client.checkout(options, fresh)
         };
-        let lease = client.pool().checkout(origin, how).await.map_err(|error| pool_failed(&error))?;
+        let lease = client.pool().checkout(origin, how).await.map_err(|error| match error.kind() {
+            pool::Kind::QueueTimeout(_) => late("free connection", timeouts.queue),
+            _ => pool_failed(&error),
+        })?;
         if pass.still_goes(life, record, lease.waited())? {
             break lease;
         }

@@ -211,17 +211,22 @@ fn is_refusal(record: &Record) -> bool {
 }
 
 fn denied(refused: Refused, limit: Duration) -> Failed {
-    let mut error = match refused {
-        Refused::Full(waiting) => Error::new(
-            Kind::QueueFull,
-            format!("{PROVIDER}: {waiting} calls wait already, which is concurrency.maxQueue"),
-        ),
-        Refused::Late => {
-            let limit_ms = millis(limit);
-            let message = format!("{PROVIDER}: no turn within timeouts.queue ({limit_ms} ms)");
-            Error::new(Kind::Timeout { phase: TimeoutPhase::Queue, limit_ms }, message)
+    match refused {
+        Refused::Full(waiting) => {
+            let message = format!("{PROVIDER}: {waiting} calls wait already, which is concurrency.maxQueue");
+            let mut error = Error::new(Kind::QueueFull, message);
+            error.retryable = true;
+            failed(Failure::Queue, error)
         }
-    };
+        Refused::Late => late("turn", limit),
+    }
+}
+
+/// No turn or no free connection in time. Both are waited for under one limit, which is told, and not what is left of it.
+pub(super) fn late(what: &str, limit: Duration) -> Failed {
+    let limit_ms = millis(limit);
+    let message = format!("{PROVIDER}: no {what} within timeouts.queue ({limit_ms} ms)");
+    let mut error = Error::new(Kind::Timeout { phase: TimeoutPhase::Queue, limit_ms }, message);
     error.retryable = true;
     failed(Failure::Queue, error)
 }

@@ -28,6 +28,16 @@ pub(super) fn parse_rate(top: &mut Section) -> Result<RateLimits, Error> {
             return Err(given.error("burst", format!("must be given with {second} or {minute}")));
         }
     }
+    // More at once, or in a second, than in a minute.
+    if let Some(minute) = limits.requests_per_minute {
+        let parts = [("burst", limits.burst), ("requestsPerSecond", limits.requests_per_second)];
+        for (name, part) in parts {
+            if let Some(part) = part.filter(|part| *part > minute.max(1.0)) {
+                let error = format!("must not be above rateLimit.requestsPerMinute ({minute}), got {part}");
+                return Err(given.error(name, error));
+            }
+        }
+    }
     let rates = [
         ("requestsPerSecond", limits.requests_per_second, 1.0),
         ("requestsPerMinute", limits.requests_per_minute, 60.0),
@@ -112,6 +122,8 @@ mod tests {
         };
         assert_eq!(limits.unwrap(), expected);
         assert!(parse(json!({ "requestsPerSecond": 3, "minInterval": 333.333_333_4 })).is_ok());
+        // Less than one a minute still lets one go.
+        assert!(parse(json!({ "requestsPerMinute": 0.5, "burst": 1 })).is_ok());
     }
 
     #[test]
@@ -128,6 +140,16 @@ mod tests {
                 json!({ "tokensPerMinute": 9, "burst": 2 }),
                 "burst: must be given with rateLimit.requestsPerSecond or rateLimit.requestsPerMinute",
             ),
+            (
+                json!({ "requestsPerMinute": 50, "burst": 51 }),
+                "burst: must not be above rateLimit.requestsPerMinute (50), got 51",
+            ),
+            (
+                json!({ "requestsPerMinute": 5, "requestsPerSecond": 10 }),
+                "requestsPerSecond: must not be above rateLimit.requestsPerMinute (5), got 10",
+            ),
+            (json!({ "requestsPerSecond": 1, "burst": 0 }), "burst: must be a number above 0, got 0"),
+            (json!({ "weights": { "m": -1 } }), "weights.m: must be a number above 0, got -1"),
             (
                 json!({ "requestsPerSecond": 20, "minInterval": 100 }),
                 "minInterval: must allow rateLimit.requestsPerSecond (20), and 100 ms allow only 10.000",
