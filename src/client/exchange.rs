@@ -69,7 +69,7 @@ pub(super) async fn exchange<C: Consume>(
         queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
         ..client.checkout(options, fresh)
     };
-    let origin = &client.config.base.origin;
+    let origin = &client.config.default_provider().base.origin;
     let lease = client.pool().checkout(origin, how).await.map_err(|error| pool_failed(&error))?;
     record.leased(&lease);
 
