@@ -215,7 +215,7 @@ fn asking(way: Way, options: Value) -> (Site, tokio::task::JoinHandle<()>) {
     let answering = tokio::spawn(async move {
         for number in 1.. {
             until("the key is asked for", || asked.load(Ordering::SeqCst) >= number).await;
-            client.set_key(Ok(&format!("key-{number}")));
+            client.set_key(0, Ok(&format!("key-{number}")));
         }
     });
     (site, answering)
@@ -291,7 +291,7 @@ async fn a_function_that_gives_no_key_fails_the_call_before_anything_is_sent() {
         let before = site.asked.load(Ordering::SeqCst);
         let running = tokio::spawn(async move { client.call(call).await });
         until("the key is asked for", || site.asked.load(Ordering::SeqCst) > before).await;
-        site.client.set_key(answer);
+        site.client.set_key(0, answer);
         let error = running.await.unwrap().unwrap_err();
         assert_eq!(tell(&Err(error.clone())), "Config, billed no, after ");
         assert_eq!(error.cause.as_deref(), Some(cause));

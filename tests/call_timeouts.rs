@@ -246,7 +246,7 @@ async fn total_while_the_key_is_awaited_ends_no_attempt_since_none_was_begun() {
     assert_eq!(timeout(&error), ("total".into(), 60, "no".into()));
     assert_eq!(error.attempts.len(), 0);
     // And after a refusal only the refused attempt is one.
-    site.client.set_key(Ok("one"));
+    site.client.set_key(0, Ok("one"));
     site.once(json!({ "kind": "status", "status": 401 }));
     let error = site.chat().await.unwrap_err();
     assert_eq!(timeout(&error), ("total".into(), 60, "no".into()));

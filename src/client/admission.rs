@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::gate::{Ask, Gate, GateTurn, Refused};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, ProviderConfig};
 use crate::policy::adaptive::{Adaptive, AdaptivePolicy, MaxConcurrency};
 use crate::policy::circuits::bounded;
 use crate::policy::learn::Learned;
@@ -75,10 +75,12 @@ pub(super) struct Turn {
 
 impl Admission {
     pub(super) fn new(config: &ClientConfig, tasks: &Tasks) -> Self {
+        let ProviderConfig { rate, queue, .. } = config.default_provider();
+        let learn = rate.learn;
         // What is learned is of one model.
-        let rate = RateLimits { learn: false, ..config.rate.clone() };
+        let rate = RateLimits { learn: false, ..rate.clone() };
         let rate = RateLimiter::new(&rate, Instant::now());
-        let at_once = match config.queue.at_once {
+        let at_once = match queue.at_once {
             None => AtOnce::Unlimited,
             Some(MaxConcurrency::Fixed(limit)) => AtOnce::Fixed(limit.get()),
             Some(MaxConcurrency::Adaptive) => AtOnce::Adaptive(Adaptive::new(AdaptivePolicy::default())),
@@ -87,9 +89,9 @@ impl Admission {
             provider: Arc::new(Gate::new(Turns::new(at_once, rate), tasks)),
             models: Mutex::default(),
             has_models: AtomicBool::new(false),
-            max_waiting: config.queue.max,
-            aging: config.queue.aging,
-            learn: config.rate.learn,
+            max_waiting: queue.max,
+            aging: queue.aging,
+            learn,
             tasks: tasks.clone(),
             refused: AtomicU64::new(0),
             throttled: AtomicU64::new(0),

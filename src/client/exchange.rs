@@ -64,7 +64,7 @@ pub(super) async fn exchange<C: Consume>(
 ) -> Result<Response, Failed> {
     let Life { client, outgoing, options, .. } = *life;
     let timeouts = &options.timeouts;
-    let origin = &client.config.base.origin;
+    let origin = &client.config.default_provider().base.origin;
     let lease = loop {
         let how = Checkout {
             lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },

@@ -73,8 +73,8 @@ pub(crate) const PROVIDER: &str = "default";
 /// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
 const NO_MODEL: &str = "(none)";
 
-/// Asks the owner of a client for its key; the answer comes by [`Client::set_key`].
-pub type AskForKey = Box<dyn Fn() + Send + Sync>;
+/// Asks the owner of a client for a key, by the number of the function that gives it; the answer comes by [`Client::set_key`].
+pub type AskForKey = Box<dyn Fn(u32) + Send + Sync>;
 
 /// A client: its settings, its share of a pool, its counters.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of these options (as JSON). `ask_for_key` is called when they say that the key is a function.
+    /// A client of these options (as JSON). `ask_for_key` is called when they say that a key is a function.
     pub fn new(
         options: Value,
         environment: &Environment,
@@ -106,15 +106,18 @@ impl Client {
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, Error> {
         let config = ClientConfig::parse(options, environment)?;
-        let keys = match &config.key {
-            Key::None => KeyStore::fixed(None),
-            Key::Fixed(key) => KeyStore::fixed(Some(key.clone())),
-            Key::Asked => KeyStore::asked(ask_for_key),
+        let keys = match config.default_provider().keys.first() {
+            Some(Key::Fixed(key)) => KeyStore::fixed(Some(key.clone())),
+            Some(Key::Asked(function)) => {
+                let function = *function;
+                KeyStore::asked(Box::new(move || ask_for_key(function)))
+            }
+            Some(Key::None) | None => KeyStore::fixed(None),
         };
         let events = Arc::new(Events::new(wake));
         let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
-        pool.prepare(&config.base.origin);
+        pool.prepare(&config.default_provider().base.origin);
         Ok(Self {
             options: Arc::new(CallOptions::of(&config)),
             endpoints: Endpoints::of(&config)?,
@@ -186,21 +189,24 @@ impl Client {
     /// Opens connections ahead of the first request.
     pub async fn warm(&self, connections: usize) -> Result<(), Error> {
         self.check_open()?;
-        let origin = &self.config.base.origin;
+        let origin = &self.config.default_provider().base.origin;
         self.pool
             .warm(origin, connections, self.checkout(&self.options, false))
             .await
             .map_err(|error| exchange::error_of(&error, None))
     }
 
-    /// The answer to `ask_for_key`.
-    pub fn set_key(&self, key: Result<&str, &str>) {
-        self.keys.answer(key);
+    /// The answer to `ask_for_key` of this function.
+    pub fn set_key(&self, function: u32, key: Result<&str, &str>) {
+        let keys = &self.config.default_provider().keys;
+        if keys.iter().any(|key| matches!(key, Key::Asked(own) if *own == function)) {
+            self.keys.answer(key);
+        }
     }
 
     pub fn metrics(&self) -> Metrics {
         let mut pool = self.pool.snapshot();
-        let ours = self.config.base.origin.to_string();
+        let ours = self.config.default_provider().base.origin.to_string();
         for origin in pool.origins.iter_mut().filter(|origin| *origin.origin == *ours) {
             origin.provider = Some(PROVIDER);
         }
@@ -251,10 +257,10 @@ impl Client {
     pub(crate) fn checkout(&self, options: &CallOptions, fresh: bool) -> Checkout {
         Checkout {
             priority: options.priority,
-            aging: self.config.queue.aging,
+            aging: self.config.default_provider().queue.aging,
             lane: Lane::Unary,
             tenant: options.tenant.clone(),
-            max_waiting: self.config.queue.max,
+            max_waiting: self.config.default_provider().queue.max,
             queue_timeout: options.timeouts.queue,
             connect_timeout: options.timeouts.connect,
             fresh,
@@ -276,7 +282,10 @@ impl Client {
         let asked = accepted.asked.as_ref();
         let max_tokens = asked.and_then(|asked| asked.max_tokens);
         let choices = asked.map_or(1, |asked| asked.choices);
-        self.config.rate.cost(accepted.model(), estimate_tokens(body, max_tokens, choices as u64))
+        self.config
+            .default_provider()
+            .rate
+            .cost(accepted.model(), estimate_tokens(body, max_tokens, choices as u64))
     }
 
     /// A call has ended, other than by its caller's leaving.

@@ -6,26 +6,27 @@ use super::section::Section;
 use crate::error::Error;
 use crate::policy::rate::{RateLimits, Reservoir};
 
-/// `rateLimit`; without it nothing is set, and limits are learned.
-pub(super) fn parse_rate(top: &mut Section) -> Result<RateLimits, Error> {
+/// `rateLimit`; `base` is what holds where it says nothing.
+pub(super) fn parse_rate(top: &mut Section, base: &RateLimits) -> Result<RateLimits, Error> {
     let Some(mut given) = top.section("rateLimit")? else {
-        return Ok(RateLimits::default());
+        return Ok(base.clone());
     };
+    let path = given.path().to_owned();
     let mut limits = RateLimits {
-        requests_per_second: given.positive_number("requestsPerSecond")?,
-        requests_per_minute: given.positive_number("requestsPerMinute")?,
-        tokens_per_minute: given.positive_number("tokensPerMinute")?,
-        min_interval: given.duration("minInterval")?,
-        burst: given.positive_number("burst")?,
-        ..RateLimits::default()
+        requests_per_second: given.positive_number("requestsPerSecond")?.or(base.requests_per_second),
+        requests_per_minute: given.positive_number("requestsPerMinute")?.or(base.requests_per_minute),
+        tokens_per_minute: given.positive_number("tokensPerMinute")?.or(base.tokens_per_minute),
+        min_interval: given.duration("minInterval")?.or(base.min_interval),
+        burst: given.positive_number("burst")?.or(base.burst),
+        ..base.clone()
     };
     if let Some(burst) = limits.burst {
         if burst < 1.0 {
             return Err(given.error("burst", format!("must be at least 1, got {burst}")));
         }
         if limits.requests_per_second.is_none() && limits.requests_per_minute.is_none() {
-            let (second, minute) = ("rateLimit.requestsPerSecond", "rateLimit.requestsPerMinute");
-            return Err(given.error("burst", format!("must be given with {second} or {minute}")));
+            let error = format!("must be given with {path}.requestsPerSecond or {path}.requestsPerMinute");
+            return Err(given.error("burst", error));
         }
     }
     // More at once, or in a second, than in a minute.
@@ -50,7 +51,7 @@ pub(super) fn parse_rate(top: &mut Section) -> Result<RateLimits, Error> {
                 continue;
             };
             let most = span * 1000.0 / ms;
-            let error = format!("must allow rateLimit.{name} ({rate}), and {ms} ms allow only {most:.3}");
+            let error = format!("must allow {path}.{name} ({rate}), and {ms} ms allow only {most:.3}");
             return Err(given.error("minInterval", error));
         }
     }
@@ -91,13 +92,13 @@ mod tests {
 
     fn parse(options: Value) -> Result<RateLimits, String> {
         let mut top = Section::top("options", json!({ "rateLimit": options })).unwrap();
-        parse_rate(&mut top).map_err(|error| error.message.clone())
+        parse_rate(&mut top, &RateLimits::default()).map_err(|error| error.message.clone())
     }
 
     #[test]
     fn without_options_nothing_is_set_and_limits_are_learned() {
         let mut top = Section::top("options", json!({})).unwrap();
-        assert_eq!(parse_rate(&mut top).unwrap(), RateLimits::default());
+        assert_eq!(parse_rate(&mut top, &RateLimits::default()).unwrap(), RateLimits::default());
         assert_eq!(parse(json!({})).unwrap(), RateLimits::default());
         assert!(RateLimits::default().learn);
     }

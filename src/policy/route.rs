@@ -137,7 +137,7 @@ fn by_weight(targets: &[&Target], random: u64) -> Option<usize> {
         is_here
     });
     // Rounding may lead behind the last.
-    drawn.or_else(|| weighted().last()).map_or(Some(0), |(index, _)| Some(index))
+    drawn.or_else(|| weighted().next_back()).map_or(Some(0), |(index, _)| Some(index))
 }
 
 /// A number below `n`; 0 where there is none (Lemire, "Fast Random Integer Generation in an Interval", 2019, without the rejection that would

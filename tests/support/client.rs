@@ -92,7 +92,7 @@ pub fn client_of(url: &str, options: Value, tasks: &Tasks) -> Arc<Client> {
         "pool": { "idleTimeout": alone() },
     });
     Arc::new(
-        Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {}), Box::new(|| {}))
+        Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|_| {}), Box::new(|| {}))
             .unwrap(),
     )
 }
@@ -121,7 +121,7 @@ impl Site {
             "circuitBreaker": false,
             "pool": merge(json!({ "idleTimeout": alone() }), pool),
         });
-        let ask = Box::new(move || {
+        let ask = Box::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
         });
         let client =
