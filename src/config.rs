@@ -20,7 +20,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::Value;
 
-pub use self::call::{CallKind, CallOptions};
+pub use self::call::{CallKind, CallOptions, Recover, Wire};
 pub use self::providers::{Key, Protocol, ProviderConfig};
 pub use self::routes::{RouteConfig, TargetConfig};
 use self::section::Section;

@@ -49,6 +49,11 @@ pub(super) trait Consume: Send {
         record: &mut Record,
         pass: &mut Pass,
     ) -> impl Future<Output = Result<bytes::Bytes, Failed>> + Send;
+
+    /// What the next attempt is given as the beginning of its answer.
+    fn prefill(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// What is known of a request before it is sent.

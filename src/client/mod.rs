@@ -12,6 +12,7 @@
 //! | `stream` | a chat that comes as chunks |
 //! | `events` | any other answer that comes as server-sent events |
 //! | `reader` | the body of such an answer, under its time limits |
+//! | `recovery` | a stream that breaks after its reader has seen a part of it |
 //! | `outlet` | the bounded buffer between a stream and its reader |
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
@@ -33,6 +34,7 @@ mod pools;
 mod race;
 mod reader;
 mod record;
+mod recovery;
 mod stream;
 mod whole;
 
