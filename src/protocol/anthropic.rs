@@ -13,8 +13,9 @@
 //! **Thinking** comes out as `reasoning_content`, the text, and as `thinking_blocks`, a list of Anthropic's blocks with their
 //! signatures, in the message of a whole answer and in one delta at the end of a stream. A message that is sent back with its
 //! `thinking_blocks` gives the blocks back unchanged, before its text and its tool calls. Where that was not the order of the
-//! answer (thinking between two calls), or where it had blocks that OpenAI's shape has no place for (tools that the provider
-//! runs itself), the list holds every block of the answer, and is taken for the whole of the message when it comes back.
+//! answer (thinking between two calls, text in several blocks), or where it had blocks that OpenAI's shape has no place for
+//! (tools that the provider runs itself), the list holds every block of the answer, and is taken for the whole of the message
+//! when it comes back.
 //!
 //! Sources: the API reference at platform.claude.com/docs/en/api/messages, and the types of Anthropic's own SDKs.
 

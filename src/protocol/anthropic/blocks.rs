@@ -41,10 +41,13 @@ impl<'a> Blocks<'a> {
         self.incomplete = true;
     }
 
-    /// `thinking_blocks`: the thinking where all else can be said in OpenAI's shape, in its order; else every block.
+    /// `thinking_blocks`: the thinking where all else comes back from OpenAI's shape as it was; else every block. A message
+    /// with thinking must come back as it was, and texts come out joined.
     pub(super) fn to_json(&self) -> Option<String> {
+        let count = |wanted: Kind| self.blocks.iter().filter(|(kind, _)| *kind == wanted).count();
         let plain = self.blocks.is_sorted_by_key(|(kind, _)| *kind)
-            && self.blocks.last().is_none_or(|(kind, _)| *kind != Kind::Other);
+            && count(Kind::Other) == 0
+            && (count(Kind::Thinking) == 0 || count(Kind::Text) < 2);
         let only_thinking = plain || self.incomplete;
         let mut json = String::from("[");
         for (_, raw) in self.blocks.iter().filter(|(kind, _)| !only_thinking || *kind == Kind::Thinking) {
@@ -91,6 +94,7 @@ mod tests {
     fn every_block_is_sent_back_where_the_order_or_a_block_has_no_place() {
         assert_eq!(json(&[(Kind::Call, "1"), (Kind::Thinking, "2")]).unwrap(), "[1,2]");
         assert_eq!(json(&[(Kind::Text, "1"), (Kind::Other, "2")]).unwrap(), "[1,2]");
+        assert_eq!(json(&[(Kind::Thinking, "1"), (Kind::Text, "2"), (Kind::Text, "3")]).unwrap(), "[1,2,3]");
     }
 
     #[test]

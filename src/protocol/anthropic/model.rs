@@ -120,8 +120,8 @@ impl Model {
     pub(super) fn hears_system_in_between(self) -> bool {
         match self.family {
             Family::Opus => self.is_from(4, 8),
-            Family::Sonnet | Family::Fable => self.is_from(5, 0),
-            Family::Haiku => self.is_from(5, 5),
+            Family::Fable => self.is_from(5, 0),
+            Family::Sonnet | Family::Haiku => self.is_from(5, 5),
             Family::Claude | Family::Foreign => false,
         }
     }
@@ -177,6 +177,18 @@ mod tests {
         ] {
             let model = Model::of(name);
             assert_eq!((model.thinks(), model.unthinking()), (thinks, unthinking), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_system_message_stays_in_between_only_where_that_is_known_to_be_heard() {
+        for name in ["claude-opus-4-8", "claude-opus-5", "claude-sonnet-5-5", "claude-fable-5-1"] {
+            assert!(Model::of(name).hears_system_in_between(), "{name}");
+        }
+        for name in
+            ["claude-opus-4-7", "claude-sonnet-5", "claude-haiku-4-5", "claude-mythos-preview", "other"]
+        {
+            assert!(!Model::of(name).hears_system_in_between(), "{name}");
         }
     }
 
