@@ -1,8 +1,8 @@
-//! What a translation between OpenAI's shapes and another provider's protocol gives.
+//! What a translation of a chat gives: every protocol that is not OpenAI's has the same few functions, in these types.
 
 use std::borrow::Cow;
 
-/// A request in the target's own protocol. `C` is what the answer's translation has to know of it.
+/// A request in the target's own protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Translated<C> {
     pub body: String,
@@ -16,9 +16,9 @@ pub struct Translated<C> {
 /// A request that the target cannot express. The caller's mistake or the target's limit: nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inexpressible {
-    /// Where in the request: `messages[2].content[0].image_url`.
+    /// Where, without "request.": `messages[2].content[0].image_url`. Empty for the request itself.
     pub path: String,
-    /// What is wrong with it: `must be …, got a number`, `cannot be said in …'s protocol: …`.
+    /// `must be …, got a number`, or `cannot be said in …'s protocol: …`.
     pub message: String,
 }
 
@@ -32,6 +32,6 @@ pub enum Next {
     More,
     /// It said itself that it is over.
     Done,
-    /// The provider's own error, as a JSON text whose `error` member OpenAI's error fields are read from.
+    /// The provider's own error, as a JSON text whose `error` member [`ErrorFields`](super::openai::ErrorFields) understands.
     Error(String),
 }
