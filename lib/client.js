@@ -2,7 +2,7 @@
 
 const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
-const { encodeBody, encodeClientOptions, encodeOptions, encodeRequest, kindOf, shown } = require('./encode.js')
+const { encodeBody, encodeClientOptions, encodeKeys, encodeOptions, encodeRequest, kindOf, shown } = require('./encode.js')
 const { Call, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
@@ -32,7 +32,7 @@ news.connections = (number, events, lost) => reachable.get(number)?.deref()?.con
 news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsChanged(events, lost)
 
 /** Events of calls, by name. */
-const OF_CALLS = ['retry', 'circuit', 'alert']
+const OF_CALLS = ['retry', 'failover', 'circuit', 'alert']
 
 /** @param {number} lost @param {string} what */
 function warnOfLost(lost, what) {
@@ -79,6 +79,19 @@ function firstFull(env, ...names) {
   return name === undefined ? undefined : [name, env[name]]
 }
 
+/** The name that a route's own function gives. @param {Function} select @param {object} request @param {string} path */
+function selected(select, request, path) {
+  let model
+  try {
+    model = select(request)
+  } catch (cause) {
+    throw configError(`${path}: threw`, cause)
+  }
+  if (typeof model !== 'string' || model === '')
+    throw configError(`${path}: must give the name of a route or a model, got ${kindOf(model)}`)
+  return model
+}
+
 class Trunkline extends Emitter {
   #native
   #number = ++clients
@@ -90,6 +103,8 @@ class Trunkline extends Emitter {
   #closing = null
   /** Those among the options, by the number under which Rust knows them. @type {Function[]} */
   #functions = []
+  /** Of the routes that have one, by their names. @type {Map<string, Function>} */
+  #selects = new Map()
   /** Whether Rust tells of connections, and of calls. */
   #listening = false
   #listeningToCalls = false
@@ -102,6 +117,9 @@ class Trunkline extends Emitter {
     try {
       const { text, functions } = encodeClientOptions(options)
       this.#functions = functions
+      for (const [name, route] of Object.entries(options?.routes ?? {})) {
+        if (typeof route?.select === 'function') this.#selects.set(name, route.select)
+      }
       this.#native = new native.Client(border, this.#number, text, JSON.stringify(environment()))
     } catch (error) {
       throw thrown(error)
@@ -116,12 +134,12 @@ class Trunkline extends Emitter {
 
   /** @param {any} request @param {any} [options] */
   chat(request, options) {
-    return this.#call(CHAT, () => encodeRequest(request, 'request'), undefined, options)
+    return this.#call(CHAT, () => encodeRequest(this.#routed(request), 'request'), undefined, options)
   }
 
   /** @param {any} request @param {any} [options] */
   embed(request, options) {
-    return this.#call(EMBEDDINGS, () => encodeRequest(request, 'request'), undefined, options)
+    return this.#call(EMBEDDINGS, () => encodeRequest(this.#routed(request), 'request'), undefined, options)
   }
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
@@ -136,7 +154,9 @@ class Trunkline extends Emitter {
 
   /** @param {any} request @param {any} [options] */
   stream(request, options) {
-    return new ChatStream(this.#stream(CHAT, () => encodeRequest(request, 'request'), undefined, options))
+    const restarts = options?.recover === 'restart'
+    const encode = () => encodeRequest(this.#routed(request), 'request')
+    return new ChatStream(this.#stream(CHAT, encode, undefined, options), restarts)
   }
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
@@ -161,13 +181,24 @@ class Trunkline extends Emitter {
 
   /** @param {any} [options] */
   async warmup(options = {}) {
-    const { connections = 1, signal } = only(options, ['connections', 'signal'])
+    const { connections = 1, provider, signal } = only(options, ['connections', 'provider', 'signal'])
+    if (provider !== undefined && typeof provider !== 'string')
+      throw configError(`provider: must be a string, got ${kindOf(provider)}`)
     if (!Number.isInteger(connections) || connections < 1)
       throw configError(`connections: must be a positive integer, got ${shown(connections)}`)
     await Call.start(this, signalOf(signal), (id) => {
-      this.#native.warm(id, connections)
+      this.#native.warm(id, connections, provider)
       return null
     })
+  }
+
+  /** @param {string} provider @param {any} key */
+  rotateKey(provider, key) {
+    if (typeof provider !== 'string') throw configError(`provider: must be a string, got ${kindOf(provider)}`)
+    const text = encodeKeys(key, this.#functions)
+    const refused = this.#native.rotateKey(provider, text)
+    if (refused) throw errorOf(refused, Trunkline.prototype.rotateKey)
+    if (this.#functions.length > 0) this.#becomeReachable()
   }
 
   /** @param {any} [options] */
@@ -254,6 +285,24 @@ class Trunkline extends Emitter {
     if (reachable.has(this.#number)) return
     reachable.set(this.#number, new WeakRef(this))
     collected.register(this, this.#number)
+  }
+
+  /** The request with the model that its route selects. @param {any} request */
+  #routed(request) {
+    let routed = request
+    /** @type {string[]} */
+    const seen = []
+    for (;;) {
+      const name = routed?.model
+      const select = this.#selects.get(name)
+      if (select === undefined) return routed
+      seen.push(name)
+      const model = selected(select, routed, `routes.${name}.select`)
+      if (seen.includes(model)) {
+        throw configError(`routes.${name}.select: goes round: ${[...seen, model].join(', ')}`)
+      }
+      routed = { ...routed, model }
+    }
   }
 
   /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */

@@ -66,6 +66,17 @@ function encodeClientOptions(options) {
   return { text, functions }
 }
 
+/**
+ * Keys as text: a string, a function, or several of both. Functions join those that Rust knows already.
+ * @param {any} keys @param {Function[]} functions
+ */
+function encodeKeys(keys, functions) {
+  return encodeWith(keys, 'key', function (key, value) {
+    if (typeof value === 'function') return { [KIND]: 'a function', function: functions.push(value) - 1 }
+    return named.call(this, key, value)
+  })
+}
+
 /** @param {unknown} value */
 function isPlain(value) {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
@@ -113,4 +124,4 @@ function shown(value) {
   return typeof value === 'number' ? String(value) : kindOf(value)
 }
 
-module.exports = { encodeBody, encodeClientOptions, encodeOptions, encodeRequest, kindOf, shown }
+module.exports = { encodeBody, encodeClientOptions, encodeKeys, encodeOptions, encodeRequest, kindOf, shown }

@@ -318,11 +318,26 @@ class Stream {
 }
 
 class ChatStream extends Stream {
+  #restarts
+
+  /** @param {Flow} flow @param {boolean} restarts */
+  constructor(flow, restarts) {
+    super(flow)
+    this.#restarts = restarts
+  }
+
+  /** @param {string} reader */
+  #refuseRestart(reader) {
+    if (!this.#restarts) return
+    throw configError(`recover: 'restart' is told by a chunk, for which ${reader} has no room; read the chunks`)
+  }
+
   [Symbol.asyncIterator]() {
     return new Items(this.begin(OBJECTS), this)
   }
 
   text() {
+    this.#refuseRestart('text()')
     return new Items(this.begin(TEXT), this)
   }
 
@@ -339,6 +354,7 @@ class ChatStream extends Stream {
   }
 
   toReadableStream() {
+    this.#refuseRestart('toReadableStream()')
     const items = new Items(this.begin(LINES), this)
     const encoder = new TextEncoder()
     return new ReadableStream(

@@ -7,6 +7,7 @@ mod circuit_breaker;
 mod concurrency;
 mod hedge;
 mod pool_options;
+mod pricing;
 mod providers;
 mod rate;
 mod route;
@@ -21,7 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::Value;
 
 pub use self::call::{CallKind, CallOptions, Recover, Wire};
-pub use self::providers::{Key, Protocol, ProviderConfig};
+pub use self::providers::{Key, ProviderConfig};
 pub use self::routes::{RouteConfig, TargetConfig};
 use self::section::Section;
 use crate::error::Error;
@@ -32,8 +33,10 @@ use crate::policy::breaker::BreakerPolicy;
 use crate::policy::hedge::HedgePolicy;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::rate::RateLimits;
-use crate::policy::timeouts::Timeouts;
+use crate::policy::route::Price;
+use crate::policy::timeouts::{Overrides, Timeouts};
 use crate::pool::{self, Checkout, Origin};
+use crate::protocol::dialect::Protocol;
 
 /// What a client is made of.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub struct ClientConfig {
     pub hedge: Option<HedgePolicy>,
     /// None for no alerts.
     pub alerts: Option<AlertPolicy>,
+    /// By the name of a model, or by `provider/model`.
+    pub pricing: BTreeMap<String, Price>,
     pub pool: pool::Config,
 }
 
@@ -126,10 +131,11 @@ impl ClientConfig {
         pool_options::parse_tenants(&mut top, &mut pool)?;
         let providers = providers::settle(drafts, environment, &mut pool)?;
         let routes = routes::parse_routes(&mut top, &providers)?;
+        let pricing = pricing::parse_pricing(&mut top)?;
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
         top.finish()?;
-        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pool })
+        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, pool })
     }
 
     /// Who is asked for models that have no route.
@@ -174,14 +180,14 @@ impl BaseUrl {
     }
 }
 
-/// The value of an `authorization` header.
-pub fn bearer(key: &str) -> Result<HeaderValue, &'static str> {
-    Protocol::OpenAi.key_value(key)
-}
-
 /// A value of ASCII, without controls. `HeaderValue::from_str` takes UTF-8 as well, which servers read as they please.
 fn visible_ascii(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(text).ok().filter(|_| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
+}
+
+/// The keys that a provider is given in place of those it had.
+pub fn parse_keys(keys: Value, protocol: Protocol) -> Result<Vec<Key>, Error> {
+    providers::keys_of("key".to_owned(), keys, protocol)
 }
 
 /// Headers that belong to the connection or to the body, and so to the pool.
@@ -246,7 +252,12 @@ fn parse_concurrency(top: &mut Section, mut queue: QueueLimits) -> Result<QueueL
     Ok(queue)
 }
 
-fn parse_timeouts(section: &mut Section, mut timeouts: Timeouts) -> Result<Timeouts, Error> {
+fn parse_timeouts(section: &mut Section, timeouts: Timeouts) -> Result<Timeouts, Error> {
+    Ok(parse_overrides(section)?.over(timeouts))
+}
+
+fn parse_overrides(section: &mut Section) -> Result<Overrides, Error> {
+    let mut timeouts = Overrides::default();
     let Some(mut given) = section.section("timeouts")? else {
         return Ok(timeouts);
     };
@@ -258,9 +269,7 @@ fn parse_timeouts(section: &mut Section, mut timeouts: Timeouts) -> Result<Timeo
         ("total", &mut timeouts.total),
     ];
     for (name, field) in fields {
-        if let Some(limit) = given.duration(name)? {
-            *field = limit;
-        }
+        *field = given.duration(name)?;
     }
     given.finish()?;
     Ok(timeouts)

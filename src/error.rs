@@ -24,7 +24,7 @@ pub struct Error(Box<Details>);
 pub struct Details {
     pub kind: Kind,
     pub message: String,
-    pub provider: Option<&'static str>,
+    pub provider: Option<Arc<str>>,
     pub model: Option<Arc<str>>,
     pub request_id: Option<String>,
     pub attempts: Vec<Attempt>,
@@ -108,7 +108,7 @@ pub enum Billed {
 /// One try of a call.
 #[derive(Debug, Clone, Serialize)]
 pub struct Attempt {
-    pub provider: &'static str,
+    pub provider: Arc<str>,
     pub model: Arc<str>,
     pub status: Option<u16>,
     /// The code of what went wrong.
@@ -140,6 +140,18 @@ impl Error {
 
     pub fn closed() -> Self {
         Self::new(Kind::Closed, "the client is closed")
+    }
+
+    /// The message with the name of whom it is of before it.
+    #[must_use]
+    pub fn of_provider(mut self, name: &str) -> Self {
+        self.message = match &self.kind {
+            // These begin with the path of an option, or are nobody's.
+            Kind::Config | Kind::Closed => return self,
+            Kind::Api(_) => format!("{name} {}", self.message),
+            _ => format!("{name}: {}", self.message),
+        };
+        self
     }
 
     #[must_use]

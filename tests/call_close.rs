@@ -20,7 +20,7 @@ async fn a_closed_client_refuses_and_its_sockets_are_gone() {
         site.client.begin_close();
         assert_eq!(tell(&site.chat().await), "Closed, billed no, after ", "{way:?}");
         assert_eq!(tell(&site.stream(Mode::Text).await.result), "Closed, billed no, after ");
-        assert_eq!(site.client.warm(1).await.unwrap_err().name_and_code().1, "ERR_CLOSED");
+        assert_eq!(site.client.warm(1, None).await.unwrap_err().name_and_code().1, "ERR_CLOSED");
         site.client.finish_close().await;
         until("no socket left", || site.upstream.connections().open == 0).await;
         until("no task left", || site.tasks.running() == 0).await;
@@ -160,7 +160,7 @@ async fn a_client_of_the_same_settings_after_a_close_has_a_pool_of_its_own() {
 async fn connections_opened_ahead_serve_the_first_calls() {
     for way in WAYS {
         let site = Site::new(way);
-        site.client.warm(3).await.unwrap();
+        site.client.warm(3, None).await.unwrap();
         let opened = if way == Way::H1 { 3 } else { 1 };
         assert_eq!(site.metrics()["pool"]["opened"], opened, "{way:?}");
         let answer = site.chat().await.unwrap();
@@ -178,7 +178,7 @@ async fn at_the_beginning_of_a_close_what_rests_closes_unless_it_is_shared() {
         let theirs = if shared { ours } else { alone() };
         let options = json!({ "pool": { "idleTimeout": theirs } });
         let other = client_of(&site.upstream.url(), options, &site.tasks);
-        site.client.warm(3).await.unwrap();
+        site.client.warm(3, None).await.unwrap();
         site.once(json!({ "kind": "silence", "for": 50 }));
         let client = site.client.clone();
         let call = site.make(Endpoint::Chat, &request(), json!({}));

@@ -113,7 +113,7 @@ proptest! {
                     }
                 },
                 Step::Replace(key) => if key < keys {
-                    ring.replaced(key);
+                    let _ = ring.replaced(ring.current(key).unwrap());
                     until[key] = None;
                 },
             }

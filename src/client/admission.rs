@@ -17,14 +17,15 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::gate::{Ask, Gate, GateTurn, Refused};
-use crate::config::{ClientConfig, ProviderConfig};
+use crate::config::ProviderConfig;
 use crate::policy::adaptive::{Adaptive, AdaptivePolicy, MaxConcurrency};
 use crate::policy::circuits::bounded;
 use crate::policy::learn::Learned;
 use crate::policy::rate::{Left, RateLimiter, RateLimits};
 use crate::policy::schedule::CLASSES;
 use crate::policy::turns::{AtOnce, Turns};
-use crate::pool::{Histogram, Spread, Tasks};
+use crate::pool::{Histogram, Tasks};
+use crate::telemetry::TurnFigures;
 
 /// Models whose limits are remembered. Names come from requests: where there are more, those that nobody uses now are forgotten, and of
 /// what comes while all are in use nothing is remembered.
@@ -43,7 +44,7 @@ pub(crate) struct Admission {
     refused: AtomicU64,
     /// Of all models, those forgotten as well.
     throttled: AtomicU64,
-    wait: Histogram,
+    wait: Arc<Histogram>,
 }
 
 /// What is known of a model.
@@ -74,8 +75,8 @@ pub(super) struct Turn {
 }
 
 impl Admission {
-    pub(super) fn new(config: &ClientConfig, tasks: &Tasks) -> Self {
-        let ProviderConfig { rate, queue, .. } = config.default_provider();
+    pub(super) fn new(config: &ProviderConfig, wait: &Arc<Histogram>, tasks: &Tasks) -> Self {
+        let ProviderConfig { rate, queue, .. } = config;
         let learn = rate.learn;
         // What is learned is of one model.
         let rate = RateLimits { learn: false, ..rate.clone() };
@@ -95,7 +96,7 @@ impl Admission {
             tasks: tasks.clone(),
             refused: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
-            wait: Histogram::default(),
+            wait: wait.clone(),
         }
     }
 
@@ -235,7 +236,7 @@ impl Admission {
     }
 
     /// How many wait, by priority.
-    pub(super) fn depth(&self) -> [usize; CLASSES] {
+    fn depth(&self) -> [usize; CLASSES] {
         let mut depth = self.provider.depth();
         for model in self.models.lock().values() {
             for (all, here) in depth.iter_mut().zip(model.gate.depth()) {
@@ -258,12 +259,11 @@ impl Admission {
         all
     }
 
-    pub(super) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn wait(&self) -> Spread {
-        self.wait.spread()
+    pub(super) fn add_to(&self, figures: &mut TurnFigures) {
+        figures.refused += self.refused.load(Ordering::Relaxed);
+        for (all, here) in figures.depth.iter_mut().zip(self.depth()) {
+            *all += here;
+        }
     }
 }
 
@@ -319,14 +319,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::Environment;
+    use crate::config::{ClientConfig, Environment};
     use crate::policy::learn::Sample;
     use crate::policy::rate::Cost;
     use crate::pool::Priority;
 
     fn admission(options: Value) -> Admission {
         let config = ClientConfig::parse(options, &Environment::default()).unwrap();
-        Admission::new(&config, &Tasks::new(tokio::runtime::Handle::current()))
+        let tasks = Tasks::new(tokio::runtime::Handle::current());
+        Admission::new(config.default_provider(), &Arc::default(), &tasks)
     }
 
     async fn enter(admission: &Admission, model: &str) -> Turn {

@@ -7,15 +7,22 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
-use super::endpoint::{Endpoint, Outgoing};
+use super::endpoint::{Asking, Endpoint, Outgoing};
 use super::exchange::{Failed, FailedAttempt, Response};
 use super::pass::{self, Pass};
+use super::provider::Provider;
 use super::race;
 use super::record::Record;
+use super::targets::{Path, Target};
 use crate::config::CallOptions;
 use crate::error::{Billed, Error, Kind, TimeoutPhase, millis};
-use crate::policy::judge::{Failure, Tries, Verdict};
+use crate::policy::breaker::Outcome;
+use crate::policy::judge::{self, Failure, Next, Tries, Verdict};
+use crate::policy::keys::Excluded;
+use crate::policy::learn::estimate_tokens;
 use crate::policy::rate::Cost;
+use crate::policy::route::{Request, Wait, takes_more};
+use crate::policy::timeouts::Timeouts;
 use crate::protocol::json::Members;
 use crate::protocol::openai::Asked;
 use crate::telemetry::CallGuard;
@@ -44,7 +51,7 @@ pub(super) trait Consume: Send {
     /// something of a stream.
     fn consume(
         &mut self,
-        client: &Client,
+        life: &Life<'_>,
         response: Response,
         record: &mut Record,
         pass: &mut Pass,
@@ -57,6 +64,7 @@ pub(super) trait Consume: Send {
 }
 
 /// What is known of a request before it is sent.
+#[derive(Debug)]
 pub(super) struct Accepted {
     /// When it was handed over: calls that wait are ordered by it.
     pub(super) arrived: Instant,
@@ -69,6 +77,16 @@ impl Accepted {
     /// The model that was asked for; empty where none was.
     pub(super) fn model(&self) -> &str {
         self.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default()
+    }
+
+    /// What a choice among targets is made by. As many tokens as [`estimate_tokens`] has them.
+    pub(super) fn request(&self, body: usize, is_stream: bool) -> Request {
+        let asked = self.asked.as_ref();
+        let input_tokens = estimate_tokens(body, Some(0), 1);
+        let most = asked.and_then(|asked| asked.max_tokens);
+        let output_tokens = estimate_tokens(0, most, asked.map_or(1, |asked| asked.choices) as u64);
+        let wait = if is_stream { Wait::FirstPiece } else { Wait::WholeAnswer };
+        Request { input_tokens, output_tokens, wait }
     }
 }
 
@@ -107,19 +125,12 @@ pub(super) async fn run<C: Consume>(
     consumer: &mut C,
 ) -> Result<Answer, Error> {
     let Call { endpoint, body, options } = call;
-    // What cannot be sent is refused before it counts.
-    let outgoing = client.endpoints.outgoing(&endpoint, body, C::STREAMED, &options)?;
+    let journey = Journey::plan(client, &endpoint, body.into(), accepted, &options, C::STREAMED)?;
+    // What nobody can be sent is refused before it counts.
+    let first = journey.begin(C::STREAMED)?;
     let guard = client.begin(accepted.arrived);
     let mut record = Record::new(guard.started(), accepted.model());
-    let life = Life {
-        client,
-        outgoing: &outgoing,
-        options: &options,
-        repeatable: accepted.repeatable,
-        cost: client.cost(accepted, outgoing.body.len()),
-        deadline: guard.started() + options.timeouts.total,
-    };
-    let ended = live(life, &mut record, consumer).await;
+    let ended = live(&journey, first, &mut record, consumer).await;
     settle(client, guard, &record, ended)
 }
 
@@ -138,75 +149,230 @@ pub(super) fn settle(
     }
 }
 
-/// What all attempts of a call share.
-#[derive(Clone, Copy)]
-pub(super) struct Life<'a> {
-    pub(super) client: &'a Client,
-    pub(super) outgoing: &'a Outgoing,
-    pub(super) options: &'a CallOptions,
-    pub(super) repeatable: bool,
-    /// What each attempt counts against limits of rate.
-    pub(super) cost: Cost,
-    pub(super) deadline: Instant,
+/// What is the same at every target: what is asked for, and where.
+#[derive(Debug)]
+pub(super) struct Journey<'a> {
+    client: &'a Client,
+    accepted: &'a Accepted,
+    options: &'a CallOptions,
+    endpoint: &'a Endpoint,
+    body: bytes::Bytes,
+    path: Path<'a>,
+    request: Request,
+    deadline: Instant,
 }
 
-/// Attempts, and the deadline that ends them.
+impl<'a> Journey<'a> {
+    pub(super) fn plan(
+        client: &'a Client,
+        endpoint: &'a Endpoint,
+        body: bytes::Bytes,
+        accepted: &'a Accepted,
+        options: &'a CallOptions,
+        is_stream: bool,
+    ) -> Result<Self, Error> {
+        let request = accepted.request(body.len(), is_stream);
+        let name = match endpoint {
+            Endpoint::Chat | Endpoint::Embeddings => accepted.model(),
+            // The model in any other body is its own matter.
+            Endpoint::Post(_) | Endpoint::Get(_) => "",
+        };
+        let path = client.targets.path(name, options.provider.as_deref(), request, accepted.arrived)?;
+        let deadline = accepted.arrived + options.total;
+        Ok(Self { client, accepted, options, endpoint, body, path, request, deadline })
+    }
+
+    /// The request for the first target; none where only others may have words for it.
+    pub(super) fn begin(&self, is_stream: bool) -> Result<Option<Outgoing>, Error> {
+        let Some(first) = self.path.first() else { return Ok(None) };
+        match self.outgoing(first, is_stream, None) {
+            Ok(outgoing) => Ok(Some(outgoing)),
+            Err(_) if self.path.has_others() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn outgoing(&self, target: &Target, is_stream: bool, prefill: Option<&str>) -> Result<Outgoing, Error> {
+        let asked = self.accepted.asked.as_ref();
+        let asking = Asking {
+            endpoint: self.endpoint,
+            body: &self.body,
+            asked: self.accepted.model(),
+            asks_stream: asked.is_some_and(|asked| asked.stream),
+            headers: &self.options.headers,
+        };
+        target.provider.endpoints.outgoing(asking, target.model.as_deref(), prefill, is_stream)
+    }
+}
+
+/// Targets, attempts, and the deadline that ends them.
 pub(super) async fn live<C: Consume>(
-    life: Life<'_>,
+    journey: &Journey<'_>,
+    first: Option<Outgoing>,
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
-    match timeout_at(life.deadline, attempts(life, record, consumer)).await {
+    match timeout_at(journey.deadline, targets(journey, first, record, consumer)).await {
         Ok(ended) => ended,
         Err(_) => {
             let billed = if record.is_sent() { Billed::Maybe } else { Billed::No };
-            let error = total_timeout(life.options.timeouts.total, billed);
+            let error = total_timeout(journey.options.total, billed);
             record.end_attempt(Some(&error));
             Err(error)
         }
     }
 }
 
-/// One attempt after the other, until one is good or the table says that none will be.
-async fn attempts<C: Consume>(
-    life: Life<'_>,
+/// One target after the other, until one answers or the table says that none will be asked.
+async fn targets<C: Consume>(
+    journey: &Journey<'_>,
+    mut first: Option<Outgoing>,
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
-    let Life { client, options, repeatable, deadline, .. } = life;
-    let mut tries = Tries::default();
-    let mut key = client.keys.get(None).await?;
-    let mut fresh = false;
+    let Journey { client, accepted, options, ref path, request, .. } = *journey;
+    let mut before: Option<(&Target, GivenUp)> = None;
+    for target in path.iter() {
+        let asked = record.wanted().clone();
+        if let Some((failed, GivenUp { next, .. })) = &before {
+            let is_next = match next {
+                Next::Never | Next::IfRecovered => false,
+                Next::Yes => true,
+                Next::IfRouteSaysSo => path.on_content_filter,
+                Next::LargerContext => takes_more(target.max_input_tokens, failed.max_input_tokens, request),
+            };
+            if !is_next || (consumer.prefill().is_some() && !target.takes_prefill(&asked)) {
+                continue;
+            }
+        }
+        let prepared = match first.take() {
+            Some(outgoing) => Ok(outgoing),
+            None => journey.outgoing(target, C::STREAMED, consumer.prefill()),
+        };
+        let outgoing = match prepared {
+            Ok(outgoing) => outgoing,
+            // It has no words for it. Another may.
+            Err(error) => {
+                before.get_or_insert((target, GivenUp { error, next: Next::Yes }));
+                continue;
+            }
+        };
+        if let Some((failed, GivenUp { error, .. })) = &before {
+            client.note_failover(failed, target, &asked, error);
+        }
+        let provider = &*target.provider;
+        let model = target.model_for(&asked);
+        provider.begin(Instant::now());
+        let life = Life {
+            client,
+            provider,
+            outgoing: &outgoing,
+            options,
+            timeouts: provider.timeouts(options),
+            repeatable: accepted.repeatable,
+            cost: provider.cost(accepted, &model, outgoing.body.len()),
+        };
+        record.aim(provider.name(), model, &outgoing.dropped);
+        match attempts(journey, target, life, record, consumer).await {
+            Ok(body) => return Ok(body),
+            Err(given_up) => before = Some((target, given_up)),
+        }
+    }
+    // A client has a provider, and a route a target.
+    Err(before.map_or_else(Error::closed, |(_, GivenUp { error, .. })| error))
+}
+
+/// Why no further attempt is made at a target, and who may be asked instead.
+#[derive(Debug)]
+struct GivenUp {
+    error: Error,
+    next: Next,
+}
+
+/// What all attempts at a target share.
+#[derive(Clone, Copy)]
+pub(super) struct Life<'a> {
+    pub(super) client: &'a Client,
+    pub(super) provider: &'a Provider,
+    pub(super) outgoing: &'a Outgoing,
+    pub(super) options: &'a CallOptions,
+    pub(super) timeouts: Timeouts,
+    pub(super) repeatable: bool,
+    /// What each attempt counts against limits of rate.
+    pub(super) cost: Cost,
+}
+
+/// One attempt after the other at one target, until one is good or the table says that none will be.
+async fn attempts<C: Consume>(
+    journey: &Journey<'_>,
+    target: &Target,
+    life: Life<'_>,
+    record: &mut Record,
+    consumer: &mut C,
+) -> Result<bytes::Bytes, GivenUp> {
+    let Life { client, provider, options, repeatable, .. } = life;
+    let keys = provider.keys();
+    let elsewhere = |error| GivenUp { error, next: Next::Yes };
+    let mut key = keys.get().await.map_err(elsewhere)?;
+    let (mut tries, mut refused, mut fresh) = (Tries::default(), Excluded::default(), false);
+    let mut continued = None;
     loop {
-        record.begin_attempt();
+        let life = Life { outgoing: continued.as_ref().unwrap_or(life.outgoing), ..life };
+        record.begin_attempt(keys.are_many().then_some(key.index()));
+        let mut running = target.load.as_ref().map(|load| load.begin(journey.request.wait));
         let attempt = async {
             let pass = pass::admit(&life, record).await?;
             let (mut pass, response) = race::exchange::<C>(&life, &key, fresh, record, pass).await?;
-            let ended = consumer.consume(client, response, record, &mut pass).await;
-            pass.settle(client, record, ended.as_ref().err().map(|failed| &**failed));
+            let ended = consumer.consume(&life, response, record, &mut pass).await;
+            pass.settle(&life, record, ended.as_ref().err().map(|failed| &**failed));
             ended
         };
-        let FailedAttempt { failure, error } = match attempt.await {
+        let ended = attempt.await;
+        if let Some(running) = &mut running {
+            let outcome =
+                ended.as_ref().map_or_else(|failed| judge::blame(failed.failure), |_| Outcome::Success);
+            let now = record.attempt_ends();
+            running.ended(outcome, record.first_byte, now - record.attempt_began(), now);
+        }
+        let FailedAttempt { failure, error } = match ended {
             Ok(body) => {
+                keys.success(&key);
                 record.end_attempt(None);
                 return Ok(body);
             }
             Err(failed) => *failed,
         };
+        let error = error.of_provider(provider.name());
         record.end_attempt(Some(&error));
-        let left = deadline.saturating_duration_since(Instant::now());
-        let afford = || client.retries.retry(Instant::now());
+        if let Some(strike) = judge::strike(failure) {
+            keys.strike(&key, strike);
+            refused.add(key.index());
+        }
+        let next = options.retry.next_target(failure, repeatable);
+        if consumer.prefill().is_some() && !target.takes_prefill(record.wanted()) {
+            return Err(GivenUp { error, next });
+        }
+        if judge::other_key(failure)
+            && (repeatable || judge::is_unprocessed(failure))
+            && let Some(other) = keys.other(refused).await
+        {
+            key = other.map_err(elsewhere)?;
+            client.note_retry(record, Duration::ZERO);
+            continue;
+        }
+        let left = journey.deadline.saturating_duration_since(Instant::now());
+        let afford = || provider.retries.retry(Instant::now());
         match options.retry.judge(failure, &mut tries, repeatable, left, afford) {
-            Verdict::Fail => return Err(error),
-            Verdict::Again { new_key: true, .. } if !client.keys.can_renew() => return Err(error),
+            Verdict::Fail => return Err(GivenUp { error, next }),
+            Verdict::Again { new_key: true, .. } if !keys.can_renew(&key) => {
+                return Err(GivenUp { error, next });
+            }
             Verdict::Again { delay, new_key } => {
                 tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
-                client.counters.retried();
-                record.retries += 1;
-                client.tell_of_retry(record, delay);
+                client.note_retry(record, delay);
                 tokio::time::sleep(delay).await;
                 if new_key {
-                    key = client.keys.get(Some(&key)).await?;
+                    key = keys.renew(&key).await.map_err(elsewhere)?;
                 }
                 // What rested beside a dead socket may be dead as well, and 421 means this connection.
                 fresh = matches!(
@@ -214,6 +380,9 @@ async fn attempts<C: Consume>(
                     Failure::Unprocessed | Failure::NoResponseReused | Failure::Status { status: 421, .. }
                 );
             }
+        }
+        if let Some(prefill) = consumer.prefill() {
+            continued = Some(journey.outgoing(target, C::STREAMED, Some(prefill)).map_err(elsewhere)?);
         }
     }
 }

@@ -8,17 +8,13 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::Client;
-use super::call::{self, Answer, Call, Life};
-use super::endpoint::Outgoing;
+use super::call::{self, Accepted, Answer, Call, Journey};
 use super::record::Record;
 use super::whole::Whole;
 use crate::config::CallOptions;
 use crate::error::{Error, Kind};
 use crate::protocol::json::Members;
 use crate::protocol::openai::Usage;
-
-/// The most inputs that OpenAI takes in one request (its API reference, `input` of "Create embeddings").
-pub(super) const MAX_INPUTS: usize = 2048;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -29,32 +25,29 @@ const SIDE_BY_SIDE: usize = 4;
 /// tells of all their attempts.
 pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
     let accepted = call::accept(&call, arrived)?;
-    let parts = split(&call.body);
+    let parts = split(&call.body, most_inputs(client, &call, &accepted)?);
     if parts.is_empty() {
         return call::run(client, call, &accepted, &mut Whole { is_model_answer: true }).await;
     }
     let inputs: Vec<_> = parts.iter().map(|part| part.inputs).collect();
-    let outgoing = outgoing(client, &call, parts)?;
+    let options = options(&call, parts.len());
+    let journeys = parts.into_iter().zip(&options).map(|(part, options)| {
+        let journey = Journey::plan(client, &call.endpoint, part.body.into(), &accepted, options, false)?;
+        let first = journey.begin(false)?;
+        Ok((journey, first))
+    });
+    let mut journeys = journeys.collect::<Result<Vec<_>, Error>>()?;
 
     let guard = client.begin(arrived);
-    let deadline = guard.started() + call.options.timeouts.total;
     let mut record = Record::new(guard.started(), accepted.model());
     let ended = async {
-        let mut bodies = Vec::with_capacity(outgoing.len());
+        let mut bodies = Vec::with_capacity(journeys.len());
         // In slices, so that one call of a million inputs does not take the pool for itself.
-        for slice in outgoing.chunks(SIDE_BY_SIDE) {
+        for slice in journeys.chunks_mut(SIDE_BY_SIDE) {
             let mut records: Vec<_> =
                 slice.iter().map(|_| Record::new(guard.started(), accepted.model())).collect();
-            let running = slice.iter().zip(&mut records).map(|(part, record)| {
-                let life = Life {
-                    client,
-                    outgoing: part,
-                    options: &call.options,
-                    repeatable: accepted.repeatable,
-                    cost: client.cost(&accepted, part.body.len()),
-                    deadline,
-                };
-                async move { call::live(life, record, &mut Whole { is_model_answer: true }).await }
+            let running = slice.iter_mut().zip(&mut records).map(|((journey, first), record)| async {
+                call::live(journey, first.take(), record, &mut Whole { is_model_answer: true }).await
             });
             // The first error ends them all.
             let ended = try_join_all(running).await;
@@ -75,10 +68,19 @@ struct Part {
     inputs: usize,
 }
 
-/// The requests of the parts. Each has an idempotency key of its own, or a server would take them for repetitions of the first.
-fn outgoing(client: &Client, call: &Call, parts: Vec<Part>) -> Result<Vec<Outgoing>, Error> {
+/// The most inputs that one request takes, whichever of its targets it goes to.
+fn most_inputs(client: &Client, call: &Call, accepted: &Accepted) -> Result<usize, Error> {
+    let request = accepted.request(call.body.len(), false);
+    let wanted = call.options.provider.as_deref();
+    let path = client.targets.path(accepted.model(), wanted, request, accepted.arrived)?;
+    let most = path.iter().map(|target| target.provider.protocol().most_inputs()).min();
+    Ok(most.unwrap_or(usize::MAX))
+}
+
+/// The options of the parts. Each has an idempotency key of its own, or a server would take them for repetitions of the first.
+fn options(call: &Call, parts: usize) -> Vec<CallOptions> {
     let key = call.options.headers.get(IDEMPOTENCY_KEY);
-    let one = |(number, part): (usize, Part)| {
+    let one = |number: usize| {
         let mut options = CallOptions::clone(&call.options);
         if let Some(key) = key {
             let mut own = key.as_bytes().to_vec();
@@ -88,13 +90,13 @@ fn outgoing(client: &Client, call: &Call, parts: Vec<Part>) -> Result<Vec<Outgoi
                 options.headers.insert(IDEMPOTENCY_KEY, own);
             }
         }
-        client.endpoints.outgoing(&call.endpoint, part.body, false, &options)
+        options
     };
-    parts.into_iter().enumerate().map(one).collect()
+    (0..parts).map(one).collect()
 }
 
 /// The parts; none where one request is enough.
-fn split(body: &str) -> Vec<Part> {
+fn split(body: &str, most: usize) -> Vec<Part> {
     let Ok(members) = Members::of(body) else {
         return Vec::new();
     };
@@ -103,11 +105,11 @@ fn split(body: &str) -> Vec<Part> {
     };
     // An array of numbers is one input, in tokens.
     let one = inputs.first().is_none_or(|first| first.get().starts_with(|c: char| c.is_ascii_digit()));
-    if one || inputs.len() <= MAX_INPUTS {
+    if one || inputs.len() <= most {
         return Vec::new();
     }
     inputs
-        .chunks(MAX_INPUTS)
+        .chunks(most)
         .map(|part| {
             let texts: Vec<_> = part.iter().map(|input| input.get()).collect();
             Part { body: members.with("input", &format!("[{}]", texts.join(","))), inputs: part.len() }
@@ -156,16 +158,18 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    const MAX_INPUTS: usize = 2048;
+
     #[test]
     fn only_what_is_too_long_is_split() {
-        assert!(split(r#"{"model":"m","input":"a"}"#).is_empty());
-        assert!(split(&json!({"input": vec!["a"; MAX_INPUTS]}).to_string()).is_empty());
+        assert!(split(r#"{"model":"m","input":"a"}"#, MAX_INPUTS).is_empty());
+        assert!(split(&json!({"input": vec!["a"; MAX_INPUTS]}).to_string(), MAX_INPUTS).is_empty());
         assert!(
-            split(&json!({"input": vec![7; MAX_INPUTS + 1]}).to_string()).is_empty(),
+            split(&json!({"input": vec![7; MAX_INPUTS + 1]}).to_string(), MAX_INPUTS).is_empty(),
             "tokens are one input"
         );
         let inputs: Vec<_> = (0..MAX_INPUTS + 1).map(|n| n.to_string()).collect();
-        let parts = split(&json!({"model": "m", "input": inputs}).to_string());
+        let parts = split(&json!({"model": "m", "input": inputs}).to_string(), MAX_INPUTS);
         let last: Value = serde_json::from_str(&parts[1].body).unwrap();
         assert_eq!((parts.len(), last), (2, json!({"model": "m", "input": ["2048"]})));
     }

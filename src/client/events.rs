@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Client;
-use super::call::{self, Answer, Call, Consume};
+use super::call::{self, Answer, Call, Consume, Life};
 use super::exchange::{Failed, FailedAttempt, Response, failed, invalid};
 use super::outlet::{self, Outlet};
 use super::pass::Pass;
@@ -57,17 +57,17 @@ impl Consume for Events {
 
     async fn consume(
         &mut self,
-        client: &Client,
+        life: &Life<'_>,
         response: Response,
         record: &mut Record,
         pass: &mut Pass,
     ) -> Result<Bytes, Failed> {
-        let mut reader = Reader::of(client, response, record).await?;
+        let mut reader = Reader::of(life, response, record).await?;
         let mut decoder = Decoder::new();
         let mut any = false;
         loop {
             self.outlet.room().await;
-            let bytes = match reader.next(client).await {
+            let bytes = match reader.next(life.client).await {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => return Ok(Bytes::new()),
                 Err(failure) => return Err(self.broken(failure)),
@@ -82,7 +82,7 @@ impl Consume for Events {
                 Err(Stop::NotUtf8) => return Err(self.broken(invalid("an event is not UTF-8"))),
             }
             if any {
-                reader.spoke(client, record, pass);
+                reader.spoke(life, record, pass);
             }
         }
     }

@@ -9,18 +9,19 @@ use futures_util::FutureExt;
 use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::Client;
 use super::call::{Consume, Life};
-use super::key::UsedKey;
+use super::keys::UsedKey;
 use super::pass::{Pass, late};
 use super::record::Record;
-use super::{Client, PROVIDER};
 use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
 use crate::policy::judge::{Failure, Meaning};
 use crate::policy::retry_after::{retry_after, should_retry};
 use crate::pool::{self, Checkout, Lane};
-use crate::protocol::openai::{ErrorClass, ErrorFields, class_of};
+use crate::protocol::openai::{ErrorClass, class_of};
 
 /// A body that is taken whole may have this many bytes: 64 MiB.
 pub(super) const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -62,14 +63,14 @@ pub(super) async fn exchange<C: Consume>(
     record: &mut Record,
     pass: &mut Pass,
 ) -> Result<Response, Failed> {
-    let Life { client, outgoing, options, .. } = *life;
-    let timeouts = &options.timeouts;
-    let origin = &client.config.default_provider().base.origin;
+    let Life { client, provider, outgoing, options, timeouts, .. } = *life;
+    let origin = provider.origin();
     let lease = loop {
         let how = Checkout {
             lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
             queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
-            ..client.checkout(options, fresh)
+            fresh,
+            ..provider.checkout(options, &timeouts)
         };
         let lease = client.pool().checkout(origin, how).await.map_err(|error| match error.kind() {
             pool::Kind::QueueTimeout(_) => late("free connection", timeouts.queue),
@@ -101,7 +102,7 @@ pub(super) async fn exchange<C: Consume>(
     let (head, body) = response.into_parts();
     let first_byte = sent.elapsed();
     record.answered(head.status.as_u16(), head.headers, first_byte);
-    pass.answered(client, record, first_byte);
+    pass.answered(life, record, first_byte);
     let response = Response {
         begun: VecDeque::new(),
         body,
@@ -112,7 +113,7 @@ pub(super) async fn exchange<C: Consume>(
     if head.status.is_success() {
         return Ok(response);
     }
-    let mut failed = error_answer(client, response, record).await;
+    let mut failed = error_answer(life, response, record).await;
     if head.status == StatusCode::UNAUTHORIZED && outgoing.has_no_key() {
         failed
             .error
@@ -123,19 +124,22 @@ pub(super) async fn exchange<C: Consume>(
 }
 
 /// Reads an answer that is an error, as far as it can be read.
-async fn error_answer(client: &Client, response: Response, record: &Record) -> Failed {
+async fn error_answer(life: &Life<'_>, response: Response, record: &Record) -> Failed {
     // An error counts by its status, even if its body breaks off.
-    let body = collect(client, response, MAX_ERROR_BODY).await.unwrap_or_default();
+    let body = collect(life.client, response, MAX_ERROR_BODY).await.unwrap_or_default();
     let body = String::from_utf8_lossy(&body).into_owned();
-    api_failed(record.status(), record, body)
+    api_failed(life, Some(record.status()), record, body)
 }
 
-/// The failure that an error of the provider is. `status`: that of the answer or, inside a good one, what the error stands for.
-pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
+/// The failure that an error of the provider is. `status`: that of the answer; None inside a good one, where the error stands for one.
+pub(super) fn api_failed(life: &Life<'_>, status: Option<u16>, record: &Record, body: String) -> Failed {
     let headers = record.headers();
-    let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body)).unwrap_or_default();
+    let protocol = life.provider.protocol();
+    let json = serde_json::from_str::<Value>(&body).unwrap_or_default();
+    let fields = protocol.error_fields(&json);
+    let status = status.unwrap_or_else(|| fields.implied_status());
     let class = class_of(status, &fields);
-    let wait = retry_after(headers, SystemTime::now());
+    let wait = retry_after(headers, SystemTime::now()).or_else(|| protocol.retry_delay(&json));
     let meaning = match class {
         ErrorClass::RateLimit { quota: true } => Meaning::Quota,
         ErrorClass::ContextLength => Meaning::ContextLength,
@@ -144,7 +148,7 @@ pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
     };
     let failure = Failure::Status { status, retry_after: wait, should_retry: should_retry(headers), meaning };
     // Not the provider's own words: they may repeat a key or a prompt. They are in the body.
-    let mut message = format!("{PROVIDER} answered {}", record.status());
+    let mut message = format!("answered {}", record.status());
     if let Some((method, path)) = record.asked() {
         message.push_str(&format!(" to {method} {}", shortened(path)));
     }
@@ -296,7 +300,7 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
         }
         _ => error.message(),
     };
-    let mut message = format!("{PROVIDER}: {what}");
+    let mut message = what;
     if error.is_untrusted() {
         message.push_str("; the certificate of an authority of your own is trusted by pool.tls.ca");
     }

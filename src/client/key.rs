@@ -1,4 +1,4 @@
-//! The key of a provider: given, or asked for when it is first needed and again when it was refused. However many
+//! One key of a provider: given, or asked for when it is first needed and again when it was refused. However many
 //! calls wait, it is asked for once.
 
 use std::fmt;
@@ -6,8 +6,8 @@ use std::fmt;
 use http::HeaderValue;
 use tokio::sync::watch;
 
-use crate::config::bearer;
 use crate::error::Error;
+use crate::protocol::dialect::Protocol;
 
 pub(super) struct KeyStore {
     /// None: the key is fixed.
@@ -24,10 +24,10 @@ struct Current {
     asking: bool,
 }
 
-/// A key as it was used, so that a refusal can name it.
+/// The value of a key, so that a refusal can name it.
 #[derive(Clone)]
-pub(super) struct UsedKey {
-    pub(super) value: Option<HeaderValue>,
+pub(super) struct Value {
+    pub(super) header: Option<HeaderValue>,
     version: u64,
 }
 
@@ -46,11 +46,11 @@ impl KeyStore {
     }
 
     /// The key; one newer than `refused`, where that is given.
-    pub(super) async fn get(&self, refused: Option<&UsedKey>) -> Result<UsedKey, Error> {
+    pub(super) async fn get(&self, refused: Option<&Value>) -> Result<Value, Error> {
         let refused = refused.map_or(0, |used| used.version);
         let Some(ask) = &self.ask else {
             let current = self.current.borrow();
-            return Ok(UsedKey { value: current.key.clone(), version: current.version });
+            return Ok(Value { header: current.key.clone(), version: current.version });
         };
         let mut changes = self.current.subscribe();
         let begun = self.current.send_if_modified(|current| {
@@ -65,7 +65,7 @@ impl KeyStore {
         let answered = changes.wait_for(|current| !current.asking && current.version > refused).await;
         let current = answered.map_err(|_| Error::closed())?;
         match (&current.key, &current.error) {
-            (Some(key), _) => Ok(UsedKey { value: Some(key.clone()), version: current.version }),
+            (Some(key), _) => Ok(Value { header: Some(key.clone()), version: current.version }),
             (None, error) => {
                 let error = error.clone();
                 drop(current);
@@ -74,9 +74,9 @@ impl KeyStore {
         }
     }
 
-    pub(super) fn answer(&self, key: Result<&str, &str>) {
+    pub(super) fn answer(&self, key: Result<&str, &str>, protocol: Protocol) {
         let made = match key {
-            Ok(text) => bearer(text).map_err(str::to_owned),
+            Ok(text) => protocol.key_value(text).map_err(str::to_owned),
             Err(error) => Err(error.to_owned()),
         };
         self.current.send_modify(|current| {
@@ -113,8 +113,8 @@ mod tests {
 
     async fn many(
         store: &Arc<KeyStore>,
-        refused: Option<UsedKey>,
-    ) -> tokio::task::JoinSet<Result<UsedKey, Error>> {
+        refused: Option<Value>,
+    ) -> tokio::task::JoinSet<Result<Value, Error>> {
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..10 {
             let (store, refused) = (store.clone(), refused.clone());
@@ -128,19 +128,19 @@ mod tests {
     async fn a_key_is_asked_for_once_however_many_wait_and_again_when_it_was_refused() {
         let (store, asked) = store();
         let waiting = many(&store, None).await;
-        store.answer(Ok("one"));
+        store.answer(Ok("one"), Protocol::OpenAi);
         let keys: Vec<_> = waiting.join_all().await.into_iter().map(Result::unwrap).collect();
-        assert!(keys.iter().all(|key| key.value.as_ref().unwrap() == "Bearer one"));
+        assert!(keys.iter().all(|key| key.header.as_ref().unwrap() == "Bearer one"));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
 
         let waiting = many(&store, Some(keys[0].clone())).await;
-        store.answer(Ok("two"));
+        store.answer(Ok("two"), Protocol::OpenAi);
         assert!(
             waiting
                 .join_all()
                 .await
                 .iter()
-                .all(|key| key.as_ref().unwrap().value.as_ref().unwrap() == "Bearer two")
+                .all(|key| key.as_ref().unwrap().header.as_ref().unwrap() == "Bearer two")
         );
         assert_eq!(asked.load(Ordering::Relaxed), 2);
 
@@ -152,14 +152,14 @@ mod tests {
     async fn a_function_that_fails_fails_those_who_wait_and_is_asked_again_by_the_next() {
         let (store, asked) = store();
         let waiting = many(&store, None).await;
-        store.answer(Err("vault is sealed"));
+        store.answer(Err("vault is sealed"), Protocol::OpenAi);
         for result in waiting.join_all().await {
             let error = result.err().unwrap();
             assert_eq!(error.message, "apiKey: the function gave no key");
             assert_eq!(error.cause.as_deref(), Some("vault is sealed"));
         }
         let waiting = many(&store, None).await;
-        store.answer(Ok("one"));
+        store.answer(Ok("one"), Protocol::OpenAi);
         assert!(waiting.join_all().await.iter().all(Result::is_ok));
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }

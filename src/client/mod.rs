@@ -16,7 +16,10 @@
 //! | `outlet` | the bounded buffer between a stream and its reader |
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
-//! | `key` | the key of a provider, given or asked for |
+//! | `provider` | whom calls are sent to, and what is known of how it bears with us |
+//! | `targets` | a model of a provider, or several in the order in which they are tried |
+//! | `keys` | the keys of a provider, used in turn |
+//! | `key` | one of them, given or asked for |
 //! | `record` | what is known of a call: attempts, times, connection |
 //! | `pools` | one pool for equal settings in a process |
 
@@ -28,17 +31,21 @@ mod events;
 mod exchange;
 mod gate;
 mod key;
+mod keys;
 mod outlet;
 mod pass;
 mod pools;
+mod provider;
 mod race;
 mod reader;
 mod record;
 mod recovery;
 mod stream;
+mod targets;
 mod whole;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,27 +57,16 @@ pub use self::call::{Answer, Call};
 pub use self::endpoint::Endpoint;
 pub use self::outlet::{Delivery, Mode, Outlet};
 
-use self::admission::Admission;
-use self::call::Accepted;
-use self::endpoint::Endpoints;
-use self::key::KeyStore;
 use self::pools::SharedPool;
+use self::provider::Provider;
 use self::record::Record;
-use crate::config::{CallKind, CallOptions, ClientConfig, Environment, Key};
+use self::targets::{Target, Targets};
+use crate::config::{CallKind, CallOptions, ClientConfig, Environment, parse_keys};
 use crate::error::Error;
 use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
-use crate::policy::circuits::{Changes, Circuits};
-use crate::policy::hedge::Hedger;
-use crate::policy::learn::estimate_tokens;
-use crate::policy::rate::Cost;
-use crate::policy::retry_budget::RetryBudget;
-use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
-use crate::telemetry::{
-    CallGuard, CircuitFigures, Clocks, Counters, Event, Events, LimitFigures, Metrics, TurnFigures,
-};
-
-/// The name of the one provider that there is without `providers`.
-pub(crate) const PROVIDER: &str = "default";
+use crate::policy::circuits::Changes;
+use crate::pool::{Listener, Pool, Tasks, Wake};
+use crate::telemetry::{CallGuard, Clocks, Counters, Event, Events, Metrics, TurnFigures};
 
 /// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
 const NO_MODEL: &str = "(none)";
@@ -79,20 +75,15 @@ const NO_MODEL: &str = "(none)";
 pub type AskForKey = Box<dyn Fn(u32) + Send + Sync>;
 
 /// A client: its settings, its share of a pool, its counters.
-#[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
+    targets: Targets,
+    ask_for_key: Arc<AskForKey>,
     /// Of calls that have none of their own.
     options: Arc<CallOptions>,
-    endpoints: Endpoints,
-    keys: KeyStore,
     pool: SharedPool,
     tasks: Tasks,
     counters: Arc<Counters>,
-    admission: Admission,
-    circuits: Option<Arc<Circuits>>,
-    retries: RetryBudget,
-    hedger: Option<Hedger>,
     events: Arc<Events>,
     alerts: Option<Arc<Alerts>>,
     closed: AtomicBool,
@@ -108,29 +99,25 @@ impl Client {
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, Error> {
         let config = ClientConfig::parse(options, environment)?;
-        let keys = match config.default_provider().keys.first() {
-            Some(Key::Fixed(key)) => KeyStore::fixed(Some(key.clone())),
-            Some(Key::Asked(function)) => {
-                let function = *function;
-                KeyStore::asked(Box::new(move || ask_for_key(function)))
-            }
-            Some(Key::None) | None => KeyStore::fixed(None),
-        };
+        let (ask_for_key, counters) = (Arc::new(ask_for_key), Arc::<Counters>::default());
+        let made = config.providers.iter();
+        let made = made.map(|provider| {
+            Provider::new(provider, &config, &ask_for_key, &counters.turns, tasks).map(Arc::new)
+        });
+        let providers = made.collect::<Result<Vec<_>, _>>()?;
         let events = Arc::new(Events::new(wake));
         let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
-        pool.prepare(&config.default_provider().base.origin);
+        for provider in &config.providers {
+            pool.prepare(&provider.base.origin);
+        }
         Ok(Self {
+            targets: Targets::new(&config, &providers),
+            ask_for_key,
             options: Arc::new(CallOptions::of(&config)),
-            endpoints: Endpoints::of(&config)?,
-            keys,
             pool,
             tasks: tasks.clone(),
-            counters: Arc::default(),
-            admission: Admission::new(&config, tasks),
-            circuits: config.breaker.map(|policy| Circuits::new(policy, Instant::now())),
-            retries: RetryBudget::new(config.retry.budget, Instant::now()),
-            hedger: config.hedge.map(Hedger::new),
+            counters,
             events,
             alerts,
             closed: AtomicBool::new(false),
@@ -188,36 +175,50 @@ impl Client {
         }
     }
 
-    /// Opens connections ahead of the first request.
-    pub async fn warm(&self, connections: usize) -> Result<(), Error> {
+    /// Opens connections ahead of the first request: to the provider of this name, or to the default one.
+    pub async fn warm(&self, connections: usize, provider: Option<&str>) -> Result<(), Error> {
         self.check_open()?;
-        let origin = &self.config.default_provider().base.origin;
-        self.pool
-            .warm(origin, connections, self.checkout(&self.options, false))
-            .await
-            .map_err(|error| exchange::error_of(&error, None))
+        let provider = match provider {
+            Some(name) => self.provider(name)?,
+            None => self.targets.providers().next().ok_or_else(Error::closed)?,
+        };
+        let how = provider.checkout(&self.options, &provider.timeouts(&self.options));
+        let warmed = self.pool.warm(provider.origin(), connections, how).await;
+        warmed.map_err(|error| exchange::error_of(&error, None).of_provider(provider.name()))
     }
 
     /// The answer to `ask_for_key` of this function.
     pub fn set_key(&self, function: u32, key: Result<&str, &str>) {
-        let keys = &self.config.default_provider().keys;
-        if keys.iter().any(|key| matches!(key, Key::Asked(own) if *own == function)) {
-            self.keys.answer(key);
-        }
+        self.targets.providers().find(|provider| provider.keys().answer(function, key));
+    }
+
+    /// Other keys for a provider, as its `apiKey` has them: for the calls that begin from now on.
+    pub fn rotate_key(&self, provider: &str, keys: Value) -> Result<(), Error> {
+        let provider = self.provider(provider)?;
+        provider.rotate(&parse_keys(keys, provider.protocol())?, &self.ask_for_key);
+        Ok(())
+    }
+
+    fn provider(&self, name: &str) -> Result<&Arc<Provider>, Error> {
+        self.targets.provider(name)
     }
 
     pub fn metrics(&self) -> Metrics {
         let mut pool = self.pool.snapshot();
-        let ours = self.config.default_provider().base.origin.to_string();
-        for origin in pool.origins.iter_mut().filter(|origin| *origin.origin == *ours) {
-            origin.provider = Some(PROVIDER);
+        for origin in &mut pool.origins {
+            let ours =
+                self.targets.providers().find(|provider| *provider.origin().to_string() == *origin.origin);
+            origin.provider = ours.map(|provider| provider.name().clone());
         }
-        let turns = TurnFigures {
-            depth: self.admission.depth(),
-            wait: self.admission.wait(),
-            refused: self.admission.refused(),
-        };
-        self.counters.metrics(pool, turns, self.circuit_figures(), self.limit_figures())
+        let mut turns = TurnFigures::default();
+        let (mut circuits, mut limits) = (BTreeMap::new(), BTreeMap::new());
+        let clocks = Clocks::read();
+        for provider in self.targets.providers() {
+            provider.admission.add_to(&mut turns);
+            provider.circuit_figures(&clocks, &mut circuits);
+            provider.limit_figures(&clocks, &mut limits);
+        }
+        self.counters.metrics(pool, turns, circuits, limits)
     }
 
     /// What the client tells of its calls.
@@ -255,39 +256,9 @@ impl Client {
         &self.pool
     }
 
-    /// How a call of these options takes a connection.
-    pub(crate) fn checkout(&self, options: &CallOptions, fresh: bool) -> Checkout {
-        Checkout {
-            priority: options.priority,
-            aging: self.config.default_provider().queue.aging,
-            lane: Lane::Unary,
-            tenant: options.tenant.clone(),
-            max_waiting: self.config.default_provider().queue.max,
-            queue_timeout: options.timeouts.queue,
-            connect_timeout: options.timeouts.connect,
-            fresh,
-        }
-    }
-
     /// A call begins.
     fn begin(&self, arrived: Instant) -> CallGuard {
-        let guard = self.counters.begin(arrived);
-        self.retries.request(guard.started());
-        if let Some(hedger) = &self.hedger {
-            hedger.call();
-        }
-        guard
-    }
-
-    /// What a call counts against limits of rate.
-    fn cost(&self, accepted: &Accepted, body: usize) -> Cost {
-        let asked = accepted.asked.as_ref();
-        let max_tokens = asked.and_then(|asked| asked.max_tokens);
-        let choices = asked.map_or(1, |asked| asked.choices);
-        self.config
-            .default_provider()
-            .rate
-            .cost(accepted.model(), estimate_tokens(body, max_tokens, choices as u64))
+        self.counters.begin(arrived)
     }
 
     /// A call has ended, other than by its caller's leaving.
@@ -297,54 +268,34 @@ impl Client {
         }
     }
 
-    fn tell_of_retry(&self, record: &Record, delay: Duration) {
+    /// An attempt has failed, and another follows.
+    fn note_retry(&self, record: &mut Record, delay: Duration) {
+        self.counters.retried();
+        record.retries += 1;
         if let Some(attempt) = record.attempts.last() {
             let delay = delay.as_secs_f64() * 1000.0;
             self.events.tell(|| Event::Retry { attempt: attempt.clone(), delay });
         }
     }
 
-    fn tell_of_circuits(&self, model: &Arc<str>, changes: Changes) {
+    /// A target is given up for another.
+    fn note_failover(&self, from: &Target, to: &Target, wanted: &Arc<str>, error: &Error) {
+        self.counters.failed_over();
+        let (_, reason) = error.name_and_code();
+        tracing::debug!(target: "trunkline::call", to = &**to.provider.name(), reason, "failed over");
+        self.events.tell(|| Event::Failover { from: from.label(wanted), to: to.label(wanted), reason });
+    }
+
+    fn tell_of_circuits(&self, provider: &Provider, model: &Arc<str>, changes: Changes) {
         let changed = [(changes.model, Some(model)), (changes.provider, None)];
         for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
             tracing::debug!(target: "trunkline::circuit", ?model, state = state.as_str());
             self.events.tell(|| Event::Circuit {
-                provider: PROVIDER,
+                provider: provider.name().clone(),
                 model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
                 state: state.as_str(),
             });
         }
-    }
-
-    /// By provider, and by provider and model.
-    fn circuit_figures(&self) -> BTreeMap<String, CircuitFigures> {
-        let Some(circuits) = &self.circuits else { return BTreeMap::new() };
-        let clocks = Clocks::read();
-        let rows = circuits.states(clocks.now).into_iter().map(|circuit| {
-            let figures = CircuitFigures {
-                state: circuit.state.as_str(),
-                failures: circuit.failures,
-                opened_at: circuit.opened_at.map(|at| clocks.unix_ms(at)),
-                transitions: circuit.transitions,
-            };
-            (row_of(circuit.model.as_deref()), figures)
-        });
-        rows.collect()
-    }
-
-    /// By provider, and by provider and model.
-    fn limit_figures(&self) -> BTreeMap<String, LimitFigures> {
-        let clocks = Clocks::read();
-        let rows = self.admission.limits(clocks.now).into_iter().map(|limits| {
-            let figures = LimitFigures {
-                requests_remaining: limits.left.requests,
-                tokens_remaining: limits.left.tokens,
-                reset_at: limits.left.full_at.map(|at| clocks.unix_ms(at)),
-                throttled: limits.throttled,
-            };
-            (row_of(limits.model.as_deref()), figures)
-        });
-        rows.collect()
     }
 
     /// The time at which a call was handed over. Asked before its task is made: tasks are not begun in the order in which they were.
@@ -353,12 +304,9 @@ impl Client {
     }
 }
 
-/// Under which name the figures of a model are, or those of its provider.
-fn row_of(model: Option<&str>) -> String {
-    match model {
-        None => PROVIDER.to_owned(),
-        Some("") => format!("{PROVIDER}/{NO_MODEL}"),
-        Some(model) => format!("{PROVIDER}/{model}"),
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("targets", &self.targets).finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,6 @@ use super::call::Life;
 use super::exchange::{Failed, FailedAttempt, failed};
 use super::gate::{Ask, Refused};
 use super::record::Record;
-use super::{Client, PROVIDER};
 use crate::error::{Error, Kind, TimeoutPhase, millis};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Guard;
@@ -35,31 +34,31 @@ pub(super) struct Pass {
 /// # Cancel safety
 /// As of [`Admission::enter`](super::admission::Admission::enter).
 pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, Failed> {
-    let Life { client, options, .. } = *life;
+    let Life { options, timeouts, .. } = *life;
     let arrived = record.attempt_began();
-    let model = record.model_asked().clone();
+    let (model, limits) = (record.model_asked().clone(), record.limited_as().clone());
     // Nobody waits for what would be refused then.
-    let circuits = client.circuits.as_ref();
-    if !client.admission.is_open()
+    let circuits = life.provider.circuits.as_ref();
+    if !life.provider.admission.is_open()
         && let Some(until) = circuits.and_then(|circuits| circuits.denied(&model, arrived))
     {
         return Err(circuit_open(until));
     }
-    let turn = client.admission.enter(ask(life, &model, record)).await;
-    let turn = turn.map_err(|refused| denied(refused, options.timeouts.queue))?;
+    let turn = life.provider.admission.enter(ask(life, &limits, record)).await;
+    let turn = turn.map_err(|refused| denied(refused, timeouts.queue))?;
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
     let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
-    let circuit = circuit_of(client, &model, now)?;
+    let circuit = circuit_of(life, &model, now)?;
     Ok(Pass { waited: turn.waited, turn, circuit, patience: options.retry.max_retry_after })
 }
 
 /// A pass that is free now, and that nobody has to wait for.
 pub(super) fn at_once(life: &Life<'_>, record: &Record) -> Option<Pass> {
-    let Life { client, options, .. } = *life;
+    let options = life.options;
     let model = record.model_asked();
-    let turn = client.admission.at_once(&ask(life, model, record))?;
-    let circuit = circuit_of(client, model, Instant::now()).ok()?;
+    let turn = life.provider.admission.at_once(&ask(life, record.limited_as(), record))?;
+    let circuit = circuit_of(life, model, Instant::now()).ok()?;
     // A probe's place goes back: one attempt is enough for it.
     let is_free = !circuit.as_ref().is_some_and(Guard::is_probe);
     let patience = options.retry.max_retry_after;
@@ -67,17 +66,17 @@ pub(super) fn at_once(life: &Life<'_>, record: &Record) -> Option<Pass> {
 }
 
 /// How the attempt under way asks for its turn.
-fn ask<'a>(life: &Life<'_>, model: &'a Arc<str>, record: &Record) -> Ask<'a> {
-    let Life { options, cost, .. } = *life;
-    let until = record.attempt_began() + options.timeouts.queue;
-    Ask { model, priority: options.priority, since: record.started(), cost, until }
+fn ask<'a>(life: &Life<'_>, limits: &'a Arc<str>, record: &Record) -> Ask<'a> {
+    let Life { options, timeouts, cost, .. } = *life;
+    let until = record.attempt_began() + timeouts.queue;
+    Ask { model: limits, priority: options.priority, since: record.started(), cost, until }
 }
 
 /// Past the circuit, if there is one.
-fn circuit_of(client: &Client, model: &Arc<str>, now: Instant) -> Result<Option<Guard>, Failed> {
-    let Some(circuits) = client.circuits.as_ref() else { return Ok(None) };
+fn circuit_of(life: &Life<'_>, model: &Arc<str>, now: Instant) -> Result<Option<Guard>, Failed> {
+    let Some(circuits) = life.provider.circuits.as_ref() else { return Ok(None) };
     let guard = circuits.admit(model, now).map_err(|denied| circuit_open(denied.until))?;
-    client.tell_of_circuits(model, guard.changes());
+    life.client.tell_of_circuits(life.provider, model, guard.changes());
     Ok(Some(guard))
 }
 
@@ -104,12 +103,12 @@ impl Pass {
             return Ok(true);
         }
         let model = record.model_asked();
-        if !life.client.admission.renew(&mut self.turn, &ask(life, model, record)) {
+        if !life.provider.admission.renew(&mut self.turn, &ask(life, record.limited_as(), record)) {
             return Ok(false);
         }
         // A probe is what its circuit waits for.
         if !waited.is_zero() && self.circuit.as_ref().is_some_and(|guard| !guard.is_probe()) {
-            self.circuit = circuit_of(life.client, model, Instant::now())?;
+            self.circuit = circuit_of(life, model, Instant::now())?;
         }
         Ok(true)
     }
@@ -124,17 +123,17 @@ impl Pass {
         record: &mut Record,
         waited: Duration,
     ) -> Result<(), Failed> {
-        let Life { client, options, .. } = *life;
+        let timeouts = life.timeouts;
         // Whoever waits holds nothing: neither a turn of the provider's, nor the place of a probe.
         self.turn = Turn::default();
         self.circuit = None;
-        let model = record.model_asked().clone();
-        let turn = client.admission.enter_again(ask(life, &model, record)).await;
-        self.turn = turn.map_err(|refused| denied(refused, options.timeouts.queue))?;
+        let (model, limits) = (record.model_asked().clone(), record.limited_as().clone());
+        let turn = life.provider.admission.enter_again(ask(life, &limits, record)).await;
+        self.turn = turn.map_err(|refused| denied(refused, timeouts.queue))?;
         let waited = waited + self.turn.waited;
         record.waited(waited);
         self.waited += waited;
-        self.circuit = circuit_of(client, &model, Instant::now())?;
+        self.circuit = circuit_of(life, &model, Instant::now())?;
         Ok(())
     }
 
@@ -145,7 +144,7 @@ impl Pass {
 
     /// The head of the answer is there: what it says of limits holds for whoever comes next. Of a refusal that is seen to when its
     /// body has come, since that says whether there were too many calls or too little credit.
-    pub(super) fn answered(&mut self, client: &Client, record: &Record, first_byte: Duration) {
+    pub(super) fn answered(&mut self, life: &Life<'_>, record: &Record, first_byte: Duration) {
         if is_refusal(record) {
             return;
         }
@@ -153,43 +152,43 @@ impl Pass {
         if (200..300).contains(&record.status()) {
             self.turn.answered(first_byte);
         }
-        self.learn(client, record);
+        self.learn(life, record);
     }
 
-    fn learn(&mut self, client: &Client, record: &Record) {
+    fn learn(&mut self, life: &Life<'_>, record: &Record) {
         if let Some(learned) = learned(record.headers(), SystemTime::now()) {
-            client.admission.learn(record.model_asked(), &mut self.turn, &learned);
+            life.provider.admission.learn(record.limited_as(), &mut self.turn, &learned);
         }
     }
 
     /// There were too many calls: nothing is left, but for what the header fields say.
-    fn throttled(&mut self, client: &Client, record: &Record) {
+    fn throttled(&mut self, life: &Life<'_>, record: &Record) {
         self.turn.throttled(record.first_byte);
-        client.admission.throttled(record.model_asked());
+        life.provider.admission.throttled(record.limited_as());
         let wait = retry_after(record.headers(), SystemTime::now());
         if let Some(wait) = wait.filter(|wait| *wait <= self.patience) {
-            client.admission.pause(record.model_asked(), Instant::now() + wait);
+            life.provider.admission.pause(record.limited_as(), Instant::now() + wait);
         }
     }
 
     /// The first content of a stream is there, and the rest may take minutes: the circuit that this is the probe of waits no longer. A cut
     /// after this is a failure as with any other call.
-    pub(super) fn spoke(&mut self, client: &Client, record: &Record) {
+    pub(super) fn spoke(&mut self, life: &Life<'_>, record: &Record) {
         if let Some(guard) = self.circuit.as_mut().filter(|guard| guard.is_probe()) {
-            client.tell_of_circuits(record.model_asked(), guard.answers(Instant::now()));
+            life.client.tell_of_circuits(life.provider, record.model_asked(), guard.answers(Instant::now()));
         }
     }
 
     /// The attempt has ended.
-    pub(super) fn settle(mut self, client: &Client, record: &mut Record, failed: Option<&FailedAttempt>) {
+    pub(super) fn settle(mut self, life: &Life<'_>, record: &mut Record, failed: Option<&FailedAttempt>) {
         if let Some(tokens) = record.tokens {
             self.turn.used(tokens);
         }
         if failed.is_some_and(|failed| judge::is_throttle(failed.failure)) {
-            self.throttled(client, record);
+            self.throttled(life, record);
         }
         if is_refusal(record) {
-            self.learn(client, record);
+            self.learn(life, record);
         }
         let outcome = failed.map_or(Outcome::Success, |failed| judge::blame(failed.failure));
         if let Some(guard) = self.circuit.take() {
@@ -200,7 +199,7 @@ impl Pass {
                 outcome => outcome,
             };
             let changes = guard.settle(outcome, record.attempt_ends());
-            client.tell_of_circuits(record.model_asked(), changes);
+            life.client.tell_of_circuits(life.provider, record.model_asked(), changes);
         }
     }
 }
@@ -213,7 +212,7 @@ fn is_refusal(record: &Record) -> bool {
 fn denied(refused: Refused, limit: Duration) -> Failed {
     match refused {
         Refused::Full(waiting) => {
-            let message = format!("{PROVIDER}: {waiting} calls wait already, which is concurrency.maxQueue");
+            let message = format!("{waiting} calls wait already, which is concurrency.maxQueue");
             let mut error = Error::new(Kind::QueueFull, message);
             error.retryable = true;
             failed(Failure::Queue, error)
@@ -225,7 +224,7 @@ fn denied(refused: Refused, limit: Duration) -> Failed {
 /// No turn or no free connection in time. Both are waited for under one limit, which is told, and not what is left of it.
 pub(super) fn late(what: &str, limit: Duration) -> Failed {
     let limit_ms = millis(limit);
-    let message = format!("{PROVIDER}: no {what} within timeouts.queue ({limit_ms} ms)");
+    let message = format!("no {what} within timeouts.queue ({limit_ms} ms)");
     let mut error = Error::new(Kind::Timeout { phase: TimeoutPhase::Queue, limit_ms }, message);
     error.retryable = true;
     failed(Failure::Queue, error)
@@ -233,7 +232,7 @@ pub(super) fn late(what: &str, limit: Duration) -> Failed {
 
 fn circuit_open(until: Instant) -> Failed {
     let retry_after_ms = millis(until.saturating_duration_since(Instant::now())).max(1);
-    let message = format!("{PROVIDER}: the circuit is open, and is tried again in {retry_after_ms} ms");
+    let message = format!("the circuit is open, and is tried again in {retry_after_ms} ms");
     let mut error = Error::new(Kind::CircuitOpen { retry_after_ms }, message);
     error.retryable = true;
     failed(Failure::Circuit, error)

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::call::{Consume, Life};
 use super::exchange::{self, Failed, Response, failed, pool_failed, silence};
-use super::key::UsedKey;
+use super::keys::UsedKey;
 use super::pass::{self, Pass};
 use super::record::Record;
 use crate::error::{Attempt, Error, TimeoutPhase};
@@ -34,7 +34,7 @@ pub(super) async fn exchange<C: Consume>(
     record: &mut Record,
     mut pass: Pass,
 ) -> Result<(Pass, Response), Failed> {
-    if let Some(hedger) = &life.client.hedger
+    if let Some(hedger) = &life.provider.hedger
         && life.repeatable
         && !pass.is_probe()
     {
@@ -44,7 +44,7 @@ pub(super) async fn exchange<C: Consume>(
     match exchange::exchange::<C>(life, key, fresh, record, &mut pass).await {
         Ok(response) => Ok((pass, response)),
         Err(failed) => {
-            pass.settle(life.client, record, Some(&failed));
+            pass.settle(life, record, Some(&failed));
             Err(failed)
         }
     }
@@ -137,7 +137,7 @@ async fn run<C: Consume>(
     let ended = match answered.await {
         Ok(response) => Ok((pass, response)),
         Err(failed) => {
-            pass.settle(life.client, &mut runner.record, Some(&failed));
+            pass.settle(life, &mut runner.record, Some(&failed));
             Err(failed)
         }
     };

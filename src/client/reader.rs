@@ -13,13 +13,13 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
+use super::call::Life;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, pool_failed, silence};
 use super::pass::Pass;
 use super::record::Record;
 use super::whole::check_encoding;
 use crate::error::TimeoutPhase;
 use crate::pool;
-use crate::protocol::openai::ErrorFields;
 
 /// How long what follows the last event of a stream may take, so that its socket can be used again.
 const TRAILING_LIMIT: Duration = Duration::from_secs(1);
@@ -38,10 +38,10 @@ pub(super) struct Reader {
 
 impl Reader {
     /// A reader of an answer that is a stream of events; an error for one that is not.
-    pub(super) async fn of(client: &Client, response: Response, record: &Record) -> Result<Self, Failed> {
+    pub(super) async fn of(life: &Life<'_>, response: Response, record: &Record) -> Result<Self, Failed> {
         check_encoding(record.headers())?;
         if let Some(other) = other_media_type(record.headers()) {
-            return Err(not_a_stream(client, response, record, &other).await);
+            return Err(not_a_stream(life, response, record, &other).await);
         }
         let Response { begun, body, sent, first_byte_limit, idle_limit } = response;
         Ok(Self { begun, body, first_byte_limit, idle_limit, sent, spoke: false })
@@ -73,12 +73,12 @@ impl Reader {
     }
 
     /// A piece has come that says something.
-    pub(super) fn spoke(&mut self, client: &Client, record: &mut Record, pass: &mut Pass) {
+    pub(super) fn spoke(&mut self, life: &Life<'_>, record: &mut Record, pass: &mut Pass) {
         if !std::mem::replace(&mut self.spoke, true) {
             let after = self.sent.elapsed();
             record.first_byte = Some(after);
-            client.counters.first_byte(after);
-            pass.spoke(client, record);
+            life.client.counters.first_byte(after);
+            pass.spoke(life, record);
         }
     }
 
@@ -113,18 +113,18 @@ fn other_media_type(headers: &HeaderMap) -> Option<String> {
 }
 
 /// A JSON body may be an error inside a 200; anything else is no answer.
-async fn not_a_stream(client: &Client, response: Response, record: &Record, media_type: &str) -> Failed {
+async fn not_a_stream(life: &Life<'_>, response: Response, record: &Record, media_type: &str) -> Failed {
     let refused = invalid("the answer is not a stream of events");
     if !media_type.contains("json") {
         return refused;
     }
-    let Ok(body) = collect(client, response, MAX_BODY).await else {
+    let Ok(body) = collect(life.client, response, MAX_BODY).await else {
         return refused;
     };
     let text = String::from_utf8_lossy(&body).into_owned();
     match serde_json::from_str::<serde_json::Value>(&text) {
         Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => {
-            api_failed(ErrorFields::of(&value).implied_status(), record, text)
+            api_failed(life, None, record, text)
         }
         _ => refused,
     }

@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::PROVIDER;
 use crate::error::{Attempt, Billed, Error, as_micros, header_text};
 use crate::pool::{Lease, Phases, Protocol};
 
@@ -25,8 +24,13 @@ pub(super) struct Record {
     ended: Option<Instant>,
     /// What its request asks for, once that went out.
     sent: Option<(Method, Uri)>,
-    /// The model that was asked for, and the one that answered.
+    /// Who is asked, or was last.
+    provider: Arc<str>,
+    /// What the caller asks for.
+    wanted: Arc<str>,
+    /// What the target calls the model that is asked, by what name its limits are known, and the one that answered.
     asked: Arc<str>,
+    limits: Arc<str>,
     pub(super) model: Arc<str>,
     /// What the attempt took of both kinds, once it is known.
     pub(super) tokens: Option<u64>,
@@ -40,6 +44,8 @@ pub(super) struct Record {
     status: u16,
     headers: HeaderMap,
     pub(super) usage: Option<Box<RawValue>>,
+    /// What of the request the target has no words for.
+    dropped: Vec<Cow<'static, str>>,
 }
 
 /// The `meta` on its way: a list without names, which would cost more to write than what they name. `lib/meta.js` gives them.
@@ -57,6 +63,8 @@ struct Meta<'a>(
     /// Queued, DNS, connect, TLS, first byte, total.
     [Micros; 6],
     Option<&'a RawValue>,
+    /// Paths in the request that its target has no words for.
+    &'a [Cow<'static, str>],
 );
 
 #[derive(Serialize)]
@@ -77,6 +85,10 @@ impl Record {
 
     fn of(started: Instant, asked: Arc<str>) -> Self {
         Self {
+            provider: asked.clone(),
+            wanted: asked.clone(),
+            limits: asked.clone(),
+            dropped: Vec::new(),
             started,
             attempt: None,
             ends: None,
@@ -101,8 +113,37 @@ impl Record {
         self.started
     }
 
+    /// What the caller asks for.
+    pub(super) fn wanted(&self) -> &Arc<str> {
+        &self.wanted
+    }
+
+    /// What the target is asked for.
     pub(super) fn model_asked(&self) -> &Arc<str> {
         &self.asked
+    }
+
+    /// Under which name the limits of that are known.
+    pub(super) fn limited_as(&self) -> &Arc<str> {
+        &self.limits
+    }
+
+    /// Attempts are at this target from now on.
+    pub(super) fn aim(&mut self, provider: &Arc<str>, model: Arc<str>, dropped: &[Cow<'static, str>]) {
+        self.provider = provider.clone();
+        self.limits = model.clone();
+        self.model = model.clone();
+        self.asked = model;
+        self.usage = None;
+        self.dropped = dropped.to_vec();
+    }
+
+    /// Each of several keys has limits of its own.
+    fn with_key(&mut self, number: usize) {
+        self.limits = match number {
+            0 => self.asked.clone(),
+            n => format!("{} (key {})", self.asked, n + 1).into(),
+        };
     }
 
     /// It waited for its turn.
@@ -117,10 +158,15 @@ impl Record {
 
     /// The attempt under way ends now: the clock is read once for all who want to know.
     pub(super) fn attempt_ends(&mut self) -> Instant {
-        *self.ends.insert(Instant::now())
+        *self.ends.get_or_insert_with(Instant::now)
     }
 
-    pub(super) fn begin_attempt(&mut self) {
+    /// `key`: which of several it has.
+    pub(super) fn begin_attempt(&mut self, key: Option<usize>) {
+        if let Some(key) = key {
+            self.with_key(key);
+        }
+        self.first_byte = None;
         self.attempt = Some(Instant::now());
         self.ends = None;
         self.sent = None;
@@ -180,7 +226,7 @@ impl Record {
         let now = self.ends.take().unwrap_or_else(Instant::now);
         self.ended = error.is_none().then_some(now);
         self.attempts.push(Attempt {
-            provider: PROVIDER,
+            provider: self.provider.clone(),
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
             error: error.map(|error| error.name_and_code().1),
@@ -195,7 +241,11 @@ impl Record {
             attempt: Some(began),
             queued: self.queued,
             retries: self.retries,
+            provider: self.provider.clone(),
+            wanted: self.wanted.clone(),
+            limits: self.limits.clone(),
             model: self.asked.clone(),
+            dropped: self.dropped.clone(),
             attempts: Vec::new(),
             ..Self::of(self.started, self.asked.clone())
         }
@@ -223,7 +273,7 @@ impl Record {
         let billed = if self.sent.is_some() { Billed::Maybe } else { Billed::No };
         let Some(begun) = self.attempt.take() else { return };
         self.attempts.push(Attempt {
-            provider: PROVIDER,
+            provider: self.provider.clone(),
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
             error: Some(why),
@@ -244,7 +294,7 @@ impl Record {
 
     /// Completes an error by what is known of the call.
     pub(super) fn complete(&self, mut error: Error) -> Error {
-        error.provider = Some(PROVIDER);
+        error.provider = Some(self.provider.clone());
         error.model = (!self.model.is_empty()).then(|| self.model.clone());
         error.request_id = self.request_id().map(str::to_owned);
         error.attempts.clone_from(&self.attempts);
@@ -266,7 +316,7 @@ impl Record {
         let first_byte = self.first_byte.unwrap_or_default();
         let times = [self.queued, dns, connect, tls, first_byte, self.total()];
         let meta = Meta(
-            PROVIDER,
+            &self.provider,
             &self.model,
             self.status,
             headers.collect(),
@@ -277,6 +327,7 @@ impl Record {
             self.connection.map(|(id, protocol, reused)| (id, protocol.as_str(), reused)),
             times.map(Micros),
             self.usage.as_deref(),
+            &self.dropped,
         );
         // Roomy enough for most, so that it grows but rarely.
         let mut text = Vec::with_capacity(1024);

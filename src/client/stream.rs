@@ -6,30 +6,30 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Client;
-use super::call::{self, Answer, Call, Consume};
+use super::call::{self, Answer, Call, Consume, Life};
 use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed, invalid};
 use super::outlet::{Mode, Outlet, Piece};
 use super::pass::Pass;
 use super::reader::Reader;
 use super::record::Record;
 use super::recovery::Recovery;
+use super::whole::unix_seconds;
 use crate::error::{Billed, ConnectionPhase, Error, Kind};
 use crate::policy::judge::Failure;
-use crate::protocol::openai::{self, Chunk, Completion, ErrorFields, Refused, Said, Usage};
+use crate::protocol::dialect;
+use crate::protocol::openai::{Chunk, Completion, Refused, Said, Usage};
 use crate::protocol::sse::{Decoder, Event, TooLong};
+use crate::protocol::translate::{Malformed, Next};
 
 /// Makes a chat whose answer comes as chunks, into `outlet`. The answer's text is the whole completion.
 pub(super) async fn run(
     client: &Client,
-    mut call: Call,
+    call: Call,
     outlet: Arc<Outlet>,
     arrived: Instant,
 ) -> Result<Answer, Error> {
     let accepted = call::accept(&call, arrived)?;
     let asked = accepted.asked.clone().unwrap_or_default();
-    if let Ok(streaming) = openai::as_stream(&call.body) {
-        call.body = streaming;
-    }
     let mut chunks = Chunks {
         outlet,
         choices: asked.choices,
@@ -41,10 +41,10 @@ pub(super) async fn run(
 }
 
 /// Makes a chat that is handed over as a whole, but comes as chunks: a stall is seen early, and proxies see that it is alive.
-pub(super) async fn run_as_whole(client: &Client, call: Call) -> Result<Answer, Error> {
+pub(super) async fn run_as_whole(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
     let outlet = Arc::new(Outlet::default());
     outlet.choose(Mode::Whole);
-    run(client, call, outlet).await
+    run(client, call, outlet, arrived).await
 }
 
 /// Takes the chunks of one attempt in.
@@ -55,6 +55,8 @@ struct Chunks {
     choices: usize,
     /// Whether the caller asked for the usage chunk; if only we did, it is not handed over.
     shows_usage: bool,
+    /// Where another protocol is spoken.
+    translation: Option<dialect::Events>,
     completion: Completion,
     recovery: Recovery,
     /// Whether a chunk has said something: from then on, a repetition would be seen.
@@ -89,7 +91,7 @@ impl Consume for Chunks {
 
     async fn consume(
         &mut self,
-        client: &Client,
+        life: &Life<'_>,
         response: Response,
         record: &mut Record,
         pass: &mut Pass,
@@ -100,37 +102,34 @@ impl Consume for Chunks {
             self.completion = Completion::default();
         }
         (self.spoke, self.done) = (false, false);
+        self.translation = life.outgoing.reply.events(unix_seconds());
         self.held.clear();
         self.held_bytes = 0;
-        let mut reader = Reader::of(client, response, record).await?;
+        let mut reader = Reader::of(life, response, record).await?;
         let mut decoder = Decoder::new();
         while !self.done {
             // Only what the caller has room for is read.
             self.outlet.room().await;
-            let bytes = match reader.next(client).await {
+            let bytes = match reader.next(life.client).await {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) if self.is_finished() => break,
+                Ok(None) if self.ends() => break,
                 Ok(None) => return Err(self.broken(cut("the stream ended before its answer did"))),
                 // Whatever breaks after the last finish reason broke nothing.
-                Err(_) if self.is_finished() => break,
+                Err(_) if self.ends() => break,
                 Err(failure) => return Err(self.broken(failure)),
             };
             match decoder.feed(&bytes, |event| self.event(&event)) {
                 Ok(()) => {}
                 Err(Stop::Malformed(what)) => return Err(self.broken(cut(what))),
                 Err(Stop::TooLong(what)) => return Err(self.broken(invalid(what))),
-                Err(Stop::Error(body)) => {
-                    let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body));
-                    let status = fields.unwrap_or_default().implied_status();
-                    return Err(self.broken(api_failed(status, record, body)));
-                }
+                Err(Stop::Error(body)) => return Err(self.broken(api_failed(life, None, record, body))),
             }
             if self.spoke {
-                reader.spoke(client, record, pass);
+                reader.spoke(life, record, pass);
             }
         }
-        reader.finish(client).await;
-        self.settle(client, record);
+        reader.finish(life.client).await;
+        self.settle(life.client, record);
         Ok(self.completion.to_json().into())
     }
 
@@ -144,6 +143,9 @@ impl Chunks {
         if self.done || event.data.is_empty() {
             return Ok(());
         }
+        if self.translation.is_some() {
+            return self.foreign(event);
+        }
         if event.name == b"error" {
             return Err(Stop::Error(String::from_utf8_lossy(event.data).into_owned()));
         }
@@ -156,6 +158,24 @@ impl Chunks {
         }
         let json =
             std::str::from_utf8(event.data).map_err(|_| Stop::Malformed("an event that is not UTF-8"))?;
+        self.chunk(json)
+    }
+
+    /// An event of another protocol, which may be several chunks, or none.
+    fn foreign(&mut self, event: &Event<'_>) -> Result<(), Stop> {
+        let Some(translation) = &mut self.translation else { return Ok(()) };
+        let mut chunks = Vec::new();
+        let next = translation.event(event.name, event.data, &mut chunks);
+        chunks.iter().try_for_each(|chunk| self.chunk(chunk))?;
+        match next.map_err(|Malformed(what)| Stop::Malformed(what))? {
+            Next::More => {}
+            Next::Done => self.done = true,
+            Next::Error(body) => return Err(Stop::Error(body)),
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, json: &str) -> Result<(), Stop> {
         let json = &*self.recovery.join(json);
         let chunk = Chunk::of(json).map_err(|_| Stop::Malformed("an event that is no chunk"))?;
         if chunk.error.is_some_and(|error| error.get() != "null") {
@@ -189,8 +209,18 @@ impl Chunks {
         Ok(())
     }
 
-    fn is_finished(&self) -> bool {
-        self.completion.is_finished(self.choices)
+    /// Whether the body may end here.
+    fn ends(&mut self) -> bool {
+        if !self.completion.is_finished(self.choices) {
+            return false;
+        }
+        if let Some(translation) = &mut self.translation {
+            let mut chunks = Vec::new();
+            translation.finish(&mut chunks);
+            // The usage; the answer is whole without.
+            let _ = chunks.iter().try_for_each(|chunk| self.chunk(chunk));
+        }
+        true
     }
 
     /// What a failure in the middle means, by whether anybody has seen a part of the answer.
@@ -246,10 +276,7 @@ fn one_line(json: &str) -> std::borrow::Cow<'_, str> {
 
 /// A stream that broke.
 pub(super) fn cut(what: &str) -> Failed {
-    let mut error = Error::new(
-        Kind::Connection(ConnectionPhase::Receive),
-        format!("{}: the response broke off", super::PROVIDER),
-    );
+    let mut error = Error::new(Kind::Connection(ConnectionPhase::Receive), "the response broke off");
     error.cause = Some(what.to_owned());
     error.retryable = true;
     error.billed = Billed::Maybe;

@@ -1,5 +1,7 @@
 //! An answer that comes as one text.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -7,7 +9,7 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::Client;
-use super::call::{self, Accepted, Answer, Call, Consume};
+use super::call::{self, Accepted, Answer, Call, Consume, Life};
 use super::endpoint::Endpoint;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid};
 use super::pass::Pass;
@@ -15,20 +17,15 @@ use super::record::Record;
 use super::stream;
 use crate::config::Wire;
 use crate::error::Error;
-use crate::protocol::openai::{self, ErrorFields, Usage};
+use crate::protocol::openai::{self, Usage};
+use crate::protocol::translate::Malformed;
 
 /// Makes a call whose answer is one JSON text.
-pub(super) async fn run(client: &Client, mut call: Call, arrived: Instant) -> Result<Answer, Error> {
+pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
     let accepted = call::accept(&call, arrived)?;
     let is_chat = call.endpoint == Endpoint::Chat;
     if is_chat && comes_as_stream(call.options.wire, &accepted) {
-        return Box::pin(stream::run_as_whole(client, call)).await;
-    }
-    if is_chat
-        && accepted.asked.as_ref().is_some_and(|asked| asked.stream)
-        && let Ok(unary) = openai::as_unary(&call.body)
-    {
-        call.body = unary;
+        return Box::pin(stream::run_as_whole(client, call, arrived)).await;
     }
     call::run(client, call, &accepted, &mut Whole { is_model_answer: is_chat }).await
 }
@@ -57,11 +54,12 @@ impl Consume for Whole {
 
     async fn consume(
         &mut self,
-        client: &Client,
+        life: &Life<'_>,
         response: Response,
         record: &mut Record,
         _: &mut Pass,
     ) -> Result<Bytes, Failed> {
+        let client = life.client;
         check_encoding(record.headers())?;
         let body = collect(client, response, MAX_BODY).await?;
         if let Some(first_byte) = record.first_byte {
@@ -70,17 +68,20 @@ impl Consume for Whole {
         if body.is_empty() && !self.is_model_answer && matches!(record.status(), 204 | 205) {
             return Ok(Bytes::from_static(b"null"));
         }
-        let text = std::str::from_utf8(&body).map_err(|_| invalid("the answer is not UTF-8"))?;
+        let text = utf8(&body)?;
         if !self.is_model_answer {
             serde_json::from_str::<IgnoredAny>(text).map_err(|_| not_json(text, record.headers()))?;
             return Ok(body);
         }
-        let answer: openai::Answer<'_> =
+        let mut answer: openai::Answer<'_> =
             serde_json::from_str(text).map_err(|_| not_json(text, record.headers()))?;
-        if let Some(error) = answer.error.filter(|error| error.get() != "null") {
-            let fields = serde_json::from_str(error.get()).map(|error| ErrorFields::of(&error));
-            let status = fields.unwrap_or_default().implied_status();
-            return Err(api_failed(status, record, text.to_owned()));
+        if answer.error.is_some_and(|error| error.get() != "null") {
+            return Err(api_failed(life, None, record, text.to_owned()));
+        }
+        let reply = &life.outgoing.reply;
+        let translated = reply.answer(text, unix_seconds()).map_err(|Malformed(what)| invalid(what))?;
+        if let Some(text) = &translated {
+            answer = serde_json::from_str(text).map_err(|_| invalid("the answer is not JSON"))?;
         }
         if let Some(usage) = answer.usage {
             if let Some(usage) = Usage::of(usage) {
@@ -92,8 +93,12 @@ impl Consume for Whole {
         if let Some(model) = answer.model {
             record.model = model.0.into();
         }
-        Ok(body)
+        Ok(translated.map_or(body, Bytes::from))
     }
+}
+
+fn utf8(body: &Bytes) -> Result<&str, Failed> {
+    std::str::from_utf8(body).map_err(|_| invalid("the answer is not UTF-8"))
 }
 
 /// No encoding was asked for, so none can be undone.
@@ -116,4 +121,9 @@ fn not_json(text: &str, headers: &HeaderMap) -> Failed {
         Some(name) => invalid(format!("the answer is not JSON (its type is {name})")),
         None => invalid("the answer is not JSON"),
     }
+}
+
+/// The time that answers of other protocols are given, which have none.
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

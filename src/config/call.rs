@@ -6,20 +6,25 @@ use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use super::section::{self, Section};
-use super::{ClientConfig, parse_headers, parse_retry, parse_timeouts, visible_ascii};
+use super::{ClientConfig, parse_headers, parse_overrides, parse_retry, visible_ascii};
 use crate::error::Error;
 use crate::policy::judge::RetryPolicy;
-use crate::policy::timeouts::Timeouts;
+use crate::policy::timeouts::Overrides;
 use crate::pool::{Priority, Tenant};
 
 /// How one call goes.
 #[derive(Debug, Clone)]
 pub struct CallOptions {
     pub headers: HeaderMap,
-    pub timeouts: Timeouts,
+    /// Where the call says something; else its provider does, or the client.
+    pub timeouts: Overrides,
+    /// Of every attempt and wait together.
+    pub total: Duration,
     pub retry: RetryPolicy,
     pub priority: Priority,
     pub tenant: Option<Tenant>,
+    /// By its name; None for what the model leads to.
+    pub provider: Option<String>,
     /// Whether a key makes the repetition of any call safe.
     pub idempotent: bool,
     /// How long small deltas of a stream may be gathered.
@@ -71,7 +76,9 @@ impl CallOptions {
     pub fn of(client: &ClientConfig) -> Self {
         Self {
             headers: HeaderMap::new(),
-            timeouts: client.timeouts,
+            timeouts: Overrides::default(),
+            total: client.timeouts.total,
+            provider: None,
             retry: client.retry.clone(),
             priority: Priority::default(),
             tenant: None,
@@ -91,7 +98,9 @@ impl CallOptions {
             CallKind::Batch => &["concurrency", "onProgress", "failFast", "signal"],
         });
         call.headers = parse_headers(&mut top)?;
-        call.timeouts = parse_timeouts(&mut top, client.timeouts)?;
+        call.timeouts = parse_overrides(&mut top)?;
+        call.total = call.timeouts.total.unwrap_or(client.timeouts.total);
+        call.provider = top.string("provider")?;
         call.retry = parse_retry(&mut top, client.retry.clone())?;
         if call.retry.budget != client.retry.budget {
             return Err(Error::config("retry.budget: is the client's, and cannot be given with a call"));

@@ -18,6 +18,7 @@ use crate::policy::keys::MAX_KEYS;
 use crate::policy::rate::RateLimits;
 use crate::policy::timeouts::Timeouts;
 use crate::pool::{self, Origin};
+use crate::protocol::dialect::Protocol;
 
 /// The name of the one provider that there is without `providers`.
 const DEFAULT: &str = "default";
@@ -42,17 +43,6 @@ pub struct ProviderConfig {
     pub queue: QueueLimits,
 }
 
-/// What a provider speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    #[default]
-    OpenAi,
-    /// Messages.
-    Anthropic,
-    /// generateContent.
-    Gemini,
-}
-
 /// Where the key of a provider comes from.
 #[derive(Clone)]
 pub enum Key {
@@ -72,9 +62,6 @@ pub(super) struct Draft {
 }
 
 impl Protocol {
-    const ALL: [(&str, Self); 3] =
-        [("openai", Self::OpenAi), ("anthropic", Self::Anthropic), ("gemini", Self::Gemini)];
-
     /// Of the provider whose protocol it is. As its own libraries have it: OpenAI's has the version in it, the others' have it in the paths.
     pub fn default_base(self) -> &'static str {
         match self {
@@ -177,13 +164,16 @@ pub(super) fn settle(
     Ok(settled.into_iter().map(|(provider, _)| provider).collect())
 }
 
+const PROTOCOLS: [(&str, Protocol); 3] =
+    [("openai", Protocol::OpenAi), ("anthropic", Protocol::Anthropic), ("gemini", Protocol::Gemini)];
+
 /// The one at the top.
 fn parse_only(
     top: &mut Section,
     environment: &Environment,
     defaults: &Defaults,
 ) -> Result<ProviderConfig, Error> {
-    let protocol = top.one_of("protocol", &Protocol::ALL)?.unwrap_or_default();
+    let protocol = top.one_of("protocol", &PROTOCOLS)?.unwrap_or_default();
     let [named_base, named_key] = environment.of(protocol);
     let base = match (top.string("baseURL")?, named_base) {
         (Some(url), _) => BaseUrl::parse(&url).map_err(|error| top.error("baseURL", error))?,
@@ -234,7 +224,7 @@ fn parse_one(entry: Entry, defaults: &Defaults) -> Result<Draft, Error> {
         return Err(given.error("baseURL", "must be given"));
     };
     let base = BaseUrl::parse(&url).map_err(|error| given.error("baseURL", error))?;
-    let protocol = given.one_of("protocol", &Protocol::ALL)?.unwrap_or_default();
+    let protocol = given.one_of("protocol", &PROTOCOLS)?.unwrap_or_default();
     let provider = ProviderConfig {
         name: name.into(),
         protocol,
@@ -252,8 +242,15 @@ fn parse_one(entry: Entry, defaults: &Defaults) -> Result<Draft, Error> {
 }
 
 fn parse_keys(given: &mut Section, protocol: Protocol) -> Result<Vec<Key>, Error> {
+    match given.value("apiKey") {
+        None => Ok(vec![Key::None]),
+        Some(keys) => keys_of(format!("{}.apiKey", given.path()), keys, protocol),
+    }
+}
+
+/// One key or several, from the option at `path`.
+pub(super) fn keys_of(path: String, keys: Value, protocol: Protocol) -> Result<Vec<Key>, Error> {
     const ONE: &str = "a string or a function";
-    let path = format!("{}.apiKey", given.path());
     let one = |path: String, value: Value, wanted: &str| {
         let error = |error: String| Error::config(format!("{path}: {error}"));
         match (function_of(&value), value) {
@@ -264,17 +261,15 @@ fn parse_keys(given: &mut Section, protocol: Protocol) -> Result<Vec<Key>, Error
             (None, other) => Err(error(format!("must be {wanted}, got {}", kind_of(&other)))),
         }
     };
-    match given.value("apiKey") {
-        None => Ok(vec![Key::None]),
-        Some(Value::Array(keys)) if keys.is_empty() => Err(given.error("apiKey", "must not be empty")),
-        Some(Value::Array(keys)) if keys.len() > MAX_KEYS => {
-            let error = format!("must hold at most {MAX_KEYS} keys, got {}", keys.len());
-            Err(given.error("apiKey", error))
+    match keys {
+        Value::Array(keys) if keys.is_empty() => Err(Error::config(format!("{path}: must not be empty"))),
+        Value::Array(keys) if keys.len() > MAX_KEYS => {
+            Err(Error::config(format!("{path}: must hold at most {MAX_KEYS} keys, got {}", keys.len())))
         }
-        Some(Value::Array(keys)) => {
+        Value::Array(keys) => {
             (0..).zip(keys).map(|(n, key): (usize, _)| one(format!("{path}[{n}]"), key, ONE)).collect()
         }
-        Some(key) => one(path, key, &format!("{ONE}, or an array of them")).map(|key| vec![key]),
+        key => one(path, key, &format!("{ONE}, or an array of them")).map(|key| vec![key]),
     }
 }
 

@@ -16,6 +16,8 @@ pub struct RouteConfig {
     /// One at least, unless there is `select`.
     pub targets: Vec<TargetConfig>,
     pub strategy: Strategy,
+    /// Whether what one target will not have is asked of the next. Default false.
+    pub on_content_filter: bool,
     /// A function of the caller's, by its number. It is called in JavaScript before a call crosses, and gives the name of the route, or of the
     /// model, that is asked for instead.
     pub select: Option<u32>,
@@ -32,8 +34,8 @@ pub struct TargetConfig {
     pub weight: f64,
     /// None where nothing is said of it.
     pub max_input_tokens: Option<u64>,
-    /// Whether it goes on with an answer that was begun. Default false.
-    pub supports_prefill: bool,
+    /// Whether it goes on with an answer that was begun; None where nothing is said of it.
+    pub supports_prefill: Option<bool>,
 }
 
 const STRATEGIES: [(&str, Strategy); 5] = [
@@ -60,7 +62,9 @@ fn parse_entry(entry: Entry, providers: &[ProviderConfig]) -> Result<(Arc<str>, 
     let route = match value {
         Value::Array(targets) => RouteConfig::of(parse_targets(&path, targets, providers)?),
         Value::Object(members)
-            if ["targets", "strategy", "select"].iter().any(|it| members.contains_key(*it)) =>
+            if ["targets", "strategy", "onContentFilter", "select"]
+                .iter()
+                .any(|it| members.contains_key(*it)) =>
         {
             parse_route(Section::of(path, Value::Object(members))?, providers)?
         }
@@ -78,13 +82,15 @@ fn parse_entry(entry: Entry, providers: &[ProviderConfig]) -> Result<(Arc<str>, 
 
 impl RouteConfig {
     fn of(targets: Vec<TargetConfig>) -> Self {
-        Self { targets, strategy: Strategy::default(), select: None }
+        Self { targets, strategy: Strategy::default(), on_content_filter: false, select: None }
     }
 }
 
 fn parse_route(mut given: Section, providers: &[ProviderConfig]) -> Result<RouteConfig, Error> {
     let path = format!("{}.targets", given.path());
     let strategy = given.one_of("strategy", &STRATEGIES)?.unwrap_or_default();
+    let ways = [("fail", false), ("next", true)];
+    let on_content_filter = given.one_of("onContentFilter", &ways)?.unwrap_or_default();
     let select = given.take_function("select");
     if let Some(other) = given.value("select") {
         return Err(given.error("select", format!("must be a function, got {}", kind_of(&other))));
@@ -101,7 +107,7 @@ fn parse_route(mut given: Section, providers: &[ProviderConfig]) -> Result<Route
         return Err(given.error("targets", "must have a weight above 0 among them"));
     }
     given.finish()?;
-    Ok(RouteConfig { targets, strategy, select })
+    Ok(RouteConfig { targets, strategy, on_content_filter, select })
 }
 
 fn parse_targets(
@@ -143,7 +149,7 @@ fn parse_target(mut given: Section, providers: &[ProviderConfig]) -> Result<Targ
         model: model.map(Into::into),
         weight: weight.unwrap_or(1.0),
         max_input_tokens: max_input_tokens.map(|max| u64::try_from(max.get()).unwrap_or(u64::MAX)),
-        supports_prefill: supports_prefill.unwrap_or_default(),
+        supports_prefill,
     })
 }
 

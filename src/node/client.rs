@@ -135,13 +135,18 @@ impl NativeClient {
 
     /// Opens connections ahead of the first request.
     #[napi(catch_unwind)]
-    pub fn warm(&self, id: u32, connections: u32) -> Result<()> {
+    pub fn warm(&self, id: u32, connections: u32, provider: Option<String>) -> Result<()> {
         let client = self.client.clone();
-        self.border.start(
-            id,
-            None,
-            async move { client.warm(connections as usize).await.map(|()| nothing()) },
-        )
+        self.border.start(id, None, async move {
+            client.warm(connections as usize, provider.as_deref()).await.map(|()| nothing())
+        })
+    }
+
+    /// Other keys for a provider: a key, or several, as JSON. The description of an error as JSON where they are none.
+    #[napi(catch_unwind)]
+    pub fn rotate_key(&self, provider: String, keys: String) -> Result<Option<String>> {
+        let keys = serde_json::from_str(&keys).map_err(bug)?;
+        Ok(self.client.rotate_key(&provider, keys).err().map(|error| error.to_json()))
     }
 
     /// The answer to a question for a key, by the number of the function that was to give it: the key, or why there is none.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::breaker::Outcome;
+use super::keys::Strike;
 use super::retry_budget::RetryBudgetPolicy;
 
 /// What went wrong with an attempt.
@@ -191,6 +192,16 @@ pub fn other_key(failure: Failure) -> bool {
         Failure::Status { meaning: Meaning::Quota, .. } => true,
         Failure::Status { status, .. } => matches!(status, 401 | 403 | 429),
         _ => false,
+    }
+}
+
+/// What a failure says of the key that it met.
+pub fn strike(failure: Failure) -> Option<Strike> {
+    match failure {
+        Failure::Status { meaning: Meaning::Quota, .. } => Some(Strike::OutOfCredit),
+        Failure::Status { status: 401 | 403, .. } => Some(Strike::Refused),
+        Failure::Status { status: 429, retry_after, .. } => Some(Strike::Limited(retry_after)),
+        _ => None,
     }
 }
 

@@ -117,6 +117,11 @@ impl KeyRing {
         }
     }
 
+    /// A key as it is now, without its turn being taken.
+    pub fn current(&self, index: usize) -> Option<Taken> {
+        self.state.lock().keys.get(index).map(|key| key.taken(index))
+    }
+
     /// Until when there is no key that is awake; None if there is one.
     pub fn rests_until(&self, now: Instant) -> Option<Instant> {
         let state = self.state.lock();
@@ -161,13 +166,16 @@ impl KeyRing {
         }
     }
 
-    /// There is another key in the place of this one: it is awake, and what is still told of the old one is not held against it.
-    pub fn replaced(&self, index: usize) {
+    /// There is another key in the place of this one: it is awake, and what is still told of the old one is not held against it. However many
+    /// calls say so of one key, it is replaced once.
+    pub fn replaced(&self, taken: Taken) -> Taken {
         let mut state = self.state.lock();
-        if let Some(key) = state.keys.get_mut(index) {
+        let Some(key) = state.keys.get_mut(taken.key) else { return taken };
+        if key.version == taken.version {
             (key.until, key.last) = (None, None);
             key.version += 1;
         }
+        key.taken(taken.key)
     }
 }
 
@@ -337,7 +345,7 @@ mod tests {
         let (ring, now) = ring(2);
         let old = awake(&ring, now);
         ring.strike(old, Strike::Refused, now);
-        ring.replaced(old.key);
+        let _ = ring.replaced(old);
         assert_eq!(ring.strike(old, Strike::Refused, now), None);
         assert_eq!(ring.rests_until(now), None);
         let mut other = Excluded::default();

@@ -18,6 +18,28 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+/// Limits where they are said, to be put over others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    pub connect: Option<Duration>,
+    pub queue: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub total: Option<Duration>,
+}
+
+impl Overrides {
+    pub fn over(&self, base: Timeouts) -> Timeouts {
+        Timeouts {
+            connect: self.connect.unwrap_or(base.connect),
+            queue: self.queue.unwrap_or(base.queue),
+            first_byte: self.first_byte.unwrap_or(base.first_byte),
+            idle: self.idle.unwrap_or(base.idle),
+            total: self.total.unwrap_or(base.total),
+        }
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {

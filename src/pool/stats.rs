@@ -250,7 +250,7 @@ pub struct QueueSnapshot {
 pub struct OriginSnapshot {
     pub origin: Arc<str>,
     /// None here: the pool knows no providers. For whoever does.
-    pub provider: Option<&'static str>,
+    pub provider: Option<Arc<str>>,
     pub tenant: Option<Arc<str>>,
     pub lane: Option<&'static str>,
     pub protocol: Option<&'static str>,

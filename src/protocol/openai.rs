@@ -64,6 +64,12 @@ pub fn as_unary(body: &str) -> Result<String, NotAnObject> {
     Ok(Members::of(body)?.with("stream", "false"))
 }
 
+/// A request of another model.
+pub fn with_model(body: &str, model: &str) -> Result<String, NotAnObject> {
+    // A string always has a text.
+    Ok(Members::of(body)?.with("model", &serde_json::to_string(model).unwrap_or_default()))
+}
+
 /// What a whole answer says of itself.
 #[derive(Debug, Deserialize)]
 pub struct Answer<'a> {

@@ -20,12 +20,15 @@ pub struct Counters {
     aborted: AtomicU64,
     retried: AtomicU64,
     hedged: AtomicU64,
+    failed_over: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
     latency: Histogram,
     first_byte: Histogram,
+    /// Waits for turns, at whichever provider.
+    pub turns: Arc<Histogram>,
 }
 
 impl Default for Counters {
@@ -38,12 +41,14 @@ impl Default for Counters {
             aborted: AtomicU64::default(),
             retried: AtomicU64::default(),
             hedged: AtomicU64::default(),
+            failed_over: AtomicU64::default(),
             input_tokens: AtomicU64::default(),
             output_tokens: AtomicU64::default(),
             sent: AtomicU64::default(),
             received: AtomicU64::default(),
             latency: Histogram::default(),
             first_byte: Histogram::default(),
+            turns: Arc::default(),
         }
     }
 }
@@ -83,6 +88,7 @@ struct Requests {
     aborted: u64,
     retried: u64,
     hedged: u64,
+    failed_over: u64,
     in_flight: u64,
 }
 
@@ -99,10 +105,9 @@ struct Queue {
 }
 
 /// Of those that wait for their turn.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TurnFigures {
     pub depth: [usize; Priority::ALL.len()],
-    pub wait: Spread,
     pub refused: u64,
 }
 
@@ -176,6 +181,10 @@ impl Counters {
         add(&self.retried, 1);
     }
 
+    pub fn failed_over(&self) {
+        add(&self.failed_over, 1);
+    }
+
     pub fn hedged(&self) {
         add(&self.hedged, 1);
     }
@@ -216,6 +225,7 @@ impl Counters {
                 aborted,
                 retried: get(&self.retried),
                 hedged: get(&self.hedged),
+                failed_over: get(&self.failed_over),
                 in_flight: started.saturating_sub(succeeded + failed + aborted),
             },
             queue: Queue {
@@ -225,7 +235,7 @@ impl Counters {
                     .map(|(priority, (pool, turns))| (priority.as_str(), pool + turns))
                     .collect(),
                 wait: pool.acquire_wait,
-                turns: turns.wait,
+                turns: self.turns.spread(),
                 refused: pool.queue.refused + turns.refused,
             },
             latency: self.latency.spread(),

@@ -21,9 +21,15 @@ pub enum Event {
     },
     /// A circuit has changed. Without a model: that of the provider as a whole.
     Circuit {
-        provider: &'static str,
+        provider: Arc<str>,
         model: Option<Arc<str>>,
         state: &'static str,
+    },
+    /// One target is given up for another, by their names (`provider/model`), and why: the code of the error.
+    Failover {
+        from: String,
+        to: String,
+        reason: &'static str,
     },
     Alert(Alert),
 }
@@ -81,7 +87,7 @@ mod tests {
     use super::*;
 
     fn circuit() -> Event {
-        Event::Circuit { provider: "default", model: None, state: "open" }
+        Event::Circuit { provider: "default".into(), model: None, state: "open" }
     }
 
     fn events() -> (Events, Arc<AtomicUsize>) {

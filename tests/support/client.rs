@@ -282,7 +282,8 @@ pub fn body_of(answer: &Answer) -> Value {
 /// The meta with its names, as `lib/meta.js` gives them.
 pub fn meta_of(answer: &Answer) -> Value {
     let Value::Array(list) = serde_json::from_slice(&answer.meta).unwrap() else { panic!("a list") };
-    let [provider, model, status, headers, tries, connection, times, usage] = list.try_into().unwrap();
+    let [provider, model, status, headers, tries, connection, times, usage, dropped] =
+        list.try_into().unwrap();
     let attempts = match tries {
         Value::Array(_) => tries,
         took => json!([{
@@ -295,7 +296,7 @@ pub fn meta_of(answer: &Answer) -> Value {
         names.into_iter().map(str::to_owned).zip(times.as_array().unwrap().iter().cloned()).collect();
     json!({
         "provider": provider, "model": model, "status": status, "headers": headers, "attempts": attempts,
-        "connection": connection, "timings": timings, "usage": usage,
+        "connection": connection, "timings": timings, "usage": usage, "dropped": dropped,
     })
 }
 

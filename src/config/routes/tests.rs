@@ -25,7 +25,7 @@ fn a_route_is_a_target_or_several_or_more_about_them() {
         model: model.map(Into::into),
         weight: 1.0,
         max_input_tokens: None,
-        supports_prefill: false,
+        supports_prefill: None,
     };
     assert_eq!(one.targets, [target(1, Some("m"))]);
     assert_eq!((one.strategy, one.select), (Strategy::Ordered, None));
@@ -41,7 +41,10 @@ fn a_route_is_a_target_or_several_or_more_about_them() {
     let more = more.unwrap();
     assert_eq!(more.strategy, Strategy::Weighted);
     assert_eq!((more.targets[0].weight, more.targets[1].weight), (0.0, 2.5));
-    assert_eq!((more.targets[0].max_input_tokens, more.targets[0].supports_prefill), (Some(8000), true));
+    assert_eq!(
+        (more.targets[0].max_input_tokens, more.targets[0].supports_prefill),
+        (Some(8000), Some(true))
+    );
     let select = route(json!({ "select": json!({ "\u{0}kind": "a function", "function": 4 }) })).unwrap();
     assert_eq!((select.select, select.targets.len()), (Some(4), 0));
     let strategies = ["ordered", "weighted", "least-busy", "lowest-latency", "lowest-cost"];

@@ -11,6 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::policy::breaker::Outcome;
+
 /// Finagle has 10 s, for calls of milliseconds; here they take seconds.
 const DECAY: Duration = Duration::from_secs(30);
 /// An older estimate (a 150th of it would be left) says nothing any more.
@@ -93,6 +95,17 @@ impl Running {
     /// The target failed, after so long.
     pub fn failed(&mut self, took: Duration, now: Instant) {
         self.load.observe(self.wait, took.max(FAILED), now);
+    }
+
+    /// The call has ended: after `first` its first piece had come, and `took` is all of its time.
+    pub fn ended(&mut self, outcome: Outcome, first: Option<Duration>, took: Duration, now: Instant) {
+        match (outcome, self.wait) {
+            (Outcome::Success, Wait::WholeAnswer) => self.observe(took, now),
+            (Outcome::Success, Wait::FirstPiece) => self.observe(first.unwrap_or(took), now),
+            (Outcome::Failure, _) => self.failed(took, now),
+            // The caller's own mistake, or a refusal: that it came quickly says nothing.
+            (Outcome::Neutral, _) => {}
+        }
     }
 }
 

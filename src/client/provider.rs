@@ -1,0 +1,156 @@
+//! A provider: where it is, what it speaks, its keys, and what is known of how it bears with us.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::time::Instant;
+
+use super::admission::Admission;
+use super::call::Accepted;
+use super::endpoint::Endpoints;
+use super::keys::Keys;
+use super::{AskForKey, NO_MODEL};
+use crate::config::{CallOptions, ClientConfig, Key, ProviderConfig};
+use crate::error::Error;
+use crate::policy::circuits::Circuits;
+use crate::policy::hedge::Hedger;
+use crate::policy::learn::estimate_tokens;
+use crate::policy::rate::Cost;
+use crate::policy::retry_budget::RetryBudget;
+use crate::policy::timeouts::Timeouts;
+use crate::pool::{Checkout, Histogram, Lane, Origin, Tasks};
+use crate::protocol::dialect::Protocol;
+use crate::telemetry::{CircuitFigures, Clocks, LimitFigures};
+
+#[derive(Debug)]
+pub(super) struct Provider {
+    config: ProviderConfig,
+    pub(super) endpoints: Endpoints,
+    keys: RwLock<Arc<Keys>>,
+    pub(super) admission: Admission,
+    pub(super) circuits: Option<Arc<Circuits>>,
+    pub(super) retries: RetryBudget,
+    pub(super) hedger: Option<Hedger>,
+}
+
+impl Provider {
+    pub(super) fn new(
+        config: &ProviderConfig,
+        client: &ClientConfig,
+        ask: &Arc<AskForKey>,
+        waits: &Arc<Histogram>,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
+        let now = Instant::now();
+        Ok(Self {
+            endpoints: Endpoints::of(config)?,
+            keys: RwLock::new(Arc::new(Keys::new(&config.keys, config.protocol, ask))),
+            admission: Admission::new(config, waits, tasks),
+            circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
+            retries: RetryBudget::new(client.retry.budget, now),
+            hedger: client.hedge.map(Hedger::new),
+            config: config.clone(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.config.name
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        self.config.protocol
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.config.base.origin
+    }
+
+    /// The keys as they are now; whoever has begun with them goes on with them.
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        self.keys.read().clone()
+    }
+
+    /// Other keys, for the calls that begin from now on.
+    pub(super) fn rotate(&self, keys: &[Key], ask: &Arc<AskForKey>) {
+        *self.keys.write() = Arc::new(Keys::new(keys, self.protocol(), ask));
+    }
+
+    /// The limits of time of a call to it.
+    pub(super) fn timeouts(&self, options: &CallOptions) -> Timeouts {
+        options.timeouts.over(self.config.timeouts)
+    }
+
+    /// How an attempt of these options takes a connection.
+    pub(super) fn checkout(&self, options: &CallOptions, timeouts: &Timeouts) -> Checkout {
+        Checkout {
+            priority: options.priority,
+            aging: self.config.queue.aging,
+            lane: Lane::Unary,
+            tenant: options.tenant.clone(),
+            max_waiting: self.config.queue.max,
+            queue_timeout: timeouts.queue,
+            connect_timeout: timeouts.connect,
+            fresh: false,
+        }
+    }
+
+    /// A call begins here.
+    pub(super) fn begin(&self, now: Instant) {
+        self.retries.request(now);
+        if let Some(hedger) = &self.hedger {
+            hedger.call();
+        }
+    }
+
+    /// What an attempt counts against limits of rate.
+    pub(super) fn cost(&self, accepted: &Accepted, model: &str, body: usize) -> Cost {
+        let asked = accepted.asked.as_ref();
+        let max_tokens = asked.and_then(|asked| asked.max_tokens);
+        let choices = asked.map_or(1, |asked| asked.choices);
+        self.config.rate.cost(model, estimate_tokens(body, max_tokens, choices as u64))
+    }
+
+    /// Whether it is not likely to answer for this model now: its circuit is open, or its keys all rest.
+    pub(super) fn is_unlikely(&self, model: &Arc<str>, now: Instant) -> bool {
+        let is_open = |circuits: &Arc<Circuits>| circuits.denied(model, now).is_some();
+        self.circuits.as_ref().is_some_and(is_open) || self.keys.read().all_rest(now)
+    }
+
+    /// By provider, and by provider and model.
+    pub(super) fn circuit_figures(&self, clocks: &Clocks, rows: &mut BTreeMap<String, CircuitFigures>) {
+        let Some(circuits) = &self.circuits else { return };
+        rows.extend(circuits.states(clocks.now).into_iter().map(|circuit| {
+            let figures = CircuitFigures {
+                state: circuit.state.as_str(),
+                failures: circuit.failures,
+                opened_at: circuit.opened_at.map(|at| clocks.unix_ms(at)),
+                transitions: circuit.transitions,
+            };
+            (self.row_of(circuit.model.as_deref()), figures)
+        }));
+    }
+
+    /// The same of limits.
+    pub(super) fn limit_figures(&self, clocks: &Clocks, rows: &mut BTreeMap<String, LimitFigures>) {
+        rows.extend(self.admission.limits(clocks.now).into_iter().map(|limits| {
+            let figures = LimitFigures {
+                requests_remaining: limits.left.requests,
+                tokens_remaining: limits.left.tokens,
+                reset_at: limits.left.full_at.map(|at| clocks.unix_ms(at)),
+                throttled: limits.throttled,
+            };
+            (self.row_of(limits.model.as_deref()), figures)
+        }));
+    }
+
+    /// Under which name the figures of a model are, or those of the provider.
+    fn row_of(&self, model: Option<&str>) -> String {
+        let name = self.name();
+        match model {
+            None => name.to_string(),
+            Some("") => format!("{name}/{NO_MODEL}"),
+            Some(model) => format!("{name}/{model}"),
+        }
+    }
+}
