@@ -31,7 +31,7 @@ use crate::policy::backoff::Strategy;
 use crate::policy::breaker::BreakerPolicy;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::rate::RateLimits;
-use crate::policy::timeouts::Timeouts;
+use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{self, Checkout, Origin};
 
 /// What a client is made of.
@@ -111,7 +111,7 @@ impl ClientConfig {
     /// The first mistake found, with its path.
     pub fn parse(options: Value, environment: &Environment) -> Result<Self, Error> {
         let mut top = Section::top("options", options)?;
-        let timeouts = parse_timeouts(&mut top, Timeouts::default())?;
+        let timeouts = parse_timeouts(&mut top)?.over(Timeouts::default());
         let rate = rate::parse_rate(&mut top, &RateLimits::default())?;
         let queue = parse_concurrency(&mut top, QueueLimits::default())?;
         let defaults = Defaults { timeouts, rate, queue };
@@ -242,7 +242,8 @@ fn parse_concurrency(top: &mut Section, mut queue: QueueLimits) -> Result<QueueL
     Ok(queue)
 }
 
-fn parse_timeouts(section: &mut Section, mut timeouts: Timeouts) -> Result<Timeouts, Error> {
+fn parse_timeouts(section: &mut Section) -> Result<GivenTimeouts, Error> {
+    let mut timeouts = GivenTimeouts::default();
     let Some(mut given) = section.section("timeouts")? else {
         return Ok(timeouts);
     };
@@ -254,9 +255,7 @@ fn parse_timeouts(section: &mut Section, mut timeouts: Timeouts) -> Result<Timeo
         ("total", &mut timeouts.total),
     ];
     for (name, field) in fields {
-        if let Some(limit) = given.duration(name)? {
-            *field = limit;
-        }
+        *field = given.duration(name)?;
     }
     given.finish()?;
     Ok(timeouts)

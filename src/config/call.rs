@@ -6,17 +6,19 @@ use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use super::section::{self, Section};
-use super::{ClientConfig, parse_headers, parse_retry, parse_timeouts, visible_ascii};
+use super::{ClientConfig, ProviderConfig, parse_headers, parse_retry, parse_timeouts, visible_ascii};
 use crate::error::Error;
 use crate::policy::judge::RetryPolicy;
-use crate::policy::timeouts::Timeouts;
+use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{Priority, Tenant};
 
 /// How one call goes.
 #[derive(Debug, Clone)]
 pub struct CallOptions {
     pub headers: HeaderMap,
+    /// At the default provider.
     pub timeouts: Timeouts,
+    given: GivenTimeouts,
     pub retry: RetryPolicy,
     pub priority: Priority,
     pub tenant: Option<Tenant>,
@@ -47,13 +49,19 @@ impl CallOptions {
     pub fn of(client: &ClientConfig) -> Self {
         Self {
             headers: HeaderMap::new(),
-            timeouts: client.timeouts,
+            timeouts: client.default_provider().timeouts,
+            given: GivenTimeouts::default(),
             retry: client.retry.clone(),
             priority: Priority::default(),
             tenant: None,
             idempotent: false,
             flush_interval: FLUSH_INTERVAL,
         }
+    }
+
+    /// The timeouts at a provider: its own, where the call says nothing.
+    pub fn timeouts_at(&self, provider: &ProviderConfig) -> Timeouts {
+        self.given.over(provider.timeouts)
     }
 
     /// Parses the options of a call.
@@ -65,7 +73,8 @@ impl CallOptions {
             CallKind::Batch => &["concurrency", "onProgress", "failFast", "signal"],
         });
         call.headers = parse_headers(&mut top)?;
-        call.timeouts = parse_timeouts(&mut top, client.timeouts)?;
+        call.given = parse_timeouts(&mut top)?;
+        call.timeouts = call.given.over(client.default_provider().timeouts);
         call.retry = parse_retry(&mut top, client.retry.clone())?;
         if call.retry.budget != client.retry.budget {
             return Err(Error::config("retry.budget: is the client's, and cannot be given with a call"));

@@ -18,6 +18,29 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+/// Those that somebody gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GivenTimeouts {
+    pub connect: Option<Duration>,
+    pub queue: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub total: Option<Duration>,
+}
+
+impl GivenTimeouts {
+    /// These, and where they say nothing the others.
+    pub fn over(&self, others: Timeouts) -> Timeouts {
+        Timeouts {
+            connect: self.connect.unwrap_or(others.connect),
+            queue: self.queue.unwrap_or(others.queue),
+            first_byte: self.first_byte.unwrap_or(others.first_byte),
+            idle: self.idle.unwrap_or(others.idle),
+            total: self.total.unwrap_or(others.total),
+        }
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
