@@ -214,14 +214,27 @@ export type HeaderFields = Record<string, string> | Headers
 
 export interface TrunklineOptions {
   /**
-   * The URL that paths are appended to, `/v1` included where there is one. Without a query, fragment, user or password. Default:
-   * TRUNKLINE_BASE_URL, then OPENAI_BASE_URL, then `https://api.openai.com/v1`.
+   * The URL that paths are appended to, `/v1` included where the protocol is `openai` and there is one. Without a query, fragment, user
+   * or password. Default: TRUNKLINE_BASE_URL; then, by protocol, OPENAI_BASE_URL, ANTHROPIC_BASE_URL or GOOGLE_GEMINI_BASE_URL; then
+   * `https://api.openai.com/v1`, `https://api.anthropic.com` or `https://generativelanguage.googleapis.com`.
    */
   baseURL?: string
-  /** Sent as `Authorization: Bearer …`. Visible ASCII. Default: TRUNKLINE_API_KEY, then OPENAI_API_KEY, then none. */
+  /**
+   * Visible ASCII. Sent as `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`. Default: TRUNKLINE_API_KEY; then, by protocol,
+   * OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY; then none.
+   */
   apiKey?: ApiKey
+  /** What the provider speaks. Default `openai`. */
+  protocol?: Protocol
   /** Sent with every request. An `authorization` in here takes the place of the key. Default: none. */
   headers?: HeaderFields
+  /**
+   * Several providers by name, in the place of `baseURL`, `apiKey`, `protocol` and `headers`. The first one is asked for models that have
+   * no route. `timeouts`, `concurrency` and `rateLimit` here are for each of them, where its own do not say otherwise.
+   */
+  providers?: Record<string, ProviderOptions>
+  /** What a model's name in a request means. A name that is not here goes to the first provider as it is. */
+  routes?: Record<string, RouteTarget | RouteTarget[] | RouteOptions>
   /** Limits of time. */
   timeouts?: TimeoutOptions
   /** What is asked again, and when; `false`: only what certainly was not processed is sent again. */
@@ -240,6 +253,55 @@ export interface TrunklineOptions {
   pool?: PoolOptions
   /** Limits of each tenant, whom calls name by their `tenant`. */
   tenants?: TenantOptions
+}
+
+export type Protocol = 'openai' | 'anthropic' | 'gemini'
+
+export interface ProviderOptions {
+  /** As at the top, and without a default. */
+  baseURL: string
+  /**
+   * Several keys (at most 64) are used in turn; one that is limited or refused rests while the others work. Default: none; those of the
+   * environment are not sent.
+   */
+  apiKey?: ApiKey | ApiKey[]
+  /** Default `openai`. */
+  protocol?: Protocol
+  headers?: HeaderFields
+  /** Parameters of every request (Azure's `api-version`). */
+  query?: Record<string, string>
+  /** What this provider's origin has differently. The totals are the client's. Providers of one origin have the same. */
+  pool?: Omit<PoolOptions, 'maxConnections' | 'maxIdleConnections'>
+  /** Of these, what is given takes the place of what stands at the top. */
+  timeouts?: TimeoutOptions
+  concurrency?: ConcurrencyOptions
+  rateLimit?: RateLimitOptions
+}
+
+export interface RouteTarget {
+  /** A name of `providers`; `default` without them. */
+  provider: string
+  /** Its name there. Default: that of the request. */
+  model?: string
+  /** Its share where the strategy is `weighted`; 0 for a fall-back alone. Default 1. */
+  weight?: number
+  /** A request that was too long for one target goes to targets that take more. */
+  maxInputTokens?: number
+  /** Whether it goes on with an answer that was begun. Default false. */
+  supportsPrefill?: boolean
+}
+
+export interface RouteOptions {
+  /** At least one, unless there is `select`. */
+  targets?: RouteTarget[]
+  /**
+   * How the first target is chosen; the others are the fall-backs, in order, and those that are not likely to answer come last. `least-busy`:
+   * fewest calls under way. `lowest-latency`: the better of two drawn at random, by what it took of late and by its calls under way.
+   * `lowest-cost`: by the prices, for this request. Default `ordered`.
+   */
+  strategy?: 'ordered' | 'weighted' | 'least-busy' | 'lowest-latency' | 'lowest-cost'
+  /** Called instead, with the request. The name of another route sends it there. */
+  select?: (request: ChatRequest) => string
 }
 
 export interface PoolOptions {

@@ -34,7 +34,7 @@ use crate::policy::hedge::HedgePolicy;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::rate::RateLimits;
 use crate::policy::route::Price;
-use crate::policy::timeouts::{Overrides, Timeouts};
+use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{self, Checkout, Origin};
 use crate::protocol::dialect::Protocol;
 
@@ -119,7 +119,7 @@ impl ClientConfig {
     /// The first mistake found, with its path.
     pub fn parse(options: Value, environment: &Environment) -> Result<Self, Error> {
         let mut top = Section::top("options", options)?;
-        let timeouts = parse_timeouts(&mut top, Timeouts::default())?;
+        let timeouts = parse_timeouts(&mut top)?.over(Timeouts::default());
         let rate = rate::parse_rate(&mut top, &RateLimits::default())?;
         let queue = parse_concurrency(&mut top, QueueLimits::default())?;
         let defaults = Defaults { timeouts, rate, queue };
@@ -252,12 +252,8 @@ fn parse_concurrency(top: &mut Section, mut queue: QueueLimits) -> Result<QueueL
     Ok(queue)
 }
 
-fn parse_timeouts(section: &mut Section, timeouts: Timeouts) -> Result<Timeouts, Error> {
-    Ok(parse_overrides(section)?.over(timeouts))
-}
-
-fn parse_overrides(section: &mut Section) -> Result<Overrides, Error> {
-    let mut timeouts = Overrides::default();
+fn parse_timeouts(section: &mut Section) -> Result<GivenTimeouts, Error> {
+    let mut timeouts = GivenTimeouts::default();
     let Some(mut given) = section.section("timeouts")? else {
         return Ok(timeouts);
     };

@@ -186,3 +186,26 @@ export async function upstreams() {
   is<number>()(upstream.connections.handshakesResumed, true)
   return new Trunkline({ baseURL: upstream.url, pool: { tls: { ca: upstream.ca } } })
 }
+
+export function providers() {
+  return new Trunkline({
+    providers: {
+      main: { baseURL: 'https://api.example.com/v1', apiKey: ['sk-1', key], pool: { http2: 'never' } },
+      azure: {
+        baseURL: 'https://x.example/openai',
+        headers: { 'api-key': 'k' },
+        query: { 'api-version': '2024-10-21' },
+      },
+      claude: { baseURL: 'https://api.anthropic.com', protocol: 'anthropic', rateLimit: { requestsPerMinute: 50 } },
+    },
+    routes: {
+      fast: { provider: 'main', model: 'small' },
+      good: [
+        { provider: 'main' },
+        { provider: 'claude', model: 'large', maxInputTokens: 200_000, supportsPrefill: true },
+      ],
+      shared: { targets: [{ provider: 'main', weight: 3 }, { provider: 'azure' }], strategy: 'weighted' },
+      auto: { select: ({ messages }) => (messages.length > 5 ? 'good' : 'fast') },
+    },
+  })
+}

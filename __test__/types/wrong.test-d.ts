@@ -31,8 +31,16 @@ new Trunkline({ retry: true })
 new Trunkline({ retry: { strategy: 'fast' } })
 // @ts-expect-error: gives no string
 new Trunkline({ apiKey: () => 5 })
-// @ts-expect-error: not there yet
-new Trunkline({ providers: {} })
+// @ts-expect-error: no URL
+new Trunkline({ providers: { a: { apiKey: 'k' } } })
+// @ts-expect-error: a total, which is of all providers
+new Trunkline({ providers: { a: { baseURL: 'https://a.example', pool: { maxConnections: 5 } } } })
+// @ts-expect-error: not a protocol
+new Trunkline({ protocol: 'bedrock' })
+// @ts-expect-error: no provider
+new Trunkline({ routes: { fast: { model: 'm' } } })
+// @ts-expect-error: gives no name
+new Trunkline({ routes: { fast: { select: () => 5 } } })
 // @ts-expect-error: values are strings
 new Trunkline({ headers: { 'x-n': 1 } })
 

@@ -78,7 +78,7 @@ impl Provider {
 
     /// The limits of time of a call to it.
     pub(super) fn timeouts(&self, options: &CallOptions) -> Timeouts {
-        options.timeouts.over(self.config.timeouts)
+        options.timeouts_at(&self.config)
     }
 
     /// How an attempt of these options takes a connection.

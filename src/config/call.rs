@@ -6,10 +6,10 @@ use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use super::section::{self, Section};
-use super::{ClientConfig, parse_headers, parse_overrides, parse_retry, visible_ascii};
+use super::{ClientConfig, ProviderConfig, parse_headers, parse_retry, parse_timeouts, visible_ascii};
 use crate::error::Error;
 use crate::policy::judge::RetryPolicy;
-use crate::policy::timeouts::Overrides;
+use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{Priority, Tenant};
 
 /// How one call goes.
@@ -17,7 +17,7 @@ use crate::pool::{Priority, Tenant};
 pub struct CallOptions {
     pub headers: HeaderMap,
     /// Where the call says something; else its provider does, or the client.
-    pub timeouts: Overrides,
+    pub timeouts: GivenTimeouts,
     /// Of every attempt and wait together.
     pub total: Duration,
     pub retry: RetryPolicy,
@@ -76,7 +76,7 @@ impl CallOptions {
     pub fn of(client: &ClientConfig) -> Self {
         Self {
             headers: HeaderMap::new(),
-            timeouts: Overrides::default(),
+            timeouts: GivenTimeouts::default(),
             total: client.timeouts.total,
             provider: None,
             retry: client.retry.clone(),
@@ -89,6 +89,11 @@ impl CallOptions {
         }
     }
 
+    /// The timeouts at a provider: its own, where the call says nothing.
+    pub fn timeouts_at(&self, provider: &ProviderConfig) -> Timeouts {
+        self.timeouts.over(provider.timeouts)
+    }
+
     /// Parses the options of a call.
     pub fn parse(options: Value, kind: CallKind, client: &ClientConfig) -> Result<Self, Error> {
         let mut call = Self::of(client);
@@ -98,7 +103,7 @@ impl CallOptions {
             CallKind::Batch => &["concurrency", "onProgress", "failFast", "signal"],
         });
         call.headers = parse_headers(&mut top)?;
-        call.timeouts = parse_overrides(&mut top)?;
+        call.timeouts = parse_timeouts(&mut top)?;
         call.total = call.timeouts.total.unwrap_or(client.timeouts.total);
         call.provider = top.string("provider")?;
         call.retry = parse_retry(&mut top, client.retry.clone())?;

@@ -59,6 +59,10 @@ pub(super) fn parse_own_pool(
             return Err(given.error(name, error));
         }
     }
+    if given.holds("noProxy") && !given.holds("proxy") {
+        let error = format!("must be given with {}.proxy; where that is false, none is used", given.path());
+        return Err(given.error("noProxy", error));
+    }
     if has_own_route(&given) {
         pool.route = parse_route(Some(&mut given), environment, &[origin])?;
     }
@@ -67,7 +71,7 @@ pub(super) fn parse_own_pool(
 
 /// Whether a provider's options of the pool say how it is reached.
 pub(super) fn has_own_route(given: &Section) -> bool {
-    ["proxy", "noProxy", "socketPath"].iter().any(|name| given.holds(name))
+    ["proxy", "socketPath"].iter().any(|name| given.holds(name))
 }
 
 /// What one origin can have of its own.

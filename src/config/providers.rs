@@ -232,7 +232,7 @@ fn parse_one(entry: Entry, defaults: &Defaults) -> Result<Draft, Error> {
         keys: parse_keys(&mut given, protocol)?,
         headers: parse_headers(&mut given)?,
         query: parse_query(&mut given)?,
-        timeouts: parse_timeouts(&mut given, defaults.timeouts)?,
+        timeouts: parse_timeouts(&mut given)?.over(defaults.timeouts),
         rate: rate::parse_rate(&mut given, &defaults.rate)?,
         queue: parse_concurrency(&mut given, defaults.queue)?,
     };

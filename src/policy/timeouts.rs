@@ -18,9 +18,9 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
-/// Limits where they are said, to be put over others.
+/// Those that somebody gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Overrides {
+pub struct GivenTimeouts {
     pub connect: Option<Duration>,
     pub queue: Option<Duration>,
     pub first_byte: Option<Duration>,
@@ -28,14 +28,15 @@ pub struct Overrides {
     pub total: Option<Duration>,
 }
 
-impl Overrides {
-    pub fn over(&self, base: Timeouts) -> Timeouts {
+impl GivenTimeouts {
+    /// These, and where they say nothing the others.
+    pub fn over(&self, others: Timeouts) -> Timeouts {
         Timeouts {
-            connect: self.connect.unwrap_or(base.connect),
-            queue: self.queue.unwrap_or(base.queue),
-            first_byte: self.first_byte.unwrap_or(base.first_byte),
-            idle: self.idle.unwrap_or(base.idle),
-            total: self.total.unwrap_or(base.total),
+            connect: self.connect.unwrap_or(others.connect),
+            queue: self.queue.unwrap_or(others.queue),
+            first_byte: self.first_byte.unwrap_or(others.first_byte),
+            idle: self.idle.unwrap_or(others.idle),
+            total: self.total.unwrap_or(others.total),
         }
     }
 }

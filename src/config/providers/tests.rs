@@ -1,4 +1,4 @@
-use super::super::ClientConfig;
+use super::super::{CallKind, CallOptions, ClientConfig};
 use super::*;
 use crate::policy::adaptive::MaxConcurrency;
 use crate::pool::{Http2, Route};
@@ -133,6 +133,10 @@ fn what_stands_at_the_top_holds_for_all_and_gives_way_member_by_member() {
     assert_eq!((a.queue.at_once, a.queue.max), (Some(seven), 8));
     assert_eq!((b.queue.at_once, b.queue.max), (Some(MaxConcurrency::Adaptive), 8));
     assert_eq!(config.timeouts, a.timeouts);
+    let call = json!({ "timeouts": { "connect": 3000 } });
+    let call = CallOptions::parse(call, CallKind::Whole, &config).unwrap();
+    assert_eq!((call.timeouts_at(a).connect, call.timeouts_at(a).idle), (ms(3000), ms(2000)));
+    assert_eq!((call.timeouts_at(b).connect, call.timeouts_at(b).idle), (ms(3000), ms(9000)));
 }
 
 #[test]
@@ -270,6 +274,10 @@ fn mistakes_of_a_providers_pool_name_their_place() {
         (
             json!({ "proxy": "http://p.example", "socketPath": "/x" }),
             "pool.socketPath: must not be given with providers.a.pool.proxy".into(),
+        ),
+        (
+            json!({ "noProxy": ["a.example"] }),
+            "pool.noProxy: must be given with providers.a.pool.proxy; where that is false, none is used".into(),
         ),
         (
             json!({ "tls": { "cert": "x" } }),
