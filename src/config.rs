@@ -345,6 +345,34 @@ mod tests {
         assert_eq!(config.retry, RetryPolicy::default());
     }
 
+    /// In figures, as index.d.ts and the README have them.
+    #[test]
+    fn the_defaults_are_the_figures_that_are_documented() {
+        let config = parse(json!({ "alerts": {} })).unwrap();
+        let ms = |time: Duration| time.as_millis();
+        let Timeouts { connect, queue, first_byte, idle, total } = config.timeouts;
+        assert_eq!(
+            [connect, queue, first_byte, idle, total].map(ms),
+            [10_000, 30_000, 60_000, 30_000, 600_000]
+        );
+        let RetryPolicy { max_retries, backoff, max_retry_after, statuses, budget } = config.retry;
+        assert_eq!((max_retries, backoff.strategy), (2, Strategy::Exponential));
+        assert_eq!([backoff.base, backoff.max, max_retry_after].map(ms), [500, 8000, 60_000]);
+        let asked_again: Vec<u16> =
+            [408, 409, 429, 500, 502, 503, 504].into_iter().chain(520..=526).chain([529]).collect();
+        assert_eq!(statuses, asked_again);
+        assert_eq!((budget.ratio, budget.min_per_second), (0.2, 10.0));
+        let BreakerPolicy { failure_threshold, failure_ratio, minimum_calls, window, recovery } =
+            config.breaker.unwrap();
+        assert_eq!((failure_threshold, failure_ratio, minimum_calls), (5, 0.5, 20));
+        assert_eq!([window, recovery].map(ms), [10_000, 10_000]);
+        let AlertPolicy { error_rate, retry_rate, p99, window } = config.alerts.unwrap();
+        assert_eq!((error_rate, retry_rate), (Some(0.01), Some(0.03)));
+        assert_eq!((p99.map(ms), ms(window)), (Some(500), 60_000));
+        let QueueLimits { at_once, max, aging } = config.queue;
+        assert_eq!((at_once, max, ms(aging)), (None, 10_000, 5000));
+    }
+
     #[test]
     fn the_environment_is_what_javascript_passes_in() {
         let environment = Environment {

@@ -73,7 +73,7 @@ async fn failures_of_the_target_open_it_whatever_their_kind() {
 #[tokio::test]
 async fn mistakes_of_the_caller_limits_and_aborts_open_none() {
     for way in WAYS {
-        let site = site(way, json!({ "timeouts": { "queue": 20 }, "pool": { "maxConnections": 1 } }));
+        let site = site(way, json!({}));
         for status in [400, 401, 402, 403, 404, 408, 409, 422, 429] {
             site.fault(json!({ "kind": "status", "status": status }), json!({ "times": 4 }));
             for _ in 0..4 {
@@ -152,6 +152,25 @@ async fn one_probe_goes_however_many_call_and_one_that_is_cancelled_gives_its_pl
         // The next takes the place at once: nothing failed, so there is no further wait to be had.
         assert_eq!(ask(&site, "m").await, "ok after yes", "{way:?}");
         assert_eq!(ask(&site, "m").await, "ok after yes", "and closed it");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_opens_it_anew_and_one_that_is_answered_at_all_closes_it() {
+    for way in [Way::H1, Way::H2c] {
+        let site = site(way, json!({}));
+        site.fault(json!({ "kind": "status", "status": 500 }), json!({ "times": 4 }));
+        for _ in 0..3 {
+            ask(&site, "m").await;
+        }
+        assert!(after_recovery(&site, "m").await.starts_with("InternalServer 500"));
+        assert_eq!(site.seen(), 4, "{way:?}");
+        assert_eq!(ask(&site, "m").await, OPEN, "{way:?}");
+        // A mistake of the caller's: somebody is there to tell of it.
+        site.once(json!({ "kind": "status", "status": 400 }));
+        assert!(after_recovery(&site, "m").await.starts_with("BadRequest 400"));
+        assert_eq!(state(&site, "default/m"), "closed");
+        assert_eq!(ask(&site, "m").await, "ok after yes", "{way:?}");
     }
 }
 

@@ -22,7 +22,7 @@ fn sent(site: &Site) -> u64 {
 /// How many more calls go before one finds nothing left.
 async fn left(site: &Site, body: &Value) -> u64 {
     for went in 0.. {
-        let call = site.make(Endpoint::Chat, body, json!({ "timeouts": { "queue": 100 } }));
+        let call = site.make(Endpoint::Chat, body, json!({ "timeouts": { "queue": 500 } }));
         let end = tell(&site.client.call(call).await);
         if end == "Timeout queue retryable, billed no, after no" {
             return went;

@@ -43,7 +43,10 @@ async fn retry_after_is_waited_for_in_seconds_milliseconds_and_as_a_date() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
     site.once(limited(json!({ "retry-after": date })));
     assert_eq!(tell(&site.stream(Mode::Text).await.result), "ok after no,yes");
-    assert!(gap(&site) >= Duration::from_millis(900), "a date has no parts of a second");
+    assert!(
+        gap(&site) >= Duration::from_millis(500),
+        "a date has no parts of a second, and a busy machine has lost some"
+    );
 }
 
 #[tokio::test]

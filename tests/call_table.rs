@@ -355,9 +355,10 @@ async fn no_turn_socket_or_stream_before_the_queue_timeout_is_not_tried_again() 
         ] {
             let options = merge(json!({ "timeouts": { "queue": 15 } }), taken.clone());
             let site = Site::with(way, json!({}), options);
-            site.works().await;
+            let patient = || json!({ "timeouts": { "queue": 60_000 } });
+            site.chat_with(patient()).await.unwrap();
             site.once(json!({ "kind": "silence" }));
-            let (client, call) = (site.client.clone(), site.make(Endpoint::Chat, &request(), json!({})));
+            let (client, call) = (site.client.clone(), site.make(Endpoint::Chat, &request(), patient()));
             let before = site.seen();
             let holder = tokio::spawn(async move { client.call(call).await });
             until("the place is taken", || site.seen() == before + 1).await;
@@ -367,7 +368,7 @@ async fn no_turn_socket_or_stream_before_the_queue_timeout_is_not_tried_again() 
             }
             holder.abort();
             site.quiet().await;
-            site.works().await;
+            site.chat_with(patient()).await.unwrap();
         }
     }
 }
@@ -413,7 +414,7 @@ async fn where_the_budget_is_spent_nothing_is_tried_again_but_what_was_not_proce
 #[tokio::test]
 async fn silence_is_not_asked_again_and_neither_is_an_answer_that_is_none() {
     for way in WAYS {
-        let site = Site::with(way, json!({}), json!({ "timeouts": { "firstByte": 60, "idle": 60 } }));
+        let site = Site::with(way, json!({}), json!({ "timeouts": { "firstByte": 150, "idle": 150 } }));
         let stall = |tokens: u32| json!({ "kind": "stall", "afterTokens": tokens, "for": 60_000 });
         let interrupted = "StreamInterrupted retryable, billed maybe, after maybe";
         for (mode, fault, end) in [
@@ -449,7 +450,7 @@ async fn silence_is_not_asked_again_and_neither_is_an_answer_that_is_none() {
 async fn the_total_deadline_is_final_for_every_form() {
     for way in WAYS {
         let site = Site::with(way, json!({}), json!({ "timeouts": { "total": 100 } }));
-        site.works().await;
+        site.chat_with(json!({ "timeouts": { "total": 60_000 } })).await.unwrap();
         for form in FORMS {
             site.fault(json!({ "kind": "silence" }), json!({ "times": OFTEN }));
             let end = form.end(&site).await;

@@ -69,17 +69,40 @@ async fn calls_that_leave_at_any_moment_take_no_turn_with_them() {
 
 #[tokio::test]
 async fn a_retry_after_holds_its_model_up_and_no_other() {
-    let site = Site::with(Way::H1, json!({}), json!({ "retry": false }));
-    site.once(json!({ "kind": "status", "status": 429, "headers": { "retry-after-ms": "300" } }));
-    assert!(site.chat().await.is_err());
-    let started = Instant::now();
-    let other = site.make(Endpoint::Chat, &with(json!({ "model": "other" })), json!({}));
-    assert_eq!(tell(&site.client.call(other).await), "ok after yes");
-    let free = site.upstream.requests().last().unwrap().at;
-    assert_eq!(tell(&site.chat().await), "ok after yes");
-    assert!(started.elapsed() >= Duration::from_millis(200), "{:?}", started.elapsed());
-    let requests = site.upstream.requests();
-    assert!(requests[1].at <= free && requests[2].at - requests[0].at >= 298.0);
+    for status in [429, 529] {
+        let site = Site::with(Way::H1, json!({}), json!({ "retry": false }));
+        site.once(json!({ "kind": "status", "status": status, "headers": { "retry-after-ms": "300" } }));
+        assert!(site.chat().await.is_err());
+        let started = Instant::now();
+        let other = site.make(Endpoint::Chat, &with(json!({ "model": "other" })), json!({}));
+        assert_eq!(tell(&site.client.call(other).await), "ok after yes");
+        let free = site.upstream.requests().last().unwrap().at;
+        assert_eq!(tell(&site.chat().await), "ok after yes");
+        assert!(started.elapsed() >= Duration::from_millis(200), "{status} {:?}", started.elapsed());
+        let requests = site.upstream.requests();
+        assert!(requests[1].at <= free && requests[2].at - requests[0].at >= 298.0, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_learned_of_one_model_holds_no_other_up() {
+    for way in [Way::H1, Way::H2c] {
+        let site = Site::with(way, json!({}), json!({ "retry": false }));
+        site.says(json!({ "content": "x", "headers": {
+            "x-ratelimit-limit-requests": "10", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "60s",
+        } }));
+        let ask = |model: &str| {
+            let options = json!({ "timeouts": { "queue": 500 } });
+            site.client.call(site.make(Endpoint::Chat, &with(json!({ "model": model })), options))
+        };
+        for model in ["a", "b", "c"] {
+            assert_eq!(tell(&ask(model).await), "ok after yes", "{way:?} {model}");
+        }
+        for model in ["a", "b", "c"] {
+            let end = tell(&ask(model).await);
+            assert_eq!(end, "Timeout queue retryable, billed no, after no", "{way:?} {model}");
+        }
+    }
 }
 
 #[tokio::test]

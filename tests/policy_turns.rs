@@ -9,19 +9,21 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
 use tokio::time::Instant;
+use trunkline::policy::adaptive::{Adaptive, AdaptivePolicy};
+use trunkline::policy::learn::{Learned, Reset, Sample};
 use trunkline::policy::rate::{Cost, RateLimiter, RateLimits, Reservoir};
 use trunkline::policy::schedule::Place;
 use trunkline::policy::turns::{AtOnce, Held, Next, Turns, Used};
 
 const AGING: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
-const COST: Cost = Cost { requests: 1.0, tokens: 10 };
+const HEAVY: u64 = 3;
 
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
-    /// A call of this class.
-    Come(usize),
+    /// A call of this class, of the usual weight or a heavy one.
+    Come(usize, bool),
     /// One that waits goes away.
     Leave(Index),
     /// One that is under way ends: never sent, or sent.
@@ -31,7 +33,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (0_u64..2500).prop_map(Step::Pass),
-        8 => (0_usize..4).prop_map(Step::Come),
+        8 => (0_usize..4, prop::bool::weighted(0.2)).prop_map(|(class, heavy)| Step::Come(class, heavy)),
         2 => any::<Index>().prop_map(Step::Leave),
         5 => (any::<Index>(), any::<bool>()).prop_map(|(which, sent)| Step::End(which, sent)),
     ];
@@ -43,6 +45,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Waits {
     place: Place,
     due: Instant,
+    weight: u64,
+}
+
+fn cost(weight: u64) -> Cost {
+    Cost { requests: weight as f64, tokens: 10 }
 }
 
 struct World {
@@ -50,7 +57,9 @@ struct World {
     now: Instant,
     /// By its number, which ascends as they come.
     waiting: BTreeMap<u64, Waits>,
-    held: Vec<Held>,
+    /// With their weights.
+    held: Vec<(Held, u64)>,
+    /// The weights of those that were sent.
     sent: u64,
 }
 
@@ -64,24 +73,24 @@ impl World {
     fn step(&mut self, number: u64, step: &Step) {
         match step {
             Step::Pass(ms) => self.now += Duration::from_millis(*ms),
-            Step::Come(class) => match self.turns.go(COST, self.now) {
-                Some(held) => {
+            Step::Come(class, is_heavy) => {
+                let weight = if *is_heavy { HEAVY } else { 1 };
+                if let Some(held) = self.turns.go(cost(weight), self.now) {
                     assert!(self.waiting.is_empty(), "it overtook those who wait");
-                    self.held.push(held);
-                }
-                None => {
-                    let place = self.turns.join(*class, self.now, AGING, COST, number);
+                    self.held.push((held, weight));
+                } else {
+                    let place = self.turns.join(*class, self.now, AGING, cost(weight), number);
                     let due = self.now + AGING * u32::try_from(*class).unwrap();
-                    self.waiting.insert(number, Waits { place, due });
+                    self.waiting.insert(number, Waits { place, due, weight });
                 }
-            },
+            }
             Step::Leave(which) if !self.waiting.is_empty() => {
                 let number = *self.waiting.keys().nth(which.index(self.waiting.len())).unwrap();
                 self.turns.leave(self.waiting.remove(&number).unwrap().place);
             }
             Step::End(which, is_sent) if !self.held.is_empty() => {
-                let held = self.held.swap_remove(which.index(self.held.len()));
-                self.sent += u64::from(*is_sent);
+                let (held, weight) = self.held.swap_remove(which.index(self.held.len()));
+                self.sent += if *is_sent { weight } else { 0 };
                 let used = if *is_sent { Used::Tokens(None) } else { Used::Nothing };
                 self.turns.end(held, used, self.now);
             }
@@ -96,14 +105,43 @@ impl World {
                 Next::Go(number, held) => {
                     let first = self.waiting.iter().min_by_key(|(number, one)| (one.due, **number));
                     assert_eq!(Some(&number), first.map(|(number, _)| number), "not the first in line");
-                    self.waiting.remove(&number);
-                    self.held.push(held);
+                    let weight = self.waiting.remove(&number).unwrap().weight;
+                    self.held.push((held, weight));
                 }
                 Next::At(at) => return Some(at),
                 Next::Nobody => return None,
             }
         }
     }
+}
+
+/// A limit of ten a second, of which nine are left.
+fn nine_of_ten() -> Learned {
+    let reset = Some(Reset { after: Duration::from_millis(100), grain: Duration::from_millis(1) });
+    Learned { requests: Some(Sample { limit: 10.0, remaining: 9.0, reset }), tokens: None }
+}
+
+#[test]
+fn a_refusal_is_told_to_the_limit_of_calls_at_once_and_to_the_rate() {
+    let now = Instant::now();
+    let at_once = AtOnce::Adaptive(Adaptive::new(AdaptivePolicy::default()));
+    let mut turns: Turns<u64> = Turns::new(at_once, RateLimiter::new(&RateLimits::default(), now));
+    turns.learn(&nine_of_ten(), None, now);
+    let held = turns.go(cost(1), now).unwrap();
+    let before = turns.at_once.limit();
+    turns.answered(Some(Duration::from_millis(1)), true, now);
+    assert!(turns.at_once.limit() < before);
+    assert!(turns.rate.ready_at(cost(1), now) > now, "nothing is left of what was learned");
+    turns.end(held, Used::Tokens(None), now);
+}
+
+#[test]
+fn an_answer_that_is_no_refusal_takes_nothing_of_the_rate() {
+    let now = Instant::now();
+    let mut turns: Turns<u64> = Turns::new(AtOnce::Unlimited, RateLimiter::new(&RateLimits::default(), now));
+    turns.learn(&nine_of_ten(), None, now);
+    turns.answered(Some(Duration::from_millis(1)), false, now);
+    assert_eq!(turns.rate.ready_at(cost(1), now), now);
 }
 
 proptest! {
@@ -145,24 +183,24 @@ proptest! {
 
     /// A stock that is not filled up again counts to the last one.
     #[test]
-    fn every_reservation_is_returned_once_whatever_is_cancelled(steps in steps(), amount in 1_u64..200) {
+    fn every_reservation_is_returned_once_whatever_is_cancelled(steps in steps(), amount in HEAVY..200) {
         let reservoir = Some(Reservoir { amount, interval: DAY });
         let limits = RateLimits { reservoir, ..RateLimits::default() };
         let mut world = World::new(3, &limits);
         for (number, step) in (0..).zip(&steps) {
             world.step(number, step);
             world.serve();
-            prop_assert!(world.sent + world.held.len() as u64 <= amount);
+            prop_assert!(world.sent + world.held.iter().map(|(_, weight)| weight).sum::<u64>() <= amount);
         }
         while let Some((_, one)) = world.waiting.pop_first() {
             world.turns.leave(one.place);
         }
-        for held in std::mem::take(&mut world.held) {
+        for (held, _) in std::mem::take(&mut world.held) {
             world.turns.end(held, Used::Nothing, world.now);
         }
         prop_assert_eq!((world.turns.under_way(), world.turns.waiting()), (0, 0));
         let mut left = 0;
-        while let Some(held) = world.turns.go(COST, world.now) {
+        while let Some(held) = world.turns.go(cost(1), world.now) {
             world.turns.end(held, Used::Tokens(None), world.now);
             left += 1;
         }
