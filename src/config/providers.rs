@@ -16,7 +16,7 @@ use super::{
 use crate::error::Error;
 use crate::policy::keys::MAX_KEYS;
 use crate::policy::rate::RateLimits;
-use crate::policy::timeouts::Timeouts;
+use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{self, Origin};
 use crate::protocol::dialect::Protocol;
 
@@ -232,7 +232,7 @@ fn parse_one(entry: Entry, defaults: &Defaults) -> Result<Draft, Error> {
         keys: parse_keys(&mut given, protocol)?,
         headers: parse_headers(&mut given)?,
         query: parse_query(&mut given)?,
-        timeouts: parse_timeouts(&mut given)?.over(defaults.timeouts),
+        timeouts: parse_own_timeouts(&mut given)?.over(defaults.timeouts),
         rate: rate::parse_rate(&mut given, &defaults.rate)?,
         queue: parse_concurrency(&mut given, defaults.queue)?,
     };
@@ -271,6 +271,17 @@ pub(super) fn keys_of(path: String, keys: Value, protocol: Protocol) -> Result<V
         }
         key => one(path, key, &format!("{ONE}, or an array of them")).map(|key| vec![key]),
     }
+}
+
+/// All but the deadline, which holds for a call wherever it goes.
+fn parse_own_timeouts(given: &mut Section) -> Result<GivenTimeouts, Error> {
+    let timeouts = parse_timeouts(given)?;
+    if timeouts.total.is_some() {
+        let path = given.path();
+        let error = "is of a call, whichever providers it goes to; give timeouts.total";
+        return Err(Error::config(format!("{path}.timeouts.total: {error}")));
+    }
+    Ok(timeouts)
 }
 
 /// What a parameter keeps as it is: RFC 3986's unreserved characters.
