@@ -41,7 +41,9 @@ pub(super) fn write(
 ) -> Result<(), Inexpressible> {
     for name in ["functions", "function_call"] {
         if root.get(name).is_some() {
-            return Err(At::Member(&At::Root, name).cannot("functions without tools; use tools and tool_choice"));
+            return Err(
+                At::Member(&At::Root, name).cannot("functions without tools; use tools and tool_choice")
+            );
         }
     }
     let at = At::Member(&At::Root, "tools");
@@ -172,6 +174,9 @@ fn choice(root: &Object<'_>, declared: &Declared) -> Result<Option<String>, Inex
     if raw.starts_with('"') {
         return match &*text(raw, &at)? {
             "auto" => Ok(auto),
+            "none" if !declared.native.is_empty() => {
+                Err(at.cannot("Gemini's own tools are used as it likes"))
+            }
             "none" if declared.names.is_empty() => Ok(None),
             "none" => Ok(Some(r#"{"mode":"NONE"}"#.to_owned())),
             "required" if declared.names.is_empty() => Err(at.wrong("must not ask for a call without tools")),
