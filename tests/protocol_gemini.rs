@@ -243,6 +243,37 @@ fn an_answer_that_is_sent_back_arrives_as_it_was() {
 }
 
 #[test]
+fn a_stream_gathers_to_what_the_whole_answer_says() {
+    let parts = json!([
+        { "text": "hm", "thought": true },
+        { "text": "I look." },
+        { "executableCode": { "language": "PYTHON", "code": "1" } },
+        { "functionCall": { "id": "x", "name": "f", "args": { "a": 1.0 } }, "thoughtSignature": "BBB=" },
+        { "functionCall": { "id": "y", "name": "g", "args": {} } },
+        { "text": " Wait.", "thoughtSignature": "CCC=" }
+    ]);
+    let response = |parts: &Value, reason: Option<&str>| {
+        let candidate = json!({ "content": { "parts": parts }, "finishReason": reason, "index": 0 });
+        let usage = json!({ "promptTokenCount": 3, "candidatesTokenCount": 4 });
+        json!({ "candidates": [candidate], "usageMetadata": usage, "responseId": "r" }).to_string()
+    };
+    let context = Context { choices: 1, model: "m".to_owned() };
+    let whole = gemini::answer(&response(&parts, Some("STOP")), &context, CREATED).unwrap();
+    let (mut events, mut chunks) = (Events::new(&context, CREATED), Vec::new());
+    for part in parts.as_array().unwrap() {
+        events.event(b"", response(&json!([part]), None).as_bytes(), &mut chunks).unwrap();
+    }
+    events.event(b"", response(&json!([]), Some("STOP")).as_bytes(), &mut chunks).unwrap();
+    events.finish(&mut chunks);
+    let mut completion = Completion::default();
+    for chunk in &chunks {
+        completion.add(&Chunk::of(chunk).unwrap()).unwrap();
+    }
+    let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    assert_eq!(value(&completion.to_json()), value(&whole));
+}
+
+#[test]
 fn a_call_without_an_id_has_the_same_one_each_time_and_no_other_calls_one() {
     let part = json!({ "functionCall": { "name": "f", "args": { "a": 1 } } });
     let body = |response: &str| {
