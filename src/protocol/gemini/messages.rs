@@ -168,7 +168,7 @@ impl<'a> Contents<'a> {
         }
         let thoughts = parts.len();
         match message.raw("content") {
-            "" | "\"\"" => {}
+            "" | "null" | "\"\"" => {}
             _ => content(message, at, &mut parts, dropped, Takes::Text)?,
         }
         if let Some(refusal) = message.get("refusal") {

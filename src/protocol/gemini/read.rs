@@ -97,13 +97,12 @@ impl<'a> Object<'a> {
 
     /// A member's raw value; none where it is missing or null.
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
-        let found = self.0.iter().rev().find(|(have, _)| have == name);
-        found.map(|(_, value)| *value).filter(|value| *value != "null")
+        Some(self.raw(name)).filter(|value| !matches!(*value, "" | "null"))
     }
 
-    /// The raw value of a member, or "" (which no JSON value is).
+    /// The raw value of a member, null too, or "" (which no JSON value is).
     pub(super) fn raw(&self, name: &str) -> &'a str {
-        self.get(name).unwrap_or("")
+        self.0.iter().rev().find(|(have, _)| have == name).map_or("", |(_, value)| *value)
     }
 
     /// The text of a member that has to be a string where it is there.

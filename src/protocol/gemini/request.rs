@@ -8,7 +8,7 @@ use crate::protocol::translate::{Inexpressible, Translated};
 
 /// Members that are read somewhere below, or say how the answer travels, which the path says here. Everything else is
 /// dropped.
-const KNOWN: [&str; 49] = [
+const KNOWN: [&str; 48] = [
     "audio",
     "cachedContent",
     "cached_content",
@@ -20,7 +20,6 @@ const KNOWN: [&str; 49] = [
     "generation_config",
     "imageConfig",
     "image_config",
-    "labels",
     "logprobs",
     "max_completion_tokens",
     "max_tokens",
@@ -78,9 +77,6 @@ pub fn request(body: &str, model: &str, _stream: bool) -> Result<Translated<Cont
         if let Some(raw) = own.get(name, snake) {
             write::member(&mut out, name, raw);
         }
-    }
-    if let Some(labels) = root.get("labels") {
-        write::member(&mut out, "labels", labels);
     }
     service_tier(&root, &mut out, &mut dropped)?;
     out.push('}');
