@@ -13,8 +13,8 @@
 //! `extra_content.google.parts`, raw, and are sent back from there; sources are beside them as `grounding_metadata`,
 //! `url_context_metadata` and `citation_metadata`. Images are `images`, as OpenRouter and LiteLLM have them.
 //!
-//! **The end of a stream** is the end of its body: there is no `[DONE]`. [`Events`] gives a choice's finish reason with the
-//! event that has it, and the usage when [`Events::finish`] is called at the end of the body.
+//! **The end of a stream** is the end of its body: there is no `[DONE]`. [`Events::finish`], called there, gives the finish
+//! reasons and the usage.
 //!
 //! | file | idea |
 //! |---|---|

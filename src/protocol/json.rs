@@ -83,6 +83,11 @@ impl<'a> Members<'a> {
         self.raw(name).and_then(|raw| serde_json::from_str(raw).ok())
     }
 
+    /// All members, with their raw values.
+    pub fn into_pairs(self) -> Vec<(Cow<'a, str>, &'a str)> {
+        self.members
+    }
+
     /// The object with a member set to a raw value: in its place where it is there, else as the first.
     pub fn with(&self, name: &str, value: &str) -> String {
         let mut out = String::with_capacity(self.text.len() + name.len() + value.len() + 4);

@@ -148,7 +148,7 @@ fn stops<'a>(root: &Object<'a>, config: &mut Config<'a>) -> Result<(), Inexpress
     }
     let stops = items(raw, "a string or an array of strings", &at)?;
     for (number, stop) in stops.iter().enumerate() {
-        string(stop.get(), &at.item(number))?;
+        string(stop, &at.item(number))?;
     }
     match stops.len() {
         0 => {}
@@ -220,7 +220,7 @@ fn modalities<'a>(
     if let Some(raw) = root.get("modalities") {
         for (number, item) in items(raw, "an array of modalities", &at)?.iter().enumerate() {
             let at = at.item(number);
-            match &*text(item.get(), &at)? {
+            match &*text(item, &at)? {
                 "text" => text_too = true,
                 "image" => image = true,
                 "audio" => return Err(at.cannot("audio as OpenAI has it in an answer")),
@@ -257,10 +257,11 @@ fn effort<'a>(
             dropped.push("reasoning_effort".into());
             return Ok(());
         }
-        (Thinking::Budget, "none") => r#"{"thinkingBudget":0}"#,
-        (Thinking::Budget, "minimal" | "low") => r#"{"thinkingBudget":1024,"includeThoughts":true}"#,
-        (Thinking::Budget, "medium") => r#"{"thinkingBudget":8192,"includeThoughts":true}"#,
-        (Thinking::Budget, _) => r#"{"thinkingBudget":24576,"includeThoughts":true}"#,
+        (Thinking::Budget { least: 0 }, "none") => r#"{"thinkingBudget":0}"#,
+        (Thinking::Budget { .. }, "none") => r#"{"thinkingBudget":128}"#,
+        (Thinking::Budget { .. }, "minimal" | "low") => r#"{"thinkingBudget":1024,"includeThoughts":true}"#,
+        (Thinking::Budget { .. }, "medium") => r#"{"thinkingBudget":8192,"includeThoughts":true}"#,
+        (Thinking::Budget { .. }, _) => r#"{"thinkingBudget":24576,"includeThoughts":true}"#,
         (Thinking::Level { minimal: true }, "none") => r#"{"thinkingLevel":"MINIMAL"}"#,
         (Thinking::Level { minimal: false }, "none") => r#"{"thinkingLevel":"LOW"}"#,
         (Thinking::Level { minimal: true }, "minimal") => {
@@ -270,8 +271,11 @@ fn effort<'a>(
         (Thinking::Level { .. }, "medium") => r#"{"thinkingLevel":"MEDIUM","includeThoughts":true}"#,
         (Thinking::Level { .. }, _) => r#"{"thinkingLevel":"HIGH","includeThoughts":true}"#,
     };
-    // These models always think, and none thinks harder than high: the nearest is taken, and said.
-    let nearest = matches!((thinking_of(model), &*effort), (Thinking::Level { .. }, "none") | (_, "xhigh"));
+    // Some models always think, and none thinks harder than high: the nearest is taken, and said.
+    let nearest = match &*effort {
+        "none" => thinking_of(model) != Thinking::Budget { least: 0 },
+        effort => effort == "xhigh",
+    };
     if nearest {
         dropped.push("reasoning_effort".into());
     }
@@ -282,7 +286,10 @@ fn effort<'a>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Thinking {
     None,
-    Budget,
+    Budget {
+        /// The fewest tokens: 0 where thinking can be turned off.
+        least: u16,
+    },
     Level {
         /// Whether it knows a level below low.
         minimal: bool,
@@ -292,8 +299,9 @@ enum Thinking {
 /// How a model is told to think. Older ones are known by name; what is unknown is taken for new.
 fn thinking_of(model: &str) -> Thinking {
     let name = model.rsplit('/').next().unwrap_or(model);
+    // ai.google.dev/gemini-api/docs/thinking#set-budget
     if name.starts_with("gemini-2.5") {
-        return Thinking::Budget;
+        return Thinking::Budget { least: if name.starts_with("gemini-2.5-pro") { 128 } else { 0 } };
     }
     let old = ["gemini-1", "gemini-2", "gemini-pro", "gemma-2", "gemma-3", "learnlm"];
     if old.iter().any(|old| name.starts_with(old)) {

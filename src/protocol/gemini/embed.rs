@@ -34,7 +34,7 @@ pub fn request(body: &str, model: &str) -> Result<Translated<Context>, Inexpress
     const KNOWN: [&str; 8] =
         ["model", "input", "dimensions", "encoding_format", "taskType", "task_type", "title", "input_type"];
     let at = &At::Root;
-    let root = Object::of(body, at)?;
+    let root = Object::parse(body, at)?;
     let mut dropped = Vec::new();
     root.drop_unknown(&KNOWN, at, &mut dropped);
     if root.get("input_type").is_some() {
@@ -88,8 +88,7 @@ fn inputs<'a>(root: &Object<'a>) -> Result<Vec<&'a str>, Inexpressible> {
     if list.is_empty() {
         return Err(at.wrong("must have at least one input"));
     }
-    let text = |(number, item): (usize, &&'a RawValue)| {
-        let raw = item.get();
+    let text = |(number, raw): (usize, &&'a str)| {
         if raw.starts_with(|first: char| first.is_ascii_digit() || first == '[') {
             return Err(at.cannot("tokens as input; Gemini's are not OpenAI's"));
         }

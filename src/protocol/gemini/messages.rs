@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::config::insists_on_signatures;
 use super::read::{At, Object, items, objects, string, text};
 use super::{media, write};
@@ -53,7 +55,10 @@ pub(super) fn write(
         None if contents.system.is_empty() => {}
         None => write::member(out, "systemInstruction", &format!("{{\"parts\":[{}]}}", contents.system)),
     }
-    write::member(out, "contents", &format!("[{}]", contents.out));
+    write::name(out, "contents");
+    out.push('[');
+    out.push_str(&contents.out);
+    out.push(']');
     Ok(())
 }
 
@@ -152,60 +157,67 @@ impl<'a> Contents<'a> {
             return Err(at.member("audio").cannot("audio of an answer that OpenAI keeps"));
         }
         let extra = Extra::of(message, at)?;
-        self.open(Turn::Model);
-        let before = self.out.len();
+        let mut parts = String::new();
         let thought = message.get("reasoning_content").map(|raw| (raw, "reasoning_content"));
         if let Some((raw, name)) = thought.or_else(|| message.get("reasoning").map(|raw| (raw, "reasoning")))
             && string(raw, &at.member(name))? != "\"\""
         {
-            write::comma(&mut self.out);
-            self.out.push_str("{\"text\":");
-            self.out.push_str(raw);
-            self.out.push_str(",\"thought\":true}");
+            parts.push_str("{\"text\":");
+            parts.push_str(raw);
+            parts.push_str(",\"thought\":true}");
         }
-        let text_from = self.out.len();
+        let thoughts = parts.len();
         match message.raw("content") {
-            "" | "\"\"" => {}
-            _ => content(message, at, &mut self.out, dropped, Takes::Text)?,
+            "" | "null" | "\"\"" => {}
+            _ => content(message, at, &mut parts, dropped, Takes::Text)?,
         }
         if let Some(refusal) = message.get("refusal") {
-            part(&mut self.out, string(refusal, &at.member("refusal"))?);
+            part(&mut parts, string(refusal, &at.member("refusal"))?);
         }
         if let Some(raw) = message.get("images") {
             let images_at = at.member("images");
             for (number, image) in objects(raw, &images_at)?.iter().enumerate() {
-                media::image(image, &images_at.item(number), &mut self.out, dropped)?;
+                media::image(image, &images_at.item(number), &mut parts, dropped)?;
             }
         }
         if let Some(raw) = extra.parts {
             let parts_at = at.member("extra_content.google.parts");
             for (number, item) in items(raw, "an array of parts", &parts_at)?.iter().enumerate() {
-                if !item.get().starts_with('{') {
-                    return Err(parts_at.item(number).must_be("a part", item.get()));
+                if !item.starts_with('{') {
+                    return Err(parts_at.item(number).must_be("a part", item));
                 }
-                write::comma(&mut self.out);
-                self.out.push_str(item.get());
+                write::comma(&mut parts);
+                parts.push_str(item);
             }
         }
         if let Some(signature) = extra.signature {
             // It belongs to the last part that is no thought; without one it came on an empty text.
-            if self.out.len() == text_from {
-                part(&mut self.out, "\"\"");
+            if parts.len() == thoughts {
+                part(&mut parts, "\"\"");
             }
-            self.out.pop();
-            write::member(&mut self.out, "thoughtSignature", signature);
-            self.out.push('}');
+            parts.pop();
+            write::member(&mut parts, "thoughtSignature", signature);
+            parts.push('}');
         }
         if let Some(raw) = message.get("tool_calls") {
-            self.calls(raw, &at.member("tool_calls"), dropped)?;
+            self.calls(raw, &at.member("tool_calls"), &mut parts, dropped)?;
         }
-        if self.out.len() == before {
-            part(&mut self.out, "\"\"");
+        // Who said nothing has no turn: Gemini wants parts that have something.
+        if !parts.is_empty() {
+            self.open(Turn::Model);
+            write::comma(&mut self.out);
+            self.out.push_str(&parts);
         }
         Ok(())
     }
 
-    fn calls(&mut self, raw: &'a str, at: &At<'_>, dropped: &mut Dropped) -> Result<(), Inexpressible> {
+    fn calls(
+        &mut self,
+        raw: &'a str,
+        at: &At<'_>,
+        out: &mut String,
+        dropped: &mut Dropped,
+    ) -> Result<(), Inexpressible> {
         let calls = objects(raw, at)?;
         let mut signatures = Vec::with_capacity(calls.len());
         for (number, call) in calls.iter().enumerate() {
@@ -231,22 +243,22 @@ impl<'a> Contents<'a> {
             let arguments = function.text("arguments", &function_at)?.unwrap_or_default();
             let arguments = match arguments.trim() {
                 "" => "{}",
-                text if Object::of(text, &At::Root).is_ok() => text,
+                text if is_object(text) => text,
                 _ => return Err(arguments_at.wrong("must be the JSON text of an object")),
             };
-            write::comma(&mut self.out);
-            self.out.push_str("{\"functionCall\":{");
+            write::comma(out);
+            out.push_str("{\"functionCall\":{");
             if let Some(raw) = call.get("id") {
                 self.calls.push((text(raw, &at.member("id"))?, name));
-                write::member(&mut self.out, "id", raw);
+                write::member(out, "id", raw);
             }
-            write::member(&mut self.out, "name", name);
-            write::member(&mut self.out, "args", arguments);
-            self.out.push('}');
+            write::member(out, "name", name);
+            write::member(out, "args", arguments);
+            out.push('}');
             if let Some(signature) = signature {
-                write::member(&mut self.out, "thoughtSignature", signature);
+                write::member(out, "thoughtSignature", signature);
             }
-            self.out.push('}');
+            out.push('}');
         }
         Ok(())
     }
@@ -292,7 +304,7 @@ impl<'a> Contents<'a> {
         write::member(&mut self.out, "name", name);
         write::name(&mut self.out, "response");
         let trimmed = plain.trim();
-        if trimmed.starts_with('{') && Object::of(trimmed, &At::Root).is_ok() {
+        if is_object(trimmed) {
             self.out.push_str(trimmed);
         } else {
             self.out.push_str("{\"output\":");
@@ -302,6 +314,11 @@ impl<'a> Contents<'a> {
         self.out.push_str("}}");
         Ok(())
     }
+}
+
+/// Whether a text is a JSON object.
+fn is_object(text: &str) -> bool {
+    text.starts_with('{') && serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 /// What an answer of ours left in `extra_content.google` to be sent back.

@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use crate::protocol::json::Text;
+use super::write;
+use crate::protocol::json::{Members, Text};
 use crate::protocol::translate::Inexpressible;
 
 /// A place in a request. Its text is made only where it has to be told.
@@ -69,43 +67,42 @@ fn kind(raw: &str) -> &'static str {
 #[derive(Debug, Default)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Object<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(8);
-                while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    members.push((name, value.get()));
-                }
-                Ok(Object(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
-}
-
 impl<'a> Object<'a> {
+    /// Reads a whole text, which is checked to be JSON. What is read of its members afterwards needs no check.
+    pub(super) fn parse(text: &'a str, at: &At<'_>) -> Result<Self, Inexpressible> {
+        match Members::of(text) {
+            Ok(members) => Ok(Self(members.into_pairs())),
+            Err(_) if text.trim_start().starts_with('{') => Err(at.wrong("must be valid JSON")),
+            Err(_) => Err(at.must_be("an object", text.trim_start())),
+        }
+    }
+
+    /// Reads a raw value of a text that was checked.
     pub(super) fn of(raw: &'a str, at: &At<'_>) -> Result<Self, Inexpressible> {
-        serde_json::from_str(raw).map_err(|_| match kind(raw.trim_start()) {
-            "an object" => at.wrong("must be valid JSON"),
-            _ => at.must_be("an object", raw.trim_start()),
-        })
+        if !raw.starts_with('{') {
+            return Err(at.must_be("an object", raw));
+        }
+        Self::read(&mut Walk::into(raw), at)
+    }
+
+    /// Reads the members up to the end of the object that the walk is in.
+    fn read(walk: &mut Walk<'a>, at: &At<'_>) -> Result<Self, Inexpressible> {
+        let mut members = Vec::with_capacity(8);
+        while let Some(name) = walk.value() {
+            let Some(value) = walk.value() else { break };
+            members.push((text(name, at)?, value));
+        }
+        Ok(Self(members))
     }
 
     /// A member's raw value; none where it is missing or null.
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
-        let found = self.0.iter().rev().find(|(have, _)| have == name);
-        found.map(|(_, value)| *value).filter(|value| *value != "null")
+        Some(self.raw(name)).filter(|value| !matches!(*value, "" | "null"))
     }
 
-    /// The raw value of a member, or "" (which no JSON value is).
+    /// The raw value of a member, null too, or "" (which no JSON value is).
     pub(super) fn raw(&self, name: &str) -> &'a str {
-        self.get(name).unwrap_or("")
+        self.0.iter().rev().find(|(have, _)| have == name).map_or("", |(_, value)| *value)
     }
 
     /// The text of a member that has to be a string where it is there.
@@ -163,6 +160,10 @@ impl<'a> Object<'a> {
 
 /// The text of a JSON string.
 pub(super) fn text<'a>(raw: &'a str, at: &At<'_>) -> Result<Cow<'a, str>, Inexpressible> {
+    let plain = write::inside(raw);
+    if raw.starts_with('"') && !plain.contains('\\') {
+        return Ok(Cow::Borrowed(plain));
+    }
     match serde_json::from_str::<Text<'a>>(raw) {
         Ok(Text(text)) => Ok(text),
         Err(_) if raw.starts_with('"') => Err(at.wrong("must be a string of whole characters")),
@@ -176,16 +177,151 @@ pub(super) fn string<'a>(raw: &'a str, at: &At<'_>) -> Result<&'a str, Inexpress
 }
 
 /// The items of an array, as raw text.
-pub(super) fn items<'a>(raw: &'a str, what: &str, at: &At<'_>) -> Result<Vec<&'a RawValue>, Inexpressible> {
-    serde_json::from_str(raw).map_err(|_| at.must_be(what, raw))
+pub(super) fn items<'a>(raw: &'a str, what: &str, at: &At<'_>) -> Result<Vec<&'a str>, Inexpressible> {
+    if !raw.starts_with('[') {
+        return Err(at.must_be(what, raw));
+    }
+    let mut walk = Walk::into(raw);
+    Ok(std::iter::from_fn(|| walk.value()).collect())
 }
 
 /// The items of an array of objects.
 pub(super) fn objects<'a>(raw: &'a str, at: &At<'_>) -> Result<Vec<Object<'a>>, Inexpressible> {
-    if let Ok(objects) = serde_json::from_str(raw) {
-        return Ok(objects);
+    if !raw.starts_with('[') {
+        return Err(at.must_be("an array of objects", raw));
     }
-    // Something is none: say which.
-    let items = items(raw, "an array of objects", at)?;
-    items.iter().enumerate().map(|(number, item)| Object::of(item.get(), &at.item(number))).collect()
+    let mut walk = Walk::into(raw);
+    let mut objects = Vec::new();
+    while let Some(first) = walk.next() {
+        let at = at.item(objects.len());
+        if first != b'{' {
+            return Err(at.must_be("an object", &raw[walk.at..]));
+        }
+        walk.at += 1;
+        objects.push(Object::read(&mut walk, &at)?);
+        walk.at += 1;
+    }
+    Ok(objects)
+}
+
+/// The values of an object (names and values in turn) or an array, one after the other, in a text that was checked to be
+/// JSON. A parser would check all that is inside of them once more on each level.
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn into(text: &'a str) -> Self {
+        Self { text, at: 1 }
+    }
+
+    /// Goes to the next value, and tells its first byte; none at the end.
+    fn next(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while matches!(bytes.get(self.at)?, b' ' | b'\n' | b'\r' | b'\t' | b',' | b':') {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied().filter(|first| !matches!(first, b'}' | b']'))
+    }
+
+    fn value(&mut self) -> Option<&'a str> {
+        let first = self.next()?;
+        let (bytes, from) = (self.text.as_bytes(), self.at);
+        self.at = match first {
+            b'"' => write::after_string(bytes, from),
+            b'{' | b'[' => after_brackets(bytes, from),
+            _ => {
+                let ends = |byte: &u8| {
+                    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b':' | b'}' | b']' | b'"')
+                };
+                from + bytes[from..].iter().position(ends).unwrap_or(bytes.len() - from)
+            }
+        };
+        self.text.get(from..self.at)
+    }
+}
+
+/// Where the object or array that begins at `at` has ended.
+fn after_brackets(bytes: &[u8], mut at: usize) -> usize {
+    let mut depth = 0_usize;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = write::after_string(bytes, at);
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    /// Any JSON, as text with any white space.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[a\"\\\\{}\\[\\],: \u{e9}\n]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map("[a\"\\\\{},: ]{0,4}", inner, 0..5)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    /// What a value has, read by walking.
+    fn walked(raw: &str) -> Value {
+        match kind(raw) {
+            "an object" => {
+                let object = Object::of(raw, &At::Root).unwrap();
+                object.members().map(|(name, value)| (name.to_owned(), walked(value))).collect()
+            }
+            "an array" => items(raw, "", &At::Root).unwrap().into_iter().map(walked).collect(),
+            _ => serde_json::from_str(raw).unwrap(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn walking_finds_what_a_parser_finds(value in any_json()) {
+            for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                prop_assert_eq!(walked(&text), value.clone());
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_walk_panic_or_go_on_forever(text in "[a\"\\\\{}\\[\\],: \u{e9}0-9]{0,24}") {
+            for raw in [format!("{{{text}"), format!("[{text}")] {
+                let mut walk = Walk::into(&raw);
+                prop_assert!(std::iter::from_fn(|| walk.value()).take(100).count() < 100);
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_is_told_as_javascript_says_it() {
+        let root = At::Root;
+        let (messages, content) = (root.member("messages"), "content");
+        let item = messages.item(2);
+        assert_eq!(item.member(content).to_string(), "messages[2].content");
+    }
 }

@@ -8,10 +8,12 @@
 //! | `IMAGE_SAFETY`, `IMAGE_PROHIBITED_CONTENT`, `IMAGE_RECITATION`, `IMAGE_OTHER` | `content_filter` |
 //! | `OTHER`, and any reason that is newer than this table | `content_filter` |
 //! | `promptFeedback.blockReason` without candidates, whatever it is | `content_filter` |
-//! | `MALFORMED_FUNCTION_CALL`, `UNEXPECTED_TOOL_CALL`, `TOO_MANY_TOOL_CALLS`, `MISSING_THOUGHT_SIGNATURE`, `MALFORMED_RESPONSE`, `NO_IMAGE` | none: the answer is [`Malformed`] |
+//! | `MALFORMED_FUNCTION_CALL`, `UNEXPECTED_TOOL_CALL`, `TOO_MANY_TOOL_CALLS` | none: [`Malformed`] |
+//! | `MISSING_THOUGHT_SIGNATURE`, `MALFORMED_RESPONSE`, `NO_IMAGE` | none: [`Malformed`] |
 //! | `FINISH_REASON_UNSPECIFIED` | none: it has not ended |
 //!
-//! The last but one are answers that the model failed at: no reason of OpenAI's says so, and half an answer must not pass for a whole one.
+//! What is malformed are answers that the model failed at: no reason of OpenAI's says so, and half an answer must not
+//! pass for a whole one.
 //! Wherever OpenAI's reason says less than Gemini's, the choice has the latter as `native_finish_reason`.
 
 use crate::protocol::translate::Malformed;

@@ -6,8 +6,10 @@ use super::read::{At, Object};
 use super::{Context, config, messages, tools, write};
 use crate::protocol::translate::{Inexpressible, Translated};
 
-/// Members that are read somewhere below, or say how the answer travels, which the path says here. Everything else is dropped.
-const KNOWN: [&str; 49] = [
+/// Members that are read somewhere below, or say how the answer travels, which the path says here. Everything else is
+/// dropped.
+const KNOWN: [&str; 48] = [
+    "audio",
     "cachedContent",
     "cached_content",
     "extra_body",
@@ -16,10 +18,13 @@ const KNOWN: [&str; 49] = [
     "functions",
     "generationConfig",
     "generation_config",
-    "labels",
+    "imageConfig",
+    "image_config",
     "logprobs",
     "max_completion_tokens",
     "max_tokens",
+    "mediaResolution",
+    "media_resolution",
     "messages",
     "modalities",
     "model",
@@ -27,12 +32,14 @@ const KNOWN: [&str; 49] = [
     "parallel_tool_calls",
     "presence_penalty",
     "reasoning_effort",
+    "responseModalities",
     "response_format",
+    "response_modalities",
     "safetySettings",
     "safety_settings",
     "seed",
-    "service_tier",
     "serviceTier",
+    "service_tier",
     "stop",
     "stream",
     "stream_options",
@@ -50,19 +57,12 @@ const KNOWN: [&str; 49] = [
     "top_logprobs",
     "top_p",
     "web_search_options",
-    "audio",
-    "mediaResolution",
-    "media_resolution",
-    "responseModalities",
-    "response_modalities",
-    "imageConfig",
-    "image_config",
 ];
 
 /// A chat request in OpenAI's shape, in the words of this protocol. `model`: what the target calls it. Whether as a stream
 /// is said by the path, not by the body.
 pub fn request(body: &str, model: &str, _stream: bool) -> Result<Translated<Context>, Inexpressible> {
-    let root = Object::of(body, &At::Root)?;
+    let root = Object::parse(body, &At::Root)?;
     let mut dropped = Vec::new();
     let own = Own::of(&root, &mut dropped)?;
     if model.is_empty() {
@@ -77,9 +77,6 @@ pub fn request(body: &str, model: &str, _stream: bool) -> Result<Translated<Cont
         if let Some(raw) = own.get(name, snake) {
             write::member(&mut out, name, raw);
         }
-    }
-    if let Some(labels) = root.get("labels") {
-        write::member(&mut out, "labels", labels);
     }
     service_tier(&root, &mut out, &mut dropped)?;
     out.push('}');

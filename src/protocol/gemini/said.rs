@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::value::RawValue;
 
+use super::read::{At, Object};
 use super::shape::{Candidate, FunctionCall, Logprobs, Part, Token};
 use super::write;
 use crate::protocol::json::quote;
@@ -66,10 +67,8 @@ impl<'a> Said<'a> {
             self.calls.push(Call { call, signature });
             return Ok(());
         }
-        if signature.is_some() {
-            self.signature = signature;
-        }
         if let Some(text) = part.text {
+            self.signature = signature.or(self.signature);
             if !text.get().starts_with('"') {
                 return Err(no_part);
             }
@@ -82,19 +81,24 @@ impl<'a> Said<'a> {
             return Ok(());
         }
         if part.thought == Some(true) {
-            // A draft of an image: no answer, and nothing that has to be sent back.
+            // A draft of an image: no answer, and nothing but its signature has to be sent back.
+            self.signature = signature.or(self.signature);
             return Ok(());
         }
         if let Some(data) = &part.inline_data
             && let (Some(mime), Some(data)) = (&data.mime_type, &data.data)
             && mime.0.starts_with("image/")
         {
+            self.signature = signature.or(self.signature);
             self.images.push(format!("data:{};base64,{}", mime.0, data.0));
             return Ok(());
         }
-        // Only a signature, or nothing at all.
-        if raw.get() != "{}" && !(signature.is_some() && is_bare(raw.get())) {
+        let members = Object::of(raw.get(), &At::Root).map_err(|_| no_part)?;
+        if members.members().any(|(name, _)| !matches!(name, "thought" | "thoughtSignature")) {
+            // Its signature stays in it.
             self.others.push(raw.get());
+        } else {
+            self.signature = signature.or(self.signature);
         }
         Ok(())
     }
@@ -115,11 +119,13 @@ impl<'a> Said<'a> {
             None => out.push_str("null"),
         }
         write::member(out, "refusal", "null");
+        self.write_thought(out);
         self.write_rest(place, false, out);
     }
 
     /// The members of a delta; none where nothing is said.
     pub(super) fn write_delta(&self, place: &Place<'_>, out: &mut String) {
+        self.write_thought(out);
         if let Some(text) = self.text.as_ref().filter(|text| !text.is_empty()) {
             write::name(out, "content");
             out.push('"');
@@ -129,13 +135,16 @@ impl<'a> Said<'a> {
         self.write_rest(place, true, out);
     }
 
-    fn write_rest(&self, place: &Place<'_>, delta: bool, out: &mut String) {
+    fn write_thought(&self, out: &mut String) {
         if !self.thought.is_empty() {
             write::name(out, "reasoning_content");
             out.push('"');
             out.push_str(&self.thought);
             out.push('"');
         }
+    }
+
+    fn write_rest(&self, place: &Place<'_>, delta: bool, out: &mut String) {
         if !self.calls.is_empty() {
             write::name(out, "tool_calls");
             out.push('[');
@@ -200,16 +209,6 @@ impl Call<'_> {
             );
         }
     }
-}
-
-/// Whether a part has nothing but its signature.
-fn is_bare(raw: &str) -> bool {
-    let members = crate::protocol::json::Members::of(raw);
-    members.is_ok_and(|members| {
-        ["executableCode", "codeExecutionResult", "fileData", "inlineData", "toolCall", "toolResponse"]
-            .iter()
-            .all(|name| members.raw(name).is_none())
-    })
 }
 
 /// What a message has for Gemini alone.

@@ -17,8 +17,10 @@ const MAX_HELD: usize = 64 * 1024 * 1024;
 
 /// The events of one stream, as OpenAI chunks.
 ///
-/// Gemini says no word at the end: the stream is over with its body, and was whole if each choice had a finish reason.
-/// [`Events::finish`] is to be called then, for the usage; [`Next::Done`] comes only of relays that send `[DONE]`.
+/// Gemini says no word at the end: the stream is over with its body, and was whole if each choice had a finish reason then.
+/// A reason is no end by itself. Some servers have said `STOP` with every event, and some relays say it before the first
+/// content; so it is held until [`Events::finish`], and counts only if nothing came after it. [`Next::Done`] comes only of
+/// relays that send `[DONE]`.
 #[derive(Debug)]
 pub struct Events {
     choices: usize,
@@ -37,9 +39,17 @@ struct State {
     index: usize,
     began: bool,
     calls: usize,
-    /// The finish reason that was told.
-    ended: Option<&'static str>,
+    ended: Option<Ended>,
     extra: Extra,
+}
+
+/// Why a choice ended, if nothing comes after it.
+#[derive(Debug)]
+struct Ended {
+    /// Gemini's reason.
+    native: String,
+    /// Whether it is one for the whole prompt, which means the same whatever it is called.
+    blocked: bool,
 }
 
 impl Events {
@@ -86,7 +96,8 @@ impl Events {
         }
         if let Some(why) = response.blocked() {
             for index in 0..self.choices {
-                self.blocked(index, why, out)?;
+                let at = self.state(index)?;
+                self.candidates[at].ended = Some(Ended { native: why.to_owned(), blocked: true });
             }
         }
         for (number, candidate) in response.candidates.iter().flatten().enumerate() {
@@ -95,13 +106,20 @@ impl Events {
         Ok(Next::More)
     }
 
-    /// The end of the body: the usage, once. What a stream that broke off has counted is told as well.
+    /// The end of the body, where it ended as it should: the finish reasons, and the usage. Once; not to be called for a body
+    /// that broke off.
     pub fn finish(&mut self, out: &mut Vec<String>) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
+        let head = self.head();
+        for state in &self.candidates {
+            if let Some(ended) = &state.ended {
+                out.push(state.last(&head, ended));
+            }
+        }
         if let Some(usage) = self.usage.to_json() {
-            out.push(format!("{},\"choices\":[],\"usage\":{usage}}}", self.head()));
+            out.push(format!("{head},\"choices\":[],\"usage\":{usage}}}"));
         }
     }
 
@@ -127,37 +145,18 @@ impl Events {
         state.extra.add(candidate, &said);
         let probabilities = logprobs(candidate.logprobs_result.as_ref());
         if delta != "{}" || probabilities != "null" {
+            // What had ended goes on.
+            state.ended = None;
             state.began = true;
             out.push(chunk(&head, state.index, &delta, &probabilities, "null", None));
         }
         if let Some(native) = candidate.finish_reason() {
-            let ended = reason(native, state.calls > 0)?;
-            // Said again only where calls came after it.
-            if state.ended != Some(ended.name) {
-                state.ended = Some(ended.name);
-                let mut delta = String::from("{");
-                state.extra.write(&mut delta);
-                delta.push('}');
-                let native = (!ended.exact).then_some(native);
-                out.push(chunk(&head, state.index, &delta, "null", &quote(ended.name), native));
-            }
+            // What is no answer need not be waited for.
+            reason(native, state.calls > 0)?;
+            state.ended = Some(Ended { native: native.to_owned(), blocked: false });
         }
         if self.candidates.iter().map(|state| state.extra.size()).sum::<usize>() > MAX_HELD {
             return Err(Malformed("an answer with more than 64 MiB"));
-        }
-        Ok(())
-    }
-
-    /// The end of a choice that a refused prompt leaves.
-    fn blocked(&mut self, index: usize, why: &str, out: &mut Vec<String>) -> Result<(), Malformed> {
-        let at = self.state(index)?;
-        let head = self.head();
-        let state = &mut self.candidates[at];
-        if state.ended.is_none() {
-            let delta = if state.began { "{}" } else { r#"{"role":"assistant"}"# };
-            state.began = true;
-            state.ended = Some("content_filter");
-            out.push(chunk(&head, index, delta, "null", "\"content_filter\"", Some(why)));
         }
         Ok(())
     }
@@ -186,6 +185,21 @@ impl Events {
         write::member(&mut out, "created", &self.created.to_string());
         write::member(&mut out, "model", &self.model);
         out
+    }
+}
+
+impl State {
+    /// The chunk with the finish reason.
+    fn last(&self, head: &str, ended: &Ended) -> String {
+        let reason = if ended.blocked { None } else { reason(&ended.native, self.calls > 0).ok() };
+        let (name, exact) = reason.map_or(("content_filter", false), |reason| (reason.name, reason.exact));
+        let mut delta = String::from("{");
+        if !self.began {
+            write::member(&mut delta, "role", "\"assistant\"");
+        }
+        self.extra.write(&mut delta);
+        delta.push('}');
+        chunk(head, self.index, &delta, "null", &quote(name), (!exact).then_some(&ended.native))
     }
 }
 

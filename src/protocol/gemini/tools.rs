@@ -174,6 +174,9 @@ fn choice(root: &Object<'_>, declared: &Declared) -> Result<Option<String>, Inex
     if raw.starts_with('"') {
         return match &*text(raw, &at)? {
             "auto" => Ok(auto),
+            "none" if !declared.native.is_empty() => {
+                Err(at.cannot("Gemini's own tools are used as it likes"))
+            }
             "none" if declared.names.is_empty() => Ok(None),
             "none" => Ok(Some(r#"{"mode":"NONE"}"#.to_owned())),
             "required" if declared.names.is_empty() => Err(at.wrong("must not ask for a call without tools")),

@@ -7,7 +7,7 @@ use crate::protocol::json::quote;
 /// What separates the next member or item from what was written before it.
 pub(super) fn comma(out: &mut String) {
     // Any value ends in something else.
-    if !matches!(out.as_bytes().last(), Some(b'{' | b'[')) {
+    if !matches!(out.as_bytes().last(), None | Some(b'{' | b'[')) {
         out.push(',');
     }
 }
@@ -50,8 +50,17 @@ pub(super) fn compact(out: &mut String, raw: &str) {
 }
 
 /// Where the string that begins at `at` has ended.
-fn after_string(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn after_string(bytes: &[u8], mut at: usize) -> usize {
     at += 1;
+    // Most are short: a search has to be prepared.
+    for _ in 0..32 {
+        match bytes.get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            None => return bytes.len(),
+        }
+    }
     while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
         at += found;
         if bytes[at] == b'"' {

@@ -67,6 +67,12 @@ pub struct Delta<'a> {
     /// What tool calls were before there were several.
     #[serde(borrow)]
     pub function_call: Option<Function<'a>>,
+    /// Images that the model made, as OpenRouter and LiteLLM have them.
+    #[serde(borrow)]
+    pub images: Option<Vec<&'a RawValue>>,
+    /// What a provider wants back with the message, as Google's OpenAI endpoint has it.
+    #[serde(borrow)]
+    pub extra_content: Option<&'a RawValue>,
 }
 
 /// The text of a delta, and how it stands in the chunk.
@@ -94,6 +100,9 @@ pub struct ToolCall<'a> {
     pub kind: Option<Text<'a>>,
     #[serde(borrow)]
     pub function: Option<Function<'a>>,
+    /// What a provider wants back with the call: Gemini's thought signature.
+    #[serde(borrow)]
+    pub extra_content: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -230,6 +239,8 @@ impl<'a> Choice<'a> {
         let logprobs =
             self.logprobs.as_ref().map_or(0, |given| tokens(&given.content) + tokens(&given.refusal));
         let Some(delta) = &self.delta else { return logprobs };
+        let extras = delta.tool_calls.iter().flatten().filter_map(|call| call.extra_content);
+        let raws = extras.chain(delta.extra_content).chain(delta.images.iter().flatten().copied());
         let calls = delta.tool_calls.iter().flatten().map(|call| call.function.as_ref());
         let functions = calls.chain([delta.function_call.as_ref()]).flatten();
         logprobs
@@ -239,6 +250,7 @@ impl<'a> Choice<'a> {
                 .map(long)
                 .sum::<usize>()
             + functions.map(|function| long(&function.arguments)).sum::<usize>()
+            + raws.map(|raw| raw.get().len()).sum::<usize>()
     }
 
     fn content(&self) -> Option<&Content<'a>> {

@@ -58,6 +58,10 @@ struct Message {
     tool_calls: Vec<GatheredCall>,
     #[serde(skip_serializing_if = "Option::is_none")]
     function_call: Option<GatheredFunction>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -79,6 +83,8 @@ struct GatheredCall {
     #[serde(rename = "type")]
     kind: String,
     function: GatheredFunction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -140,6 +146,8 @@ impl Completion {
         append(&mut gathered.message.refusal, &delta.refusal);
         append(&mut gathered.message.reasoning_content, &delta.reasoning_content);
         append(&mut gathered.message.reasoning, &delta.reasoning);
+        keep(&mut gathered.message.extra_content, delta.extra_content);
+        gathered.message.images.extend(delta.images.iter().flatten().map(|&image| image.to_owned()));
         if let Some(function) = &delta.function_call {
             gathered.message.function_call.get_or_insert_default().add(function);
         }
@@ -202,6 +210,7 @@ impl Message {
         if let Some(function) = &call.function {
             gathered.function.add(function);
         }
+        keep(&mut gathered.extra_content, call.extra_content);
         Ok(())
     }
 }
@@ -238,6 +247,13 @@ fn set(to: &mut String, from: &Option<Text<'_>>) {
 fn append(to: &mut Option<String>, from: &Option<Text<'_>>) {
     if let Some(Text(text)) = from {
         to.get_or_insert_default().push_str(text);
+    }
+}
+
+/// Takes over a value, in place of an earlier one.
+fn keep(to: &mut Option<Box<RawValue>>, from: Option<&RawValue>) {
+    if let Some(raw) = from {
+        *to = Some(raw.to_owned());
     }
 }
 
@@ -319,6 +335,23 @@ mod tests {
         );
         assert_eq!(choice["message"]["reasoning"], "hmm");
         assert_eq!(choice["message"]["function_call"], json!({"name":"f","arguments":"{}"}));
+    }
+
+    #[test]
+    fn what_a_provider_wants_back_is_gathered() {
+        let signed = |signature: &str| json!({"google":{"thought_signature":signature}});
+        let chunk = |delta: Value| json!({"choices":[{"index":0,"delta":delta}]});
+        let completion = json_of(gather(&[
+            chunk(
+                json!({"tool_calls":[{"index":0,"id":"a","function":{"name":"f"},"extra_content":signed("x")}]}),
+            ),
+            chunk(json!({"tool_calls":[{"index":0,"function":{"arguments":"{}"}}],"images":[{"url":1}]})),
+            chunk(json!({"extra_content":signed("y"),"images":[{"url":2}]})),
+        ]));
+        let message = &completion["choices"][0]["message"];
+        assert_eq!(message["tool_calls"][0]["extra_content"], signed("x"));
+        assert_eq!(message["extra_content"], signed("y"));
+        assert_eq!(message["images"], json!([{"url":1},{"url":2}]));
     }
 
     #[test]
