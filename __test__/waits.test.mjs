@@ -64,3 +64,21 @@ test('however many are made in one go, calls wait in the order in which they wer
     calls.map((_, at) => at),
   )
 })
+
+test('however many are refused in one go, the event loop has its turns between them', async (t) => {
+  const { line, free } = await occupied(t, { concurrency: { max: 1, maxQueue: 1 } })
+  const waits = line.chat(REQUEST)
+  const count = 10_000
+  let settled = 0
+  const refused = Array.from({ length: count }, () => line.chat(REQUEST).catch(() => settled++))
+  let most = 0
+  for (let before = 0; settled < count; before = settled) {
+    await new Promise(setImmediate)
+    most = Math.max(most, settled - before)
+  }
+  // A turn takes as many as make up four milliseconds with the making of their errors: two parcels, where a wake comes beside.
+  assert.ok(most <= 1024, `${most} of ${count} were settled in one turn`)
+  await Promise.all(refused)
+  await free()
+  await waits
+})
