@@ -50,6 +50,8 @@ test('over an outage the upstream sees a probe every recovery time and no more, 
   for (const scene of await Promise.all(scenes)) assert.deepEqual(scene.broken, [])
 })
 
-test('with the line full of background work an interactive call is the next to go, and background still moves', async () => {
-  await holds(urgent({ calls: 40, limit: 4, service: 20, backlog: 100 }))
-})
+for (const by of ['turns', 'sockets']) {
+  test(`with all ${by} taken by background work an interactive call is the next to go, and background still moves`, async () => {
+    await holds(urgent({ calls: 40, limit: 4, by, service: 20, backlog: 100 }))
+  })
+}

@@ -136,7 +136,8 @@ async function mostAreRefused({ calls, limit, maxQueue, slice }, broken) {
 
 /** A client all of whose calls at once are under way, and stay so until `release`. */
 async function standstill({ limit, maxQueue }) {
-  const upstream = await startUpstream()
+  // Slow enough that its log can be followed.
+  const upstream = await startUpstream({ latency: 3 })
   const line = new Trunkline({
     baseURL: `${upstream.url}/v1`,
     apiKey: 'k',
