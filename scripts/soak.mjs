@@ -59,7 +59,7 @@ const scenes = {
       ['offered in, drained in', `${ms(waiting.offered)}, ${ms(waiting.drained)}`],
       ['each waiting call: RSS, of that JS heap', `${waiting.rssPerCall} B, ${waiting.heapPerCall} B`],
       ['each promise alone: RSS, of that JS heap', `${baseline.rssPerCall} B, ${baseline.heapPerCall} B`],
-      ['longest pause, in it at work, longest collection', ''],
+      ['longest pause, most work in a turn without collection, longest collection', ''],
       ['  while calls are offered', pause(waiting.pauses.offering)],
       ['  while they end', pause(waiting.pauses.draining)],
       ['  while they are refused', pause(refusing.pauses)],

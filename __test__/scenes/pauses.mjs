@@ -16,34 +16,40 @@ parentPort.on('message', (what) => {
 `
 
 /**
- * Milliseconds from now to `stop()`: the longest time from one turn of the event loop to the next (`max`), the most that this thread worked
- * within one (`worked`; null where the system does not tell), and its longest collection of garbage (`gc`).
+ * Milliseconds from now to `stop()`: the longest time from one turn of the event loop to the next (`max`); the most that this thread worked in
+ * one in which no garbage was collected (`worked`; null where the system does not tell); its longest collection (`gc`).
  */
 export function watchPauses() {
   const clock = threadClock()
-  const seen = { max: 0, worked: clock === null ? null : 0, gc: 0 }
-  const collections = new PerformanceObserver((list) => {
-    for (const { duration } of list.getEntries()) seen.gc = Math.max(seen.gc, duration)
-  })
-  collections.observe({ entryTypes: ['gc'] })
-  let [at, worked] = [performance.now(), clock?.read() ?? 0]
+  const turns = []
+  const collections = []
+  const note = (entries) => {
+    for (const { startTime, duration } of entries) collections.push({ from: startTime, to: startTime + duration })
+  }
+  const observer = new PerformanceObserver((list) => note(list.getEntries()))
+  observer.observe({ entryTypes: ['gc'] })
+  let [at, sum] = [performance.now(), clock?.read() ?? 0]
   const look = () => {
-    const now = performance.now()
-    seen.max = Math.max(seen.max, now - at - 1)
-    at = now
-    if (clock === null) return
-    const sum = clock.read()
-    seen.worked = Math.max(seen.worked, sum - worked)
-    worked = sum
+    const turn = { from: at, to: performance.now(), worked: (clock?.read() ?? 0) - sum }
+    at = turn.to
+    sum += turn.worked
+    // Short ones are many, and never the longest.
+    if (turns.length === 0 || turn.to - turn.from > 3 || turn.worked > 1) turns.push(turn)
   }
   const timer = setInterval(look, 1)
   return {
     stop() {
       clearInterval(timer)
       look()
-      collections.disconnect()
+      note(observer.takeRecords())
+      observer.disconnect()
       clock?.close()
-      return seen
+      const undisturbed = turns.filter((turn) => !collections.some(({ from, to }) => from < turn.to && to > turn.from))
+      return {
+        max: Math.max(...turns.map(({ from, to }) => to - from - 1)),
+        worked: clock === null ? null : Math.max(0, ...undisturbed.map(({ worked }) => worked)),
+        gc: Math.max(0, ...collections.map(({ from, to }) => to - from)),
+      }
     },
   }
 }
