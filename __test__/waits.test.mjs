@@ -82,3 +82,16 @@ test('however many are refused in one go, the event loop has its turns between t
   await free()
   await waits
 })
+
+test('a call that is tried again keeps its age among those that wait for a socket', async (t) => {
+  const { upstream, line } = await start(t, {
+    upstream: { latency: 50 },
+    pool: { maxConnections: 1, http2: 'never' },
+    retry: { strategy: 'immediate' },
+  })
+  upstream.fault({ kind: 'status', status: 503 })
+  await Promise.all(['a', 'b', 'c', 'd'].map((user) => line.chat({ ...REQUEST, user })))
+  // The socket is b's before a asks again.
+  const served = upstream.requests.map(({ body }) => body.user)
+  assert.deepEqual(served, ['a', 'b', 'a', 'c', 'd'])
+})

@@ -68,6 +68,8 @@ pub(super) async fn exchange<C: Consume>(
     let lease = loop {
         let how = Checkout {
             lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
+            // One that is tried again, or waited for its turn, keeps its age.
+            since: Some(record.started()),
             queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
             ..client.checkout(options, fresh)
         };

@@ -245,6 +245,7 @@ impl Client {
         Checkout {
             priority: options.priority,
             aging: self.config.queue.aging,
+            since: None,
             lane: Lane::Unary,
             tenant: options.tenant.clone(),
             max_waiting: self.config.queue.max,
