@@ -25,12 +25,12 @@ test("through an upstream that flaps and limits, every promise holds by the upst
 })
 
 test('more calls than may run wait by priority and arrival, or are refused while nothing moves', async () => {
-  const { refusing } = await holds(backPressure({ calls: 5000, limit: 20, maxQueue: 1000 }))
+  const { refusing } = await holds(backPressure({ calls: 5000, limit: 20, maxQueue: 1000, latency: 0 }))
   assert.equal(refusing.refused, 4000)
 })
 
 test('one call at a time goes exactly by priority, then by arrival', async () => {
-  const { waiting } = await holds(backPressure({ calls: 2000, limit: 1, maxQueue: 500 }))
+  const { waiting } = await holds(backPressure({ calls: 2000, limit: 1, maxQueue: 500, latency: 0 }))
   assert.deepEqual(waiting.order, { early: 0, late: 0 })
 })
 
