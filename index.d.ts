@@ -232,6 +232,8 @@ export interface TrunklineOptions {
   rateLimit?: RateLimitOptions
   /** When a model or a provider that fails is left alone; `false`: never. */
   circuitBreaker?: CircuitBreakerOptions | false
+  /** A second attempt that races one whose answer is late; `false`, the default: never. */
+  hedge?: HedgeOptions | false
   /** What is told by the `alert` event; `{}` for the defaults. Default: nothing. */
   alerts?: AlertOptions | false
   /** Sockets. */
@@ -347,7 +349,10 @@ export interface CircuitBreakerOptions {
   minimumCalls?: number
   /** Default 10,000 ms. */
   window?: number
-  /** How long a circuit stays open; then one call finds out whether to close it. Default 10,000 ms. */
+  /**
+   * How long a circuit stays open; then one call finds out whether to close it, by its end or, of a stream, by its first content.
+   * Default 10,000 ms.
+   */
   recoveryTimeout?: number
 }
 
@@ -359,7 +364,7 @@ export interface RateLimitOptions {
   tokensPerMinute?: number
   /** The least between two calls, in milliseconds. */
   minInterval?: number
-  /** How many may go at once after a pause. */
+  /** How many may go at once after a pause; no more than `requestsPerMinute`. */
   burst?: number
   /** So many calls, given anew at each interval (milliseconds). */
   reservoir?: { amount: number; interval: number }
@@ -376,6 +381,23 @@ export interface RateLimitOptions {
  * Thresholds of the `alert` event, over a rolling window. Raised above a threshold, with 20 calls at least; cleared at or below it for a tenth
  * of the window. `false` leaves one out.
  */
+/**
+ * A call that is without the first byte of its answer (a stream: its first event) for longer than it should be gets a second attempt, whichever
+ * answers first is taken, and the other is cancelled; it may be billed as well. Only for calls that are safe to repeat, only where a turn is free at
+ * once, and never for the probe of a circuit. Dean and Barroso, "The Tail at Scale", 2013.
+ */
+export interface HedgeOptions {
+  /**
+   * Milliseconds, or `p95`: as long as 95 of 100 answers of that model took lately, once 20 of the last 30 to 60 seconds are known. Streams and other
+   * calls apart, for up to 100 of both at a time.
+   */
+  delay: number | 'p95'
+  /** Further attempts of one call, each after another delay. Default 1. */
+  maxHedges?: number
+  /** Further attempts as a share of all calls, above 0 and at most 1; up to 10 are saved up. When everything is slow, not everything is sent twice. Default 0.05. */
+  budget?: number
+}
+
 export interface AlertOptions {
   /** Failed calls ÷ calls. Default 0.01. */
   errorRate?: number | false
@@ -481,7 +503,7 @@ export interface Attempt {
   model: string
   /** Null where no answer came. */
   status: number | null
-  /** The `code` of what went wrong. */
+  /** The `code` of what went wrong; `ERR_HEDGED`: given up because another attempt was answered first. */
   error: string | null
   /** Milliseconds. */
   duration: number
@@ -680,13 +702,14 @@ export declare class ClosedError extends TrunklineError {}
 // ───────────────────────────── figures ─────────────────────────────
 
 export interface Metrics {
-  /** Calls of this client since it was made. `retried` counts attempts after the first. */
+  /** Calls of this client since it was made. `retried` counts attempts after a failed one, `hedged` those beside a slow one (`hedge`). */
   requests: {
     started: number
     succeeded: number
     failed: number
     aborted: number
     retried: number
+    hedged: number
     inFlight: number
   }
   /**
@@ -708,6 +731,18 @@ export interface Metrics {
    * state has changed.
    */
   circuits: Record<string, { state: CircuitState; failures: number; openedAt: number | null; transitions: number }>
+  /**
+   * What could go now, and how often there was too little. Of the provider, by its name: by the limits of `rateLimit`. Of each model, by
+   * provider and model as in `circuits`: by what its answers have told, less what was sent since, until a minute after the last of them;
+   * a model of which nothing was told and which was not throttled is not there. `requestsRemaining`, `tokensRemaining`: calls and tokens,
+   * null where nothing limits them, and no calls while a `Retry-After` lasts. `resetAt`: when all of these are there again, in milliseconds since
+   * 1970; null where none is missing. `throttled`: answers of 429 and 529, but for those that say that the credit is gone; of the provider those
+   * of all its models.
+   */
+  limits: Record<
+    string,
+    { requestsRemaining: number | null; tokensRemaining: number | null; resetAt: number | null; throttled: number }
+  >
   /** As the provider reported them. */
   tokens: { input: number; output: number }
   /** Of bodies. */

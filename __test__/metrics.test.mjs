@@ -5,7 +5,15 @@ import { collect, REQUEST, rejection, start, until } from './support.mjs'
 test('a client that did nothing has zeros', async (t) => {
   const { line } = await start(t)
   const metrics = line.metrics()
-  assert.deepEqual(metrics.requests, { started: 0, succeeded: 0, failed: 0, aborted: 0, retried: 0, inFlight: 0 })
+  assert.deepEqual(metrics.requests, {
+    started: 0,
+    succeeded: 0,
+    failed: 0,
+    aborted: 0,
+    retried: 0,
+    hedged: 0,
+    inFlight: 0,
+  })
   assert.deepEqual(metrics.latency, { count: 0, mean: 0, min: 0, max: 0, p50: 0, p90: 0, p99: 0 })
   assert.deepEqual(metrics.tokens, { input: 0, output: 0 })
   assert.deepEqual(
@@ -39,6 +47,9 @@ test('metrics has the shape that is declared', async (t) => {
     },
     firstByte: histogram,
     latency: histogram,
+    limits: {
+      default: { requestsRemaining: 'object', tokensRemaining: 'object', resetAt: 'object', throttled: 'number' },
+    },
     pool: {
       acquireWait: histogram,
       closed: numbers('idle', 'age', 'server', 'goaway', 'error', 'cancelled', 'evicted', 'clockJump', 'shutdown'),
@@ -68,7 +79,7 @@ test('metrics has the shape that is declared', async (t) => {
       turns: histogram,
       wait: histogram,
     },
-    requests: numbers('started', 'succeeded', 'failed', 'aborted', 'retried', 'inFlight'),
+    requests: numbers('started', 'succeeded', 'failed', 'aborted', 'retried', 'hedged', 'inFlight'),
     tokens: numbers('input', 'output'),
     uptime: 'number',
   })
@@ -94,7 +105,15 @@ test('requests agree with what the upstream counted', async (t) => {
   await until(() => line.metrics().requests.aborted === 1)
 
   const metrics = line.metrics()
-  assert.deepEqual(metrics.requests, { started: 19, succeeded: 16, failed: 2, aborted: 1, retried: 2, inFlight: 0 })
+  assert.deepEqual(metrics.requests, {
+    started: 19,
+    succeeded: 16,
+    failed: 2,
+    aborted: 1,
+    retried: 2,
+    hedged: 0,
+    inFlight: 0,
+  })
   assert.equal(upstream.requests.length, metrics.requests.started + metrics.requests.retried)
   for (const { headers } of upstream.requests) sent += Number(headers['content-length'])
   assert.equal(metrics.bytes.sent, sent)

@@ -88,6 +88,19 @@ test('after its first answer a client keeps to the limit that the upstream has t
   assert.equal(upstream.requests.length, 401)
 })
 
+test('the figures say what is left of the limits that the upstream has told of', async (t) => {
+  const { line } = await start(t, { upstream: { rateLimit: { requestsPerSecond: 0.1, burst: 10 } } })
+  await line.chat(REQUEST)
+  await line.chat(REQUEST)
+  const { limits } = line.metrics()
+  const none = { requestsRemaining: null, tokensRemaining: null, resetAt: null, throttled: 0 }
+  assert.deepEqual(limits.default, none)
+  const { resetAt, ...model } = limits[`default/${REQUEST.model}`]
+  assert.deepEqual(model, { requestsRemaining: 8, tokensRemaining: null, throttled: 0 })
+  // Two calls of one in ten seconds.
+  assert.ok(resetAt > Date.now() && resetAt < Date.now() + 60_000, String(resetAt))
+})
+
 test('a circuit opens after failures in a row, sends nothing, and closes after a probe that went well', async (t) => {
   const recoveryTimeout = 150
   const { upstream, line } = await start(t, { retry: false, circuitBreaker: { failureThreshold: 3, recoveryTimeout } })
@@ -182,6 +195,23 @@ test('retries end with their budget, and each is told of', async (t) => {
   assert.ok(retries[0].delay >= 0 && retries[0].attempt.duration > 0)
 })
 
+test('a call whose answer is late is hedged: the first to answer is taken, and both are among the attempts', async (t) => {
+  const { upstream, line } = await start(t, { hedge: { delay: 20, budget: 1 } })
+  upstream.fault({ kind: 'silence' })
+  const { data, meta } = await line.chat(REQUEST).withMeta()
+  assert.equal(data.object, 'chat.completion')
+  const attempts = meta.attempts.map(({ error, billed }) => [error, billed])
+  assert.deepEqual(attempts, [
+    ['ERR_HEDGED', 'maybe'],
+    [null, 'yes'],
+  ])
+  upstream.fault({ kind: 'silence' })
+  assert.equal(await line.stream(REQUEST).finalText(), data.choices[0].message.content)
+  assert.equal(upstream.requests.length, 4)
+  const { hedged, retried } = line.metrics().requests
+  assert.deepEqual([hedged, retried], [2, 0])
+})
+
 test('an alert is raised when calls fail, and cleared when they no longer do', async (t) => {
   const { upstream, line } = await start(t, {
     retry: false,
@@ -207,6 +237,8 @@ test('options of scheduling that contradict themselves or cannot be are refused 
     [{ circuitBreaker: { failureRatio: 1.5 } }, /^circuitBreaker\.failureRatio: /],
     [{ circuitBreaker: { recoveryTimeout: -1 } }, /^circuitBreaker\.recoveryTimeout: /],
     [{ retry: { budget: { ratio: -1 } } }, /^retry\.budget\.ratio: /],
+    [{ hedge: { delay: 100, budget: 2 } }, /^hedge\.budget: /],
+    [{ hedge: { maxHedges: 2 } }, /^hedge\.delay: must be given/],
     [{ alerts: { errorRate: 2 } }, /^alerts\.errorRate: /],
   ]
   for (const [options, message] of wrong) {

@@ -38,7 +38,7 @@ const parties = []
 /** @type {number[]} */
 const free = []
 
-/** @type {{ key: (client: number) => void, match: (question: number, matcher: number, request: string) => void }} */
+/** @type {{ key: (client: number, fn: number) => void, match: (question: number, matcher: number, request: string) => void }} */
 const questions = { key() {}, match() {} }
 
 /** @type {Record<'connections' | 'events', (client: number, events: string, lost: number) => void>} */
@@ -68,7 +68,7 @@ function deliver(count, more, ...texts) {
         parties[id]?.pieces(texts[text], words[at + 2])
         break
       case ASK_KEY:
-        questions.key(id)
+        questions.key(id, words[at + 2])
         break
       case ASK_MATCH:
         questions.match(id, words[at + 2], texts[text])

@@ -2,7 +2,7 @@
 
 const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
-const { encodeBody, encodeOptions, encodeRequest, kindOf, shown } = require('./encode.js')
+const { encodeBody, encodeClientOptions, encodeOptions, encodeRequest, kindOf, shown } = require('./encode.js')
 const { Call, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
@@ -20,14 +20,14 @@ const GET = 3
 const DRAIN_TIMEOUT = 30_000
 
 /**
- * Clients that get letters, since their key is a function or somebody listens, by number; weakly, or none would ever be collected.
+ * Clients that get letters, since a key of theirs may be a function or somebody listens, by number; weakly, or none would ever be collected.
  * @type {Map<number, WeakRef<Trunkline>>}
  */
 const reachable = new Map()
 const collected = new FinalizationRegistry((/** @type {number} */ number) => reachable.delete(number))
 let clients = 0
 
-questions.key = (number) => reachable.get(number)?.deref()?.askKey()
+questions.key = (number, fn) => reachable.get(number)?.deref()?.askKey(fn)
 news.connections = (number, events, lost) => reachable.get(number)?.deref()?.connectionsChanged(events, lost)
 news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsChanged(events, lost)
 
@@ -47,6 +47,10 @@ function environment() {
   return {
     baseUrl: firstFull(env, 'TRUNKLINE_BASE_URL', 'OPENAI_BASE_URL'),
     apiKey: firstFull(env, 'TRUNKLINE_API_KEY', 'OPENAI_API_KEY'),
+    anthropicBaseUrl: firstFull(env, 'TRUNKLINE_BASE_URL', 'ANTHROPIC_BASE_URL'),
+    anthropicApiKey: firstFull(env, 'TRUNKLINE_API_KEY', 'ANTHROPIC_API_KEY'),
+    geminiBaseUrl: firstFull(env, 'TRUNKLINE_BASE_URL', 'GOOGLE_GEMINI_BASE_URL'),
+    geminiApiKey: firstFull(env, 'TRUNKLINE_API_KEY', 'GEMINI_API_KEY'),
     extraCaCerts: env.NODE_EXTRA_CA_CERTS,
     sslCertFile: env.SSL_CERT_FILE,
     sslCertDir: env.SSL_CERT_DIR,
@@ -84,8 +88,8 @@ class Trunkline extends Emitter {
   #drained = []
   /** @type {Promise<void> | null} */
   #closing = null
-  /** @type {(() => unknown) | null} */
-  #askKey = null
+  /** Those among the options, by the number under which Rust knows them. @type {Function[]} */
+  #functions = []
   /** Whether Rust tells of connections, and of calls. */
   #listening = false
   #listeningToCalls = false
@@ -95,14 +99,14 @@ class Trunkline extends Emitter {
   /** @param {any} [options] */
   constructor(options = {}) {
     super()
-    if (typeof options?.apiKey === 'function') this.#askKey = options.apiKey
     try {
-      const text = encodeOptions(options, 'options')
+      const { text, functions } = encodeClientOptions(options)
+      this.#functions = functions
       this.#native = new native.Client(border, this.#number, text, JSON.stringify(environment()))
     } catch (error) {
       throw thrown(error)
     }
-    if (this.#askKey !== null) this.#becomeReachable()
+    if (this.#functions.length > 0) this.#becomeReachable()
     if (options?.pool?.tls?.rejectUnauthorized === false) {
       process.emitWarning('pool.tls.rejectUnauthorized is false: the servers of this client are not verified', {
         code: 'TRUNKLINE_INSECURE_TLS',
@@ -195,13 +199,15 @@ class Trunkline extends Emitter {
     if (this.#running === 0) for (const tell of this.#drained.splice(0)) tell()
   }
 
-  async askKey() {
+  /** @param {number} fn */
+  async askKey(fn) {
     try {
-      const key = await this.#askKey?.()
-      if (typeof key === 'string') this.#native.setKey(key, null)
-      else this.#native.setKey(null, `it gave ${kindOf(key)} in place of a string`)
+      const ask = this.#functions[fn]
+      const key = await ask?.()
+      if (typeof key === 'string') this.#native.setKey(fn, key, null)
+      else this.#native.setKey(fn, null, `it gave ${kindOf(key)} in place of a string`)
     } catch (error) {
-      this.#native.setKey(null, error instanceof Error ? error.message : 'it threw no error')
+      this.#native.setKey(fn, null, error instanceof Error ? error.message : 'it threw no error')
     }
   }
 

@@ -4,8 +4,9 @@
 
 const { configError } = require('./errors.js')
 
-/** As src/config/section.rs has it: what a value is that JSON has not. */
+/** As src/config/section.rs has them: what a value is that JSON has not; and an object whose order counts, which JSON's have not there. */
 const KIND = '\u0000kind'
+const ENTRIES = '\u0000entries'
 
 /** @this {any} @param {string} key @param {unknown} value */
 function named(key, value) {
@@ -34,11 +35,40 @@ function named(key, value) {
  * Options as text, with the kinds of values that JSON has not. @param {unknown} options @param {string} path
  */
 function encodeOptions(options, path) {
+  return encodeWith(options, path, named)
+}
+
+/** @param {unknown} options @param {string} path @param {(this: any, key: string, value: any) => any} replacer */
+function encodeWith(options, path, replacer) {
   try {
-    return JSON.stringify(options, named) ?? JSON.stringify({ [KIND]: typeof options })
+    return JSON.stringify(options, replacer) ?? JSON.stringify({ [KIND]: typeof options })
   } catch (cause) {
     throw configError(`${path}: cannot be written as JSON: ${why(cause)}`, cause)
   }
+}
+
+/**
+ * The options of a client as text, and the functions among them. Rust asks for a function by its index here, with which it is
+ * written: which option it is, only Rust needs to know.
+ * @param {any} options @returns {{ text: string, functions: Function[] }}
+ */
+function encodeClientOptions(options) {
+  /** @type {Function[]} */
+  const functions = []
+  const text = encodeWith(options, 'options', function (key, value) {
+    if (typeof value === 'function') return { [KIND]: 'a function', function: functions.push(value) - 1 }
+    // The first provider is the default one.
+    if (key === 'providers' && this === options && isPlain(value)) {
+      return { [ENTRIES]: Object.entries(value).filter(([, provider]) => provider !== undefined) }
+    }
+    return named.call(this, key, value)
+  })
+  return { text, functions }
+}
+
+/** @param {unknown} value */
+function isPlain(value) {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
 }
 
 /**
@@ -83,4 +113,4 @@ function shown(value) {
   return typeof value === 'number' ? String(value) : kindOf(value)
 }
 
-module.exports = { encodeBody, encodeOptions, encodeRequest, kindOf, shown }
+module.exports = { encodeBody, encodeClientOptions, encodeOptions, encodeRequest, kindOf, shown }

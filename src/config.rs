@@ -7,22 +7,29 @@ mod circuit_breaker;
 mod concurrency;
 mod hedge;
 mod pool_options;
+mod providers;
 mod rate;
 mod route;
+mod routes;
 mod section;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::Value;
 
-pub use self::call::{CallKind, CallOptions};
+pub use self::call::{CallKind, CallOptions, Recover, Wire};
+pub use self::providers::{Key, Protocol, ProviderConfig};
+pub use self::routes::{RouteConfig, TargetConfig};
 use self::section::Section;
 use crate::error::Error;
 use crate::policy::adaptive::MaxConcurrency;
 use crate::policy::alerts::AlertPolicy;
 use crate::policy::backoff::Strategy;
 use crate::policy::breaker::BreakerPolicy;
+use crate::policy::hedge::HedgePolicy;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::rate::RateLimits;
 use crate::policy::timeouts::Timeouts;
@@ -31,17 +38,19 @@ use crate::pool::{self, Checkout, Origin};
 /// What a client is made of.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    pub base: BaseUrl,
-    pub key: Key,
-    pub headers: HeaderMap,
+    /// In the order in which they are listed; never empty. The first is asked for models that have no route.
+    pub providers: Vec<ProviderConfig>,
+    /// By the name of the model that a request asks for.
+    pub routes: BTreeMap<Arc<str>, RouteConfig>,
+    /// Where neither a call nor a provider has its own.
     pub timeouts: Timeouts,
     pub retry: RetryPolicy,
     /// None for no circuits.
     pub breaker: Option<BreakerPolicy>,
+    /// None for no hedging.
+    pub hedge: Option<HedgePolicy>,
     /// None for no alerts.
     pub alerts: Option<AlertPolicy>,
-    pub queue: QueueLimits,
-    pub rate: RateLimits,
     pub pool: pool::Config,
 }
 
@@ -56,16 +65,6 @@ pub struct QueueLimits {
     pub aging: Duration,
 }
 
-/// Where the key of a provider comes from.
-#[derive(Clone)]
-pub enum Key {
-    /// No key is sent.
-    None,
-    Fixed(HeaderValue),
-    /// A function of the caller's, asked when a key is first needed, and again when one is refused.
-    Asked,
-}
-
 /// The URL that paths are appended to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
@@ -73,8 +72,6 @@ pub struct BaseUrl {
     /// Without a slash at its end; empty for none.
     pub path: String,
 }
-
-const OPENAI: &str = "https://api.openai.com/v1";
 
 /// What JavaScript read from the environment. It is not read here: `getenv` would race with JavaScript's writes.
 #[derive(Clone, Default, serde::Deserialize)]
@@ -84,6 +81,12 @@ pub struct Environment {
     pub base_url: Option<(String, String)>,
     /// The same of `TRUNKLINE_API_KEY` and `OPENAI_API_KEY`.
     pub api_key: Option<(String, String)>,
+    /// The same for the protocol of Anthropic: the second is `ANTHROPIC_BASE_URL`, `ANTHROPIC_API_KEY`.
+    pub anthropic_base_url: Option<(String, String)>,
+    pub anthropic_api_key: Option<(String, String)>,
+    /// The same for that of Gemini: the second is `GOOGLE_GEMINI_BASE_URL`, `GEMINI_API_KEY`.
+    pub gemini_base_url: Option<(String, String)>,
+    pub gemini_api_key: Option<(String, String)>,
     /// `NODE_EXTRA_CA_CERTS`.
     pub extra_ca_certs: Option<String>,
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
@@ -111,27 +114,43 @@ impl ClientConfig {
     /// The first mistake found, with its path.
     pub fn parse(options: Value, environment: &Environment) -> Result<Self, Error> {
         let mut top = Section::top("options", options)?;
-        let base = match top.string("baseURL")? {
-            Some(url) => BaseUrl::parse(&url).map_err(|error| top.error("baseURL", error))?,
-            None => match &environment.base_url {
-                Some((name, url)) => {
-                    BaseUrl::parse(url).map_err(|error| Error::config(format!("{name}: {error}")))?
-                }
-                None => BaseUrl::parse(OPENAI).map_err(Error::config)?,
-            },
-        };
-        let key = parse_key(&mut top, environment)?;
-        let headers = parse_headers(&mut top)?;
         let timeouts = parse_timeouts(&mut top, Timeouts::default())?;
+        let rate = rate::parse_rate(&mut top, &RateLimits::default())?;
+        let queue = parse_concurrency(&mut top, QueueLimits::default())?;
+        let defaults = Defaults { timeouts, rate, queue };
+        let drafts = providers::parse_providers(&mut top, environment, &defaults)?;
         let retry = parse_retry(&mut top, RetryPolicy::default())?;
         let breaker = circuit_breaker::parse_circuit_breaker(&mut top)?;
-        let mut pool = pool_options::parse_pool(&mut top, environment, &base.origin)?;
+        let mut pool =
+            pool_options::parse_pool(&mut top, environment, &providers::on_the_common_way(&drafts))?;
         pool_options::parse_tenants(&mut top, &mut pool)?;
-        let queue = parse_concurrency(&mut top)?;
-        let rate = rate::parse_rate(&mut top)?;
+        let providers = providers::settle(drafts, environment, &mut pool)?;
+        let routes = routes::parse_routes(&mut top, &providers)?;
+        let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
         top.finish()?;
-        Ok(Self { base, key, headers, timeouts, retry, breaker, alerts, queue, rate, pool })
+        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pool })
+    }
+
+    /// Who is asked for models that have no route.
+    pub fn default_provider(&self) -> &ProviderConfig {
+        // There is one at least: `providers` that name none are refused.
+        &self.providers[0]
+    }
+}
+
+/// What holds for a provider that has none of its own.
+#[derive(Debug)]
+struct Defaults {
+    timeouts: Timeouts,
+    rate: RateLimits,
+    queue: QueueLimits,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        let Checkout { max_waiting: max, aging, .. } = Checkout::default();
+        Self { at_once: None, max, aging }
     }
 }
 
@@ -155,45 +174,14 @@ impl BaseUrl {
     }
 }
 
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Fixed(_) => "Fixed(…)",
-            Self::Asked => "Asked",
-        })
-    }
-}
-
-/// The value of an `authorization` header, marked sensitive: it is not shown, and not indexed by HPACK.
+/// The value of an `authorization` header.
 pub fn bearer(key: &str) -> Result<HeaderValue, &'static str> {
-    if key.trim().is_empty() {
-        return Err("must not be empty");
-    }
-    let mut value = visible_ascii(&format!("Bearer {}", key.trim()))
-        .ok_or("must be visible ASCII without line breaks")?;
-    value.set_sensitive(true);
-    Ok(value)
+    Protocol::OpenAi.key_value(key)
 }
 
 /// A value of ASCII, without controls. `HeaderValue::from_str` takes UTF-8 as well, which servers read as they please.
 fn visible_ascii(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(text).ok().filter(|_| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
-}
-
-fn parse_key(top: &mut Section, environment: &Environment) -> Result<Key, Error> {
-    if top.take_function("apiKey") {
-        return Ok(Key::Asked);
-    }
-    if let Some(key) = top.string_or("apiKey", "a string or a function")? {
-        return bearer(&key).map(Key::Fixed).map_err(|error| top.error("apiKey", error));
-    }
-    match environment.api_key.as_ref().filter(|(_, key)| !key.trim().is_empty()) {
-        Some((name, key)) => {
-            bearer(key).map(Key::Fixed).map_err(|error| Error::config(format!("{name}: {error}")))
-        }
-        None => Ok(Key::None),
-    }
 }
 
 /// Headers that belong to the connection or to the body, and so to the pool.
@@ -241,13 +229,13 @@ fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
-fn parse_concurrency(top: &mut Section) -> Result<QueueLimits, Error> {
-    let Checkout { max_waiting: max, aging, .. } = Checkout::default();
-    let mut queue = QueueLimits { at_once: None, max, aging };
+fn parse_concurrency(top: &mut Section, mut queue: QueueLimits) -> Result<QueueLimits, Error> {
     let Some(mut given) = top.section("concurrency")? else {
         return Ok(queue);
     };
-    queue.at_once = concurrency::parse_max(&mut given)?;
+    if let Some(max) = concurrency::parse_max(&mut given)? {
+        queue.at_once = Some(max);
+    }
     if let Some(max) = given.count("maxQueue")? {
         queue.max = max;
     }
@@ -344,8 +332,9 @@ mod tests {
     #[test]
     fn nothing_given_is_the_documented_defaults() {
         let config = parse(json!({})).unwrap();
-        assert_eq!(config.base.origin.to_string(), "https://api.openai.com");
-        assert_eq!(config.base.path, "/v1");
+        let provider = config.default_provider();
+        assert_eq!(provider.base.origin.to_string(), "https://api.openai.com");
+        assert_eq!((provider.base.path.as_str(), &*provider.name), ("/v1", "default"));
         assert_eq!(config.pool, pool::Config::default());
         assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!(config.retry, RetryPolicy::default());
@@ -359,13 +348,14 @@ mod tests {
             ..Environment::default()
         };
         let config = ClientConfig::parse(json!({}), &environment).unwrap();
+        let provider = config.default_provider();
         assert_eq!(
-            (config.base.origin.to_string().as_str(), config.base.path.as_str()),
+            (provider.base.origin.to_string().as_str(), provider.base.path.as_str()),
             ("http://127.0.0.1:9", "/v2")
         );
-        assert!(matches!(config.key, Key::Fixed(_)));
+        assert!(matches!(*provider.keys, [Key::Fixed(_)]));
         let own = ClientConfig::parse(json!({"baseURL": "http://a.example"}), &environment).unwrap();
-        assert_eq!(own.base.path, "");
+        assert_eq!(own.default_provider().base.path, "");
     }
 
     #[test]

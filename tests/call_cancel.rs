@@ -173,7 +173,7 @@ async fn a_call_dropped_while_it_waits_to_try_again_or_for_a_key_counts_as_abort
         assert!(futures_pending(waiting.as_mut()).await);
         assert_eq!(counts()["inFlight"], 1);
     }
-    site.client.set_key(Ok("k"));
+    site.client.set_key(0, Ok("k"));
     site.once(json!({ "kind": "status", "status": 503, "headers": { "retry-after": "50" } }));
     {
         let waiting = site.chat();

@@ -72,7 +72,7 @@ fn two(url: &str, tasks: &Tasks, first: Value, second: Value) -> (Arc<Client>, A
                 merge(base, options),
                 &Environment::default(),
                 tasks,
-                Box::new(|| {}),
+                Box::new(|_| {}),
                 Box::new(|| {}),
             )
             .unwrap(),

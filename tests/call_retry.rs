@@ -47,13 +47,105 @@ async fn retry_after_is_waited_for_in_seconds_milliseconds_and_as_a_date() {
 }
 
 #[tokio::test]
-async fn nonsense_in_retry_after_and_a_time_that_has_passed_are_no_wait() {
+async fn nonsense_in_retry_after_is_a_back_off_and_a_time_that_has_passed_is_now() {
     let site = Site::new(Way::H1);
     let past = "Tue, 14 Nov 2023 22:13:10 GMT";
-    for said in ["soon", "-5", "NaN", "1e400", past, "0"] {
+    let nonsense = ["soon", "-5", "-0.5", "NaN", "inf", "1e400", "", "Tue, 99 Nov 2023 22:13:10 GMT"];
+    for said in nonsense.into_iter().chain([past, "0"]) {
+        for name in ["retry-after", "retry-after-ms"] {
+            site.once(limited(json!({ name: said })));
+            let result = site.chat().await;
+            assert_eq!(tell(&result), "ok after no,yes", "{name} {said}");
+        }
+    }
+    // A back-off that would be too late says which of them are one.
+    let never = json!({ "retry": { "baseDelay": 2_000_000_000, "maxDelay": 2_000_000_000 }, "timeouts": { "total": 20_000 } });
+    let site = Site::with(Way::H1, json!({}), never);
+    for said in nonsense {
         site.once(limited(json!({ "retry-after": said })));
-        let result = site.chat().await;
-        assert_eq!(tell(&result), "ok after no,yes", "{said}");
+        assert_eq!(tell(&site.chat().await), "RateLimit 429 retryable, billed no, after no", "{said}");
+    }
+    for said in [past, "0"] {
+        site.once(limited(json!({ "retry-after": said })));
+        assert_eq!(tell(&site.chat().await), "ok after no,yes", "{said}");
+    }
+}
+
+/// Of two that contradict each other the finer one counts, unless it is nonsense; and a date by the clock of whoever said it.
+#[tokio::test]
+async fn headers_that_contradict_each_other_or_our_clock_are_a_sensible_wait() {
+    let date = "Sat, 01 Jan 2000 00:00:00 GMT";
+    for way in WAYS {
+        let site = Site::with(way, json!({}), json!({ "retry": { "maxRetryAfter": 5000 } }));
+        for (headers, ms) in [
+            (json!({ "retry-after-ms": "60", "retry-after": "31536000" }), 60),
+            (json!({ "retry-after-ms": "1e300", "retry-after": "0.06" }), 60),
+            (json!({ "retry-after-ms": "-1", "retry-after": "0.06" }), 60),
+            (json!({ "date": date, "retry-after": "Sat, 01 Jan 2000 00:00:01 GMT" }), 1000),
+        ] {
+            site.once(limited(headers.clone()));
+            assert_eq!(tell(&site.chat().await), "ok after no,yes", "{way:?} {headers}");
+            assert!(gap(&site) >= Duration::from_millis(ms - 2), "{way:?} {headers} {:?}", gap(&site));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_year_of_retry_after_is_told_and_waited_for_by_nobody() {
+    for way in WAYS {
+        let site = Site::new(way);
+        for said in ["31536000", "1e15", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            site.once(limited(json!({ "retry-after": said })));
+            let result = site.chat().await;
+            assert_eq!(tell(&result), "RateLimit 429 retryable, billed no, after no", "{way:?} {said}");
+            let told: Value = serde_json::from_str(&result.unwrap_err().to_json()).unwrap();
+            assert!(told["retryAfter"].as_u64().unwrap() >= 31_536_000_000, "{way:?} {told}");
+            // Whoever comes next does not pay for it.
+            assert_eq!(tell(&site.chat().await), "ok after yes", "{way:?} {said}");
+        }
+        assert_eq!(site.metrics()["queue"]["turns"]["count"], 0, "{way:?}");
+    }
+}
+
+/// Limits that no provider can mean. A call that believed one would wait longer than it is let here.
+#[tokio::test]
+async fn limits_that_contradict_themselves_make_nobody_wait_long() {
+    let openai = |limit: &str, remaining: &str, reset: &str| {
+        json!({
+            "x-ratelimit-limit-requests": limit, "x-ratelimit-remaining-requests": remaining,
+            "x-ratelimit-reset-requests": reset,
+        })
+    };
+    let anthropic = |limit: &str, remaining: &str, reset: &str| {
+        json!({
+            "anthropic-ratelimit-requests-limit": limit, "anthropic-ratelimit-requests-remaining": remaining,
+            "anthropic-ratelimit-requests-reset": reset,
+        })
+    };
+    for headers in [
+        openai("0", "0", "1s"),
+        openai("-5", "-5", "1s"),
+        openai("NaN", "inf", "1s"),
+        openai("10", "1000000", "1s"),
+        openai("10", "0", "31536000"),
+        openai("10", "0", "-1s"),
+        openai("10", "0", "never"),
+        openai("10", "0", "0s"),
+        anthropic("10", "0", "1970-01-01T00:00:00Z"),
+        anthropic("10", "0", "9999-12-31T23:59:59Z"),
+        anthropic("10", "0", "2026-02-30T00:00:00Z"),
+        // Two that speak of the same, and do not agree.
+        merge(openai("1000", "1000", "0s"), anthropic("10", "0", "9999-12-31T23:59:59Z")),
+        merge(openai("1000", "999", "1ms"), json!({ "retry-after": "31536000" })),
+    ] {
+        let site = Site::with(Way::H1, json!({}), json!({ "timeouts": { "queue": 3000 } }));
+        site.says(json!({ "content": "x", "headers": headers.clone() }));
+        for n in 0..5 {
+            assert_eq!(tell(&site.chat().await), "ok after yes", "{n} {headers}");
+        }
+        // Nor where they come with a refusal.
+        site.once(merge(limited(headers.clone()), json!({ "headers": { "retry-after": "soon" } })));
+        assert_eq!(tell(&site.chat().await), "ok after no,yes", "{headers}");
     }
 }
 
@@ -123,7 +215,7 @@ fn asking(way: Way, options: Value) -> (Site, tokio::task::JoinHandle<()>) {
     let answering = tokio::spawn(async move {
         for number in 1.. {
             until("the key is asked for", || asked.load(Ordering::SeqCst) >= number).await;
-            client.set_key(Ok(&format!("key-{number}")));
+            client.set_key(0, Ok(&format!("key-{number}")));
         }
     });
     (site, answering)
@@ -199,7 +291,7 @@ async fn a_function_that_gives_no_key_fails_the_call_before_anything_is_sent() {
         let before = site.asked.load(Ordering::SeqCst);
         let running = tokio::spawn(async move { client.call(call).await });
         until("the key is asked for", || site.asked.load(Ordering::SeqCst) > before).await;
-        site.client.set_key(answer);
+        site.client.set_key(0, answer);
         let error = running.await.unwrap().unwrap_err();
         assert_eq!(tell(&Err(error.clone())), "Config, billed no, after ");
         assert_eq!(error.cause.as_deref(), Some(cause));

@@ -149,6 +149,95 @@ async fn total_while_nothing_was_sent_is_not_billed() {
     holder.abort();
 }
 
+/// Wherever a call is when its time is over: it ends there, says so by the one name, and leaves nothing behind.
+#[tokio::test]
+async fn total_ends_each_phase_of_a_call_by_its_own_name() {
+    const TOTAL: u64 = 60;
+    let day = 86_400_000;
+    let total = |more: Value| merge(limits(json!({ "total": TOTAL })), more);
+    let limited = |headers: Value| json!({ "kind": "status", "status": 429, "headers": headers });
+    let long = || limits(json!({ "total": 60_000 }));
+
+    // In the TLS handshake: nothing was sent.
+    let (_listener, address) = mute();
+    let tasks = trunkline::pool::Tasks::new(tokio::runtime::Handle::current());
+    let client = client_of(&format!("https://{address}"), total(json!({})), &tasks);
+    let options = client.call_options(None).unwrap();
+    let call = trunkline::client::Call { endpoint: Endpoint::Chat, body: request().to_string(), options };
+    let error = client.call(call).await.unwrap_err();
+    assert_eq!((timeout(&error), error.attempts.len()), (("total".into(), TOTAL, "no".into()), 1));
+
+    for way in WAYS {
+        let ends = async |site: &Site, billed: &str, attempts: usize, phase: &str| {
+            let error = site.chat().await.unwrap_err();
+            assert_eq!(timeout(&error), ("total".into(), TOTAL, billed.into()), "{way:?} {phase}");
+            assert_eq!(error.attempts.len(), attempts, "{way:?} {phase}");
+            site.quiet().await;
+            assert_eq!(site.metrics()["queue"]["depth"]["interactive"], 0, "{way:?} {phase}");
+        };
+        // In the line for a turn that a rate keeps.
+        let stock = json!({ "rateLimit": { "reservoir": { "amount": 1, "interval": day } } });
+        let site = Site::with(way, json!({}), total(stock));
+        site.chat_with(long()).await.unwrap();
+        ends(&site, "no", 1, "turn").await;
+        // In the line of a model that the server wants nothing of for now.
+        let site = Site::with(way, json!({}), total(json!({})));
+        site.once(limited(json!({ "retry-after": "20" })));
+        site.chat_with(merge(long(), json!({ "retry": false }))).await.unwrap_err();
+        ends(&site, "no", 1, "pause").await;
+        // In the answer's body, and in that of an error.
+        let site = Site::with(way, json!({}), total(json!({})));
+        site.works().await;
+        site.once(json!({ "kind": "stall", "afterTokens": 1, "for": 60_000 }));
+        ends(&site, "maybe", 1, "body").await;
+        // In the second attempt, with what the first has left it.
+        site.once(limited(json!({ "retry-after-ms": "10" })));
+        site.fault(json!({ "kind": "silence" }), json!({ "times": 2 }));
+        let before = site.seen();
+        ends(&site, "maybe", 2, "second attempt").await;
+        assert!(site.seen() <= before + 2);
+        site.upstream.reset();
+        site.chat_with(long()).await.unwrap();
+    }
+}
+
+/// The turn and the connection are one wait with one limit, and an error names the limit and not its rest.
+#[tokio::test]
+async fn what_the_turn_took_is_taken_from_the_wait_for_a_connection() {
+    const QUEUE: u64 = 1000;
+    for way in WAYS {
+        let options = json!({
+            "concurrency": { "max": 2 },
+            "pool": { "maxConnections": 1, "maxStreamsPerConnection": 1 },
+            "timeouts": { "queue": QUEUE },
+        });
+        let site = std::sync::Arc::new(Site::with(way, json!({}), options));
+        site.works().await;
+        site.fault(json!({ "kind": "silence" }), json!({ "times": 10 }));
+        let start = |queue: u64| {
+            let site = site.clone();
+            tokio::spawn(async move { site.chat_with(limits(json!({ "queue": queue }))).await.unwrap_err() })
+        };
+        let waiting = |calls: u64| site.metrics()["queue"]["depth"]["interactive"] == calls;
+        // One has a turn and the connection, one a turn and none, and one neither.
+        let before = site.seen();
+        let holder = start(QUEUE);
+        until("it is under way", || site.seen() == before + 1).await;
+        let second = start(QUEUE / 2);
+        until("it waits for a connection", || waiting(1)).await;
+        let third = start(QUEUE);
+        until("it waits for a turn", || waiting(2)).await;
+        assert_eq!(timeout(&second.await.unwrap()), ("queue".into(), QUEUE / 2, "no".into()), "{way:?}");
+        // Now the third has a turn, and half of its time left for the connection. One that comes now with more than that
+        // leaves after it.
+        let fourth = start(QUEUE * 3 / 4);
+        assert_eq!(timeout(&fourth.await.unwrap()), ("queue".into(), QUEUE * 3 / 4, "no".into()), "{way:?}");
+        assert!(third.is_finished(), "{way:?}: its time began anew");
+        assert_eq!(timeout(&third.await.unwrap()), ("queue".into(), QUEUE, "no".into()), "{way:?}");
+        holder.abort();
+    }
+}
+
 #[tokio::test]
 async fn total_while_the_key_is_awaited_ends_no_attempt_since_none_was_begun() {
     let options = json!({ "apiKey": { "\u{0}kind": "a function" }, "timeouts": { "total": 60 } });
@@ -157,7 +246,7 @@ async fn total_while_the_key_is_awaited_ends_no_attempt_since_none_was_begun() {
     assert_eq!(timeout(&error), ("total".into(), 60, "no".into()));
     assert_eq!(error.attempts.len(), 0);
     // And after a refusal only the refused attempt is one.
-    site.client.set_key(Ok("one"));
+    site.client.set_key(0, Ok("one"));
     site.once(json!({ "kind": "status", "status": 401 }));
     let error = site.chat().await.unwrap_err();
     assert_eq!(timeout(&error), ("total".into(), 60, "no".into()));

@@ -10,19 +10,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::*;
 use tokio::task::JoinSet;
-use trunkline::client::Endpoint;
+use trunkline::client::{Endpoint, Mode};
 
 fn waiting(site: &Site) -> u64 {
     let metrics = serde_json::to_value(site.client.metrics()).unwrap();
     metrics["queue"]["depth"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// Holds every turn there is: so many calls get one, and the next waits.
@@ -124,4 +116,68 @@ async fn adaptive_concurrency_is_cut_by_refusals_as_too_much_and_not_for_want_of
     site.once(json!({ "kind": "status", "status": 429 }));
     assert!(site.chat().await.is_err());
     has_turns(&site, 14).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_the_probe_closes_the_circuit_with_its_first_content_and_counts_when_it_breaks() {
+    let breaker = json!({ "failureThreshold": 1, "recoveryTimeout": 20 });
+    let site = Site::with(Way::H1, json!({}), json!({ "retry": false, "circuitBreaker": breaker }));
+    let site = Arc::new(site);
+    let state = |site: &Site| site.metrics()["circuits"]["default/m"]["state"].clone();
+    site.once(json!({ "kind": "status", "status": 500 }));
+    assert!(site.chat().await.is_err());
+    until("a probe may go", || state(&site) == "half-open").await;
+
+    site.once(json!({ "kind": "stall", "afterTokens": 1, "for": 60_000 }));
+    let mut long = JoinSet::new();
+    let probe = site.clone();
+    long.spawn(async move { probe.stream(Mode::Text).await });
+    until("the probe has shown that the target answers", || state(&site) == "closed").await;
+    assert_eq!(tell(&site.chat().await), "ok after yes");
+    assert!(long.try_join_next().is_none(), "the stream has not ended");
+    long.shutdown().await;
+    assert_eq!(state(&site), "closed");
+
+    site.once(json!({ "kind": "cut", "afterTokens": 1 }));
+    assert!(site.stream(Mode::Text).await.result.is_err());
+    assert_ne!(state(&site), "closed");
+}
+
+#[tokio::test]
+async fn the_figures_say_what_is_left_of_learned_and_set_limits_and_how_often_there_was_too_little() {
+    let upstream = json!({ "rateLimit": { "requestsPerSecond": 0.1, "burst": 10 } });
+    let options =
+        json!({ "retry": false, "rateLimit": { "reservoir": { "amount": 100, "interval": 3_600_000 } } });
+    let site = Site::with(Way::H1, upstream, options);
+    let began =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let nothing =
+        json!({ "requestsRemaining": 100, "tokensRemaining": null, "resetAt": null, "throttled": 0 });
+    assert_eq!(site.metrics()["limits"], json!({ "default": nothing }));
+    for _ in 0..3 {
+        assert_eq!(tell(&site.chat().await), "ok after yes");
+    }
+    let limits = site.metrics()["limits"].clone();
+    let (all, model) = (&limits["default"], &limits["default/m"]);
+    assert_eq!((&all["requestsRemaining"], &model["requestsRemaining"]), (&json!(97), &json!(7)));
+    assert_eq!((&all["tokensRemaining"], &model["tokensRemaining"]), (&json!(null), &json!(null)));
+    // Three calls of one in ten seconds are there again in half a minute, and the stock in an hour.
+    let reset = |row: &Value| row["resetAt"].as_u64().unwrap() - began;
+    assert!((20_000..120_000).contains(&reset(model)), "{limits}");
+    assert!((3_500_000..3_700_000).contains(&reset(all)), "{limits}");
+
+    site.once(json!({ "kind": "status", "status": 429, "headers": { "retry-after": "50" } }));
+    assert!(site.chat().await.is_err());
+    site.once(json!({ "kind": "status", "status": 529 }));
+    let other = site.make(Endpoint::Chat, &with(json!({ "model": "other" })), json!({}));
+    assert!(site.client.call(other).await.is_err());
+    let limits = site.metrics()["limits"].clone();
+    assert_eq!(
+        (&limits["default/m"]["requestsRemaining"], &limits["default/m"]["throttled"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(
+        (&limits["default/other"]["throttled"], &limits["default"]["throttled"]),
+        (&json!(1), &json!(2))
+    );
 }

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::time::Instant;
-use trunkline::policy::hedge::{HedgeDelay, HedgePolicy, Hedger};
+use trunkline::policy::hedge::{HedgeDelay, HedgePolicy, Hedger, Kind};
 
 fn hedger(budget: f64) -> Hedger {
     Hedger::new(HedgePolicy { budget, ..HedgePolicy::after(HedgeDelay::P95) })
+}
+
+fn kind() -> Kind {
+    Kind { model: "m".into(), is_stream: true }
 }
 
 proptest! {
@@ -48,7 +52,7 @@ proptest! {
         let (mut now, mut seen) = (Duration::ZERO, VecDeque::new());
         for (micros, step) in calls {
             now += Duration::from_millis(step);
-            let delay = hedger.delay(start + now);
+            let delay = hedger.delay(&kind(), start + now);
             let within = |seconds| {
                 seen.iter()
                     .filter(|(at, _)| now - *at < Duration::from_secs(seconds))
@@ -66,7 +70,7 @@ proptest! {
                 prop_assert!(seen.iter().any(|(_, time)| exact(time)), "{delay:?}");
             }
             let time = Duration::from_micros(micros);
-            hedger.observe(time);
+            hedger.observe(&kind(), time);
             seen.push_back((now, time));
         }
     }
@@ -77,11 +81,11 @@ fn a_new_level_of_latency_is_the_delay_after_a_minute_at_most() {
     let (hedger, mut now) = (hedger(0.05), Instant::now());
     for level in [200_u64, 2000, 50] {
         for n in 0..900_u64 {
-            hedger.delay(now);
-            hedger.observe(Duration::from_millis(level + n % 100 * level / 100));
+            hedger.delay(&kind(), now);
+            hedger.observe(&kind(), Duration::from_millis(level + n % 100 * level / 100));
             now += Duration::from_millis(100);
         }
-        let delay = hedger.delay(now).unwrap().as_millis() as f64 / level as f64;
+        let delay = hedger.delay(&kind(), now).unwrap().as_millis() as f64 / level as f64;
         assert!((1.93..1.97).contains(&delay), "{level}: {delay}");
     }
 }

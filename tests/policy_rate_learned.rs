@@ -158,3 +158,10 @@ fn small_and_large_limits_are_kept_to_as_well() {
     check(500, 500, 0, 10_000, 20..200);
     check(500, 8, 0, 1000, 20..200);
 }
+
+#[test]
+fn limits_whose_first_resets_are_below_a_millisecond_are_kept_to_as_well() {
+    check(100, 2000, 0, 3200, 1..20);
+    check(2000, 2000, 0, 10_000, 1..20);
+    check(50, 5000, 0, 10_000, 1..20);
+}

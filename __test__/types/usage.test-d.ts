@@ -87,6 +87,7 @@ export async function calls() {
     true,
   )
   is<Metrics>()(line.metrics(), true)
+  for (const limit of Object.values(line.metrics().limits)) is<number | null>()(limit.requestsRemaining, true)
   for (const circuit of Object.values(line.metrics().circuits)) is<number | null>()(circuit.openedAt, true)
   await line.close({ drainTimeout: 0 })
 }

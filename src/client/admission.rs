@@ -17,29 +17,49 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::gate::{Ask, Gate, GateTurn, Refused};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, ProviderConfig};
 use crate::policy::adaptive::{Adaptive, AdaptivePolicy, MaxConcurrency};
+use crate::policy::circuits::bounded;
 use crate::policy::learn::Learned;
-use crate::policy::rate::{RateLimiter, RateLimits};
+use crate::policy::rate::{Left, RateLimiter, RateLimits};
 use crate::policy::schedule::CLASSES;
 use crate::policy::turns::{AtOnce, Turns};
 use crate::pool::{Histogram, Spread, Tasks};
 
-/// Models whose limits are remembered. Names come from requests: of more, those that nobody uses now are forgotten.
+/// Models whose limits are remembered. Names come from requests: where there are more, those that nobody uses now are forgotten, and of
+/// what comes while all are in use nothing is remembered.
 const MODELS: usize = 1000;
 
 /// Who may go, for one provider and each of its models.
 pub(crate) struct Admission {
     provider: Arc<Gate>,
-    models: Mutex<HashMap<Arc<str>, Arc<Gate>>>,
-    /// Whether any model has a gate.
+    models: Mutex<HashMap<Arc<str>, Model>>,
+    /// Whether the limits of any model are known.
     has_models: AtomicBool,
     max_waiting: usize,
     aging: Duration,
     learn: bool,
     tasks: Tasks,
     refused: AtomicU64,
+    /// Of all models, those forgotten as well.
+    throttled: AtomicU64,
     wait: Histogram,
+}
+
+/// What is known of a model.
+struct Model {
+    gate: Arc<Gate>,
+    /// How often it was refused as one call too many.
+    throttled: u64,
+}
+
+/// The limits of the provider, or of a model.
+#[derive(Debug)]
+pub(super) struct Limits {
+    /// None is the provider.
+    pub(super) model: Option<Arc<str>>,
+    pub(super) left: Left,
+    pub(super) throttled: u64,
 }
 
 /// What an attempt holds while it is under way.
@@ -55,10 +75,12 @@ pub(super) struct Turn {
 
 impl Admission {
     pub(super) fn new(config: &ClientConfig, tasks: &Tasks) -> Self {
+        let ProviderConfig { rate, queue, .. } = config.default_provider();
+        let learn = rate.learn;
         // What is learned is of one model.
-        let rate = RateLimits { learn: false, ..config.rate.clone() };
+        let rate = RateLimits { learn: false, ..rate.clone() };
         let rate = RateLimiter::new(&rate, Instant::now());
-        let at_once = match config.queue.at_once {
+        let at_once = match queue.at_once {
             None => AtOnce::Unlimited,
             Some(MaxConcurrency::Fixed(limit)) => AtOnce::Fixed(limit.get()),
             Some(MaxConcurrency::Adaptive) => AtOnce::Adaptive(Adaptive::new(AdaptivePolicy::default())),
@@ -67,11 +89,12 @@ impl Admission {
             provider: Arc::new(Gate::new(Turns::new(at_once, rate), tasks)),
             models: Mutex::default(),
             has_models: AtomicBool::new(false),
-            max_waiting: config.queue.max,
-            aging: config.queue.aging,
-            learn: config.rate.learn,
+            max_waiting: queue.max,
+            aging: queue.aging,
+            learn,
             tasks: tasks.clone(),
             refused: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
             wait: Histogram::default(),
         }
     }
@@ -97,6 +120,16 @@ impl Admission {
         };
         let provider = self.pass(&self.provider, ask, max_waiting, &mut waited).await?;
         Ok(Turn { provider, model, waited })
+    }
+
+    /// A turn that nobody has to wait for.
+    pub(super) fn at_once(&self, ask: &Ask<'_>) -> Option<Turn> {
+        let free = |gate: &Arc<Gate>| if gate.is_open() { Some(None) } else { gate.go(ask).map(Some) };
+        let model = match self.model(ask.model) {
+            Some(gate) => free(&gate)?,
+            None => None,
+        };
+        Some(Turn { provider: free(&self.provider)?, model, waited: Duration::ZERO })
     }
 
     /// Whether an attempt that has its turn may still go, after a wait for something else: a pause of its model may have begun, or its
@@ -146,50 +179,83 @@ impl Admission {
         }
         match &mut turn.model {
             Some(turn) => turn.learn(learned),
-            None => self.gate_of(model).with(|turns, now| turns.learn(learned, None, now)),
+            None => {
+                if let Some(gate) = self.gate_of(model) {
+                    gate.with(|turns, now| turns.learn(learned, None, now));
+                }
+            }
         }
     }
 
     /// The server wants nothing of this model before then.
     pub(super) fn pause(&self, model: &Arc<str>, until: Instant) {
-        if self.learn {
-            self.gate_of(model).with(|turns, now| turns.rate.pause_until(until, now));
+        if self.learn
+            && let Some(gate) = self.gate_of(model)
+        {
+            gate.with(|turns, now| turns.rate.pause_until(until, now));
         }
     }
 
+    /// A call of this model was refused as one too many: it counts, and nothing else.
+    pub(super) fn throttled(&self, model: &Arc<str>) {
+        self.throttled.fetch_add(1, Ordering::Relaxed);
+        self.of_model(model, |model| model.throttled += 1);
+    }
+
     /// The gate of a model, made where there is none.
-    fn gate_of(&self, model: &Arc<str>) -> Arc<Gate> {
+    fn gate_of(&self, model: &Arc<str>) -> Option<Arc<Gate>> {
+        let gate = self.of_model(model, |model| model.gate.clone())?;
+        self.has_models.store(true, Ordering::Release);
+        Some(gate)
+    }
+
+    fn of_model<R>(&self, model: &Arc<str>, use_it: impl FnOnce(&mut Model) -> R) -> Option<R> {
+        let name = bounded(model);
         let mut models = self.models.lock();
-        if let Some(gate) = models.get(model) {
-            return gate.clone();
+        if let Some(model) = models.get_mut(&name) {
+            return Some(use_it(model));
         }
         if models.len() >= MODELS {
-            // Those in use stay: whoever waits there holds them.
-            models.retain(|_, gate| Arc::strong_count(gate) > 1);
+            // Those in use stay: whoever has a turn or waits there holds them.
+            models.retain(|_, model| Arc::strong_count(&model.gate) > 1);
+        }
+        if models.len() >= MODELS {
+            return None;
         }
         let rate = RateLimiter::new(&RateLimits::default(), Instant::now());
         let gate = Arc::new(Gate::new(Turns::new(AtOnce::Unlimited, rate), &self.tasks));
-        models.insert(model.clone(), gate.clone());
-        self.has_models.store(true, Ordering::Release);
-        gate
+        Some(use_it(models.entry(name).or_insert(Model { gate, throttled: 0 })))
     }
 
     fn model(&self, model: &Arc<str>) -> Option<Arc<Gate>> {
         if !self.has_models.load(Ordering::Acquire) {
             return None;
         }
-        self.models.lock().get(model).cloned()
+        self.models.lock().get(&bounded(model)).map(|model| model.gate.clone())
     }
 
     /// How many wait, by priority.
     pub(super) fn depth(&self) -> [usize; CLASSES] {
         let mut depth = self.provider.depth();
-        for gate in self.models.lock().values() {
-            for (all, here) in depth.iter_mut().zip(gate.depth()) {
+        for model in self.models.lock().values() {
+            for (all, here) in depth.iter_mut().zip(model.gate.depth()) {
                 *all += here;
             }
         }
         depth
+    }
+
+    /// What is left now, and how often there was too little: the provider's first, then of the models of which anything is known.
+    pub(super) fn limits(&self, now: Instant) -> Vec<Limits> {
+        let throttled = self.throttled.load(Ordering::Relaxed);
+        let mut all = vec![Limits { model: None, left: self.provider.left(now), throttled }];
+        let models = self.models.lock();
+        all.extend(models.iter().map(|(name, model)| Limits {
+            model: Some(name.clone()),
+            left: model.gate.left(now),
+            throttled: model.throttled,
+        }));
+        all
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -254,6 +320,7 @@ mod tests {
 
     use super::*;
     use crate::config::Environment;
+    use crate::policy::learn::Sample;
     use crate::policy::rate::Cost;
     use crate::pool::Priority;
 
@@ -285,5 +352,47 @@ mod tests {
         assert!(enter(&open, "other").await.model.is_none());
         let limited = admission(json!({ "concurrency": { "max": 1 } }));
         assert!(enter(&limited, "m").await.provider.is_some());
+    }
+
+    #[tokio::test]
+    async fn no_more_than_a_thousand_models_are_remembered_and_those_in_use_stay() {
+        let admission = admission(json!({}));
+        let learned = Learned {
+            requests: Some(Sample { limit: 50.0, remaining: 40.0, reset: None }),
+            ..Learned::default()
+        };
+        let mut turn = enter(&admission, "used").await;
+        admission.pause(&"used".into(), Instant::now());
+        let in_use = admission.model(&"used".into());
+        for n in 0..5000 {
+            let model = format!("{n}{}", "x".repeat(1000)).into();
+            admission.throttled(&model);
+            admission.learn(&model, &mut turn, &learned);
+            assert!(n % 50 != 0 || admission.limits(Instant::now()).len() <= MODELS + 1);
+        }
+        let limits = admission.limits(Instant::now());
+        assert_eq!((limits[0].model.as_deref(), limits[0].throttled), (None, 5000));
+        assert!(limits.iter().any(|limits| limits.model.as_deref() == Some("used")));
+        assert!(limits[1..].iter().all(|limits| limits.model.as_ref().is_some_and(|name| name.len() <= 256)));
+        drop(in_use);
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_all_models_are_in_use_is_not_remembered() {
+        let admission = admission(json!({}));
+        let until = Instant::now() + Duration::from_secs(60);
+        let in_use: Vec<_> = (0..MODELS)
+            .map(|n| {
+                admission.pause(&n.to_string().into(), until);
+                admission.model(&n.to_string().into())
+            })
+            .collect();
+        admission.pause(&"more".into(), until);
+        admission.throttled(&"more".into());
+        assert_eq!(admission.limits(Instant::now()).len(), MODELS + 1);
+        assert_eq!(admission.limits(Instant::now())[0].throttled, 1);
+        drop(in_use);
+        admission.throttled(&"more".into());
+        assert_eq!(admission.limits(Instant::now()).len(), 2);
     }
 }

@@ -8,8 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Client;
 use super::endpoint::{Endpoint, Outgoing};
-use super::exchange::{self, Failed, FailedAttempt, Response};
-use super::pass;
+use super::exchange::{Failed, FailedAttempt, Response};
+use super::pass::{self, Pass};
+use super::race;
 use super::record::Record;
 use crate::config::CallOptions;
 use crate::error::{Billed, Error, Kind, TimeoutPhase, millis};
@@ -39,13 +40,20 @@ pub(super) trait Consume: Send {
     /// Whether a stream is asked for: its first piece has a time limit, and its `Accept` header a name.
     const STREAMED: bool;
 
-    /// Takes the body of one attempt in. Called again if the attempt failed and another is made.
+    /// Takes the body of one attempt in. Called again if the attempt failed and another is made. `pass`: to be told as soon as there is
+    /// something of a stream.
     fn consume(
         &mut self,
         client: &Client,
         response: Response,
         record: &mut Record,
+        pass: &mut Pass,
     ) -> impl Future<Output = Result<bytes::Bytes, Failed>> + Send;
+
+    /// What the next attempt is given as the beginning of its answer.
+    fn prefill(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// What is known of a request before it is sent.
@@ -165,21 +173,16 @@ async fn attempts<C: Consume>(
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
-    let Life { client, outgoing, options, repeatable, deadline, .. } = life;
+    let Life { client, options, repeatable, deadline, .. } = life;
     let mut tries = Tries::default();
     let mut key = client.keys.get(None).await?;
     let mut fresh = false;
     loop {
         record.begin_attempt();
         let attempt = async {
-            let mut pass = pass::admit(&life, record).await?;
-            let ended = async {
-                let response =
-                    exchange::exchange::<C>(client, outgoing, options, &key, fresh, record, &mut pass)
-                        .await?;
-                consumer.consume(client, response, record).await
-            };
-            let ended = ended.await;
+            let pass = pass::admit(&life, record).await?;
+            let (mut pass, response) = race::exchange::<C>(&life, &key, fresh, record, pass).await?;
+            let ended = consumer.consume(client, response, record, &mut pass).await;
             pass.settle(client, record, ended.as_ref().err().map(|failed| &**failed));
             ended
         };
@@ -199,6 +202,7 @@ async fn attempts<C: Consume>(
             Verdict::Again { delay, new_key } => {
                 tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
                 client.counters.retried();
+                record.retries += 1;
                 client.tell_of_retry(record, delay);
                 tokio::time::sleep(delay).await;
                 if new_key {

@@ -7,7 +7,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use super::key::UsedKey;
-use crate::config::{BaseUrl, CallOptions, ClientConfig, Key};
+use crate::config::{BaseUrl, CallOptions, ClientConfig, Key, ProviderConfig};
 use crate::error::Error;
 use crate::pool::{Protocol, RequestBody};
 
@@ -59,7 +59,8 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("trunkline/", env!("
 
 impl Endpoints {
     pub(super) fn of(config: &ClientConfig) -> Result<Self, Error> {
-        let base = config.base.clone();
+        let ProviderConfig { base, keys, headers: own, .. } = config.default_provider();
+        let base = base.clone();
         let host = HeaderValue::from_str(&base.origin.authority())
             .map_err(|_| Error::config("baseURL: must be an absolute http or https URL"))?;
         let headers = |accept: HeaderValue, has_body: bool| {
@@ -71,10 +72,10 @@ impl Endpoints {
             }
             // Places for what each request brings: a copy that had to grow would cost more than the copying.
             headers.insert(HOST, host.clone());
-            if !matches!(config.key, Key::None) {
+            if !matches!(**keys, [Key::None]) {
                 headers.insert(AUTHORIZATION, PLACE);
             }
-            headers.extend(config.headers.clone());
+            headers.extend(own.clone());
             Arc::new(headers)
         };
         Ok(Self {

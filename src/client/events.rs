@@ -10,6 +10,7 @@ use super::Client;
 use super::call::{self, Answer, Call, Consume};
 use super::exchange::{Failed, FailedAttempt, Response, failed, invalid};
 use super::outlet::{self, Outlet};
+use super::pass::Pass;
 use super::reader::Reader;
 use super::record::Record;
 use crate::error::Error;
@@ -59,6 +60,7 @@ impl Consume for Events {
         client: &Client,
         response: Response,
         record: &mut Record,
+        pass: &mut Pass,
     ) -> Result<Bytes, Failed> {
         let mut reader = Reader::of(client, response, record).await?;
         let mut decoder = Decoder::new();
@@ -80,7 +82,7 @@ impl Consume for Events {
                 Err(Stop::NotUtf8) => return Err(self.broken(invalid("an event is not UTF-8"))),
             }
             if any {
-                reader.spoke(client, record);
+                reader.spoke(client, record, pass);
             }
         }
     }

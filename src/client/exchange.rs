@@ -1,6 +1,7 @@
 //! One attempt up to the head of its answer: a lease, a request, and what its failures mean.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -10,15 +11,13 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::call::Consume;
-use super::endpoint::Outgoing;
+use super::call::{Consume, Life};
 use super::key::UsedKey;
-use super::pass::Pass;
+use super::pass::{Pass, late};
 use super::record::Record;
 use super::{Client, PROVIDER};
-use crate::config::CallOptions;
 use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
-use crate::policy::judge::Failure;
+use crate::policy::judge::{Failure, Meaning};
 use crate::policy::retry_after::{retry_after, should_retry};
 use crate::pool::{self, Checkout, Lane};
 use crate::protocol::openai::{ErrorClass, ErrorFields, class_of};
@@ -42,6 +41,8 @@ pub(super) struct FailedAttempt {
 /// A good answer whose body is still to come.
 #[derive(Debug)]
 pub(super) struct Response {
+    /// What was read of the body already.
+    pub(super) begun: VecDeque<Bytes>,
     pub(super) body: pool::Body,
     /// When the request was sent.
     pub(super) sent: Instant,
@@ -55,16 +56,15 @@ pub(super) fn failed(failure: Failure, error: Error) -> Failed {
 
 /// Takes a lease, sends the request and waits for the head of the answer. An answer that is an error is a failure.
 pub(super) async fn exchange<C: Consume>(
-    client: &Client,
-    outgoing: &Outgoing,
-    options: &CallOptions,
+    life: &Life<'_>,
     key: &UsedKey,
     fresh: bool,
     record: &mut Record,
     pass: &mut Pass,
 ) -> Result<Response, Failed> {
+    let Life { client, outgoing, options, .. } = *life;
     let timeouts = &options.timeouts;
-    let origin = &client.config.base.origin;
+    let origin = &client.config.default_provider().base.origin;
     let lease = loop {
         let how = Checkout {
             lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
@@ -73,14 +73,17 @@ pub(super) async fn exchange<C: Consume>(
             queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
             ..client.checkout(options, fresh)
         };
-        let lease = client.pool().checkout(origin, how).await.map_err(|error| pool_failed(&error))?;
-        if pass.still_goes(client, options, record, lease.waited())? {
+        let lease = client.pool().checkout(origin, how).await.map_err(|error| match error.kind() {
+            pool::Kind::QueueTimeout(_) => late("free connection", timeouts.queue),
+            _ => pool_failed(&error),
+        })?;
+        if pass.still_goes(life, record, lease.waited())? {
             break lease;
         }
         // Others may go on it meanwhile.
         let waited = lease.waited();
         drop(lease);
-        pass.wait_again(client, options, record, waited).await?;
+        pass.wait_again(life, record, waited).await?;
     };
     record.leased(&lease);
 
@@ -101,7 +104,13 @@ pub(super) async fn exchange<C: Consume>(
     let first_byte = sent.elapsed();
     record.answered(head.status.as_u16(), head.headers, first_byte);
     pass.answered(client, record, first_byte);
-    let response = Response { body, sent, first_byte_limit: timeouts.first_byte, idle_limit: timeouts.idle };
+    let response = Response {
+        begun: VecDeque::new(),
+        body,
+        sent,
+        first_byte_limit: timeouts.first_byte,
+        idle_limit: timeouts.idle,
+    };
     if head.status.is_success() {
         return Ok(response);
     }
@@ -129,8 +138,13 @@ pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
     let fields = serde_json::from_str(&body).map(|body| ErrorFields::of(&body)).unwrap_or_default();
     let class = class_of(status, &fields);
     let wait = retry_after(headers, SystemTime::now());
-    let quota = class == ErrorClass::RateLimit { quota: true };
-    let failure = Failure::Status { status, retry_after: wait, should_retry: should_retry(headers), quota };
+    let meaning = match class {
+        ErrorClass::RateLimit { quota: true } => Meaning::Quota,
+        ErrorClass::ContextLength => Meaning::ContextLength,
+        ErrorClass::ContentFilter => Meaning::ContentFilter,
+        _ => Meaning::Plain,
+    };
+    let failure = Failure::Status { status, retry_after: wait, should_retry: should_retry(headers), meaning };
     // Not the provider's own words: they may repeat a key or a prompt. They are in the body.
     let mut message = format!("{PROVIDER} answered {}", record.status());
     if let Some((method, path)) = record.asked() {
@@ -152,7 +166,7 @@ pub(super) fn api_failed(status: u16, record: &Record, body: String) -> Failed {
         retry_after_ms: wait.map(millis),
     }));
     let mut error = Error::new(kind, message);
-    error.retryable = !quota && (matches!(status, 408 | 409 | 429) || status >= 500);
+    error.retryable = meaning != Meaning::Quota && (matches!(status, 408 | 409 | 429) || status >= 500);
     error.billed = if status >= 500 { Billed::Maybe } else { Billed::No };
     failed(failure, error)
 }
@@ -173,7 +187,7 @@ fn is_name(text: &str) -> bool {
 
 /// The body as a whole, under the idle timeout and a limit of size.
 pub(super) async fn collect(client: &Client, response: Response, limit: usize) -> Result<Bytes, Failed> {
-    let Response { mut body, idle_limit, .. } = response;
+    let Response { mut begun, mut body, idle_limit, .. } = response;
     let too_large = || invalid(format!("the answer has more than {limit} bytes"));
     let promised = body.size_hint();
     if promised.lower() > limit as u64 {
@@ -182,18 +196,24 @@ pub(super) async fn collect(client: &Client, response: Response, limit: usize) -
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     loop {
-        // Most often it is there already, and needs no clock.
-        let next = match body.frame().now_or_never() {
-            Some(next) => next,
+        let data = match begun.pop_front() {
+            Some(data) => data,
             None => {
-                let in_time = timeout(idle_limit, body.frame()).await;
-                in_time.map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
+                // Most often it is there already, and needs no clock.
+                let next = match body.frame().now_or_never() {
+                    Some(next) => next,
+                    None => {
+                        let in_time = timeout(idle_limit, body.frame()).await;
+                        in_time.map_err(|_| silence(TimeoutPhase::Idle, idle_limit))?
+                    }
+                };
+                let Some(frame) = next else { break };
+                let frame = frame.map_err(|error| pool_failed(&error))?;
+                let Ok(data) = frame.into_data() else { continue };
+                client.counters.received(data.len());
+                data
             }
         };
-        let Some(frame) = next else { break };
-        let frame = frame.map_err(|error| pool_failed(&error))?;
-        let Ok(data) = frame.into_data() else { continue };
-        client.counters.received(data.len());
         if first.len() + whole.len() + data.len() > limit {
             return Err(too_large());
         }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::policy::learn::Learned;
-use crate::policy::rate::Cost;
+use crate::policy::rate::{Cost, Left};
 use crate::policy::schedule::{CLASSES, Place};
 use crate::policy::turns::{Held, Next, Turns, Used};
 use crate::pool::{Priority, Tasks};
@@ -158,6 +158,11 @@ impl Gate {
     /// Whether nothing is limited.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// What could go now by the limits here.
+    pub(super) fn left(&self, now: Instant) -> Left {
+        self.turns.lock().rate.left(now)
     }
 
     pub(super) fn depth(&self) -> [usize; CLASSES] {

@@ -6,13 +6,12 @@ use std::fmt;
 use http::HeaderValue;
 use tokio::sync::watch;
 
-use super::AskForKey;
 use crate::config::bearer;
 use crate::error::Error;
 
 pub(super) struct KeyStore {
     /// None: the key is fixed.
-    ask: Option<AskForKey>,
+    ask: Option<Box<dyn Fn() + Send + Sync>>,
     current: watch::Sender<Current>,
 }
 
@@ -37,7 +36,7 @@ impl KeyStore {
         Self { ask: None, current: watch::Sender::new(Current { key, version: 1, ..Current::default() }) }
     }
 
-    pub(super) fn asked(ask: AskForKey) -> Self {
+    pub(super) fn asked(ask: Box<dyn Fn() + Send + Sync>) -> Self {
         Self { ask: Some(ask), current: watch::Sender::new(Current::default()) }
     }
 

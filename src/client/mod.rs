@@ -6,11 +6,13 @@
 //! | `pass` | what lets an attempt go: its turn, and the circuit of its target |
 //! | `admission` | turns: of the provider, and of each model |
 //! | `gate` | who has a turn, and who waits for one |
+//! | `race` | attempts that race each other |
 //! | `exchange` | one attempt: a lease, a request, the head of the answer |
 //! | `whole` | an answer that comes as one text |
 //! | `stream` | a chat that comes as chunks |
 //! | `events` | any other answer that comes as server-sent events |
 //! | `reader` | the body of such an answer, under its time limits |
+//! | `recovery` | a stream that breaks after its reader has seen a part of it |
 //! | `outlet` | the bounded buffer between a stream and its reader |
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
@@ -29,8 +31,10 @@ mod key;
 mod outlet;
 mod pass;
 mod pools;
+mod race;
 mod reader;
 mod record;
+mod recovery;
 mod stream;
 mod whole;
 
@@ -56,11 +60,14 @@ use crate::config::{CallKind, CallOptions, ClientConfig, Environment, Key};
 use crate::error::Error;
 use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
 use crate::policy::circuits::{Changes, Circuits};
+use crate::policy::hedge::Hedger;
 use crate::policy::learn::estimate_tokens;
 use crate::policy::rate::Cost;
 use crate::policy::retry_budget::RetryBudget;
 use crate::pool::{Checkout, Lane, Listener, Pool, Tasks, Wake};
-use crate::telemetry::{CallGuard, CircuitFigures, Clocks, Counters, Event, Events, Metrics, TurnFigures};
+use crate::telemetry::{
+    CallGuard, CircuitFigures, Clocks, Counters, Event, Events, LimitFigures, Metrics, TurnFigures,
+};
 
 /// The name of the one provider that there is without `providers`.
 pub(crate) const PROVIDER: &str = "default";
@@ -68,8 +75,8 @@ pub(crate) const PROVIDER: &str = "default";
 /// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
 const NO_MODEL: &str = "(none)";
 
-/// Asks the owner of a client for its key; the answer comes by [`Client::set_key`].
-pub type AskForKey = Box<dyn Fn() + Send + Sync>;
+/// Asks the owner of a client for a key, by the number of the function that gives it; the answer comes by [`Client::set_key`].
+pub type AskForKey = Box<dyn Fn(u32) + Send + Sync>;
 
 /// A client: its settings, its share of a pool, its counters.
 #[derive(Debug)]
@@ -85,13 +92,14 @@ pub struct Client {
     admission: Admission,
     circuits: Option<Arc<Circuits>>,
     retries: RetryBudget,
+    hedger: Option<Hedger>,
     events: Arc<Events>,
     alerts: Option<Arc<Alerts>>,
     closed: AtomicBool,
 }
 
 impl Client {
-    /// A client of these options (as JSON). `ask_for_key` is called when they say that the key is a function.
+    /// A client of these options (as JSON). `ask_for_key` is called when they say that a key is a function.
     pub fn new(
         options: Value,
         environment: &Environment,
@@ -100,15 +108,18 @@ impl Client {
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, Error> {
         let config = ClientConfig::parse(options, environment)?;
-        let keys = match &config.key {
-            Key::None => KeyStore::fixed(None),
-            Key::Fixed(key) => KeyStore::fixed(Some(key.clone())),
-            Key::Asked => KeyStore::asked(ask_for_key),
+        let keys = match config.default_provider().keys.first() {
+            Some(Key::Fixed(key)) => KeyStore::fixed(Some(key.clone())),
+            Some(Key::Asked(function)) => {
+                let function = *function;
+                KeyStore::asked(Box::new(move || ask_for_key(function)))
+            }
+            Some(Key::None) | None => KeyStore::fixed(None),
         };
         let events = Arc::new(Events::new(wake));
         let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
-        pool.prepare(&config.base.origin);
+        pool.prepare(&config.default_provider().base.origin);
         Ok(Self {
             options: Arc::new(CallOptions::of(&config)),
             endpoints: Endpoints::of(&config)?,
@@ -119,6 +130,7 @@ impl Client {
             admission: Admission::new(&config, tasks),
             circuits: config.breaker.map(|policy| Circuits::new(policy, Instant::now())),
             retries: RetryBudget::new(config.retry.budget, Instant::now()),
+            hedger: config.hedge.map(Hedger::new),
             events,
             alerts,
             closed: AtomicBool::new(false),
@@ -179,21 +191,24 @@ impl Client {
     /// Opens connections ahead of the first request.
     pub async fn warm(&self, connections: usize) -> Result<(), Error> {
         self.check_open()?;
-        let origin = &self.config.base.origin;
+        let origin = &self.config.default_provider().base.origin;
         self.pool
             .warm(origin, connections, self.checkout(&self.options, false))
             .await
             .map_err(|error| exchange::error_of(&error, None))
     }
 
-    /// The answer to `ask_for_key`.
-    pub fn set_key(&self, key: Result<&str, &str>) {
-        self.keys.answer(key);
+    /// The answer to `ask_for_key` of this function.
+    pub fn set_key(&self, function: u32, key: Result<&str, &str>) {
+        let keys = &self.config.default_provider().keys;
+        if keys.iter().any(|key| matches!(key, Key::Asked(own) if *own == function)) {
+            self.keys.answer(key);
+        }
     }
 
     pub fn metrics(&self) -> Metrics {
         let mut pool = self.pool.snapshot();
-        let ours = self.config.base.origin.to_string();
+        let ours = self.config.default_provider().base.origin.to_string();
         for origin in pool.origins.iter_mut().filter(|origin| *origin.origin == *ours) {
             origin.provider = Some(PROVIDER);
         }
@@ -202,7 +217,7 @@ impl Client {
             wait: self.admission.wait(),
             refused: self.admission.refused(),
         };
-        self.counters.metrics(pool, turns, self.circuit_figures())
+        self.counters.metrics(pool, turns, self.circuit_figures(), self.limit_figures())
     }
 
     /// What the client tells of its calls.
@@ -244,11 +259,11 @@ impl Client {
     pub(crate) fn checkout(&self, options: &CallOptions, fresh: bool) -> Checkout {
         Checkout {
             priority: options.priority,
-            aging: self.config.queue.aging,
+            aging: self.config.default_provider().queue.aging,
             since: None,
             lane: Lane::Unary,
             tenant: options.tenant.clone(),
-            max_waiting: self.config.queue.max,
+            max_waiting: self.config.default_provider().queue.max,
             queue_timeout: options.timeouts.queue,
             connect_timeout: options.timeouts.connect,
             fresh,
@@ -259,6 +274,9 @@ impl Client {
     fn begin(&self, arrived: Instant) -> CallGuard {
         let guard = self.counters.begin(arrived);
         self.retries.request(guard.started());
+        if let Some(hedger) = &self.hedger {
+            hedger.call();
+        }
         guard
     }
 
@@ -267,19 +285,16 @@ impl Client {
         let asked = accepted.asked.as_ref();
         let max_tokens = asked.and_then(|asked| asked.max_tokens);
         let choices = asked.map_or(1, |asked| asked.choices);
-        self.config.rate.cost(accepted.model(), estimate_tokens(body, max_tokens, choices as u64))
+        self.config
+            .default_provider()
+            .rate
+            .cost(accepted.model(), estimate_tokens(body, max_tokens, choices as u64))
     }
 
     /// A call has ended, other than by its caller's leaving.
     fn note_end(&self, record: &Record, is_good: bool) {
         if let Some(alerts) = &self.alerts {
-            let retries = record.attempts.len().saturating_sub(1);
-            alerts.record(
-                is_good,
-                u32::try_from(retries).unwrap_or(u32::MAX),
-                record.total(),
-                Instant::now(),
-            );
+            alerts.record(is_good, record.retries, record.total(), Instant::now());
         }
     }
 
@@ -314,6 +329,21 @@ impl Client {
                 transitions: circuit.transitions,
             };
             (row_of(circuit.model.as_deref()), figures)
+        });
+        rows.collect()
+    }
+
+    /// By provider, and by provider and model.
+    fn limit_figures(&self) -> BTreeMap<String, LimitFigures> {
+        let clocks = Clocks::read();
+        let rows = self.admission.limits(clocks.now).into_iter().map(|limits| {
+            let figures = LimitFigures {
+                requests_remaining: limits.left.requests,
+                tokens_remaining: limits.left.tokens,
+                reset_at: limits.left.full_at.map(|at| clocks.unix_ms(at)),
+                throttled: limits.throttled,
+            };
+            (row_of(limits.model.as_deref()), figures)
         });
         rows.collect()
     }

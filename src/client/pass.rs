@@ -11,13 +11,11 @@ use super::exchange::{Failed, FailedAttempt, failed};
 use super::gate::{Ask, Refused};
 use super::record::Record;
 use super::{Client, PROVIDER};
-use crate::config::CallOptions;
 use crate::error::{Error, Kind, TimeoutPhase, millis};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Guard;
 use crate::policy::judge::{self, Failure};
 use crate::policy::learn::learned;
-use crate::policy::rate::Cost;
 use crate::policy::retry_after::retry_after;
 
 /// Of one attempt. Dropped unsettled it blames nobody.
@@ -26,8 +24,6 @@ use crate::policy::retry_after::retry_after;
 pub(super) struct Pass {
     turn: Turn,
     circuit: Option<Guard>,
-    /// What was asked for.
-    cost: Cost,
     /// How long it waited for turns, and for sockets on which it did not go.
     waited: Duration,
     /// A longer Retry-After is not waited for.
@@ -39,7 +35,7 @@ pub(super) struct Pass {
 /// # Cancel safety
 /// As of [`Admission::enter`](super::admission::Admission::enter).
 pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, Failed> {
-    let Life { client, options, cost, .. } = *life;
+    let Life { client, options, .. } = *life;
     let arrived = record.attempt_began();
     let model = record.model_asked().clone();
     // Nobody waits for what would be refused then.
@@ -49,17 +45,30 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
     {
         return Err(circuit_open(until));
     }
-    let turn = client.admission.enter(ask(&model, cost, options, record)).await;
+    let turn = client.admission.enter(ask(life, &model, record)).await;
     let turn = turn.map_err(|refused| denied(refused, options.timeouts.queue))?;
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
     let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
     let circuit = circuit_of(client, &model, now)?;
-    Ok(Pass { waited: turn.waited, turn, circuit, cost, patience: options.retry.max_retry_after })
+    Ok(Pass { waited: turn.waited, turn, circuit, patience: options.retry.max_retry_after })
+}
+
+/// A pass that is free now, and that nobody has to wait for.
+pub(super) fn at_once(life: &Life<'_>, record: &Record) -> Option<Pass> {
+    let Life { client, options, .. } = *life;
+    let model = record.model_asked();
+    let turn = client.admission.at_once(&ask(life, model, record))?;
+    let circuit = circuit_of(client, model, Instant::now()).ok()?;
+    // A probe's place goes back: one attempt is enough for it.
+    let is_free = !circuit.as_ref().is_some_and(Guard::is_probe);
+    let patience = options.retry.max_retry_after;
+    is_free.then(|| Pass { waited: Duration::ZERO, turn, circuit, patience })
 }
 
 /// How the attempt under way asks for its turn.
-fn ask<'a>(model: &'a Arc<str>, cost: Cost, options: &CallOptions, record: &Record) -> Ask<'a> {
+fn ask<'a>(life: &Life<'_>, model: &'a Arc<str>, record: &Record) -> Ask<'a> {
+    let Life { options, cost, .. } = *life;
     let until = record.attempt_began() + options.timeouts.queue;
     Ask { model, priority: options.priority, since: record.started(), cost, until }
 }
@@ -73,6 +82,11 @@ fn circuit_of(client: &Client, model: &Arc<str>, now: Instant) -> Result<Option<
 }
 
 impl Pass {
+    /// Whether a circuit waits for what comes of it.
+    pub(super) fn is_probe(&self) -> bool {
+        self.circuit.as_ref().is_some_and(Guard::is_probe)
+    }
+
     pub(super) fn waited(&self) -> Duration {
         self.waited
     }
@@ -82,8 +96,7 @@ impl Pass {
     /// let go of the socket and [wait again](Self::wait_again).
     pub(super) fn still_goes(
         &mut self,
-        client: &Client,
-        options: &CallOptions,
+        life: &Life<'_>,
         record: &Record,
         waited: Duration,
     ) -> Result<bool, Failed> {
@@ -91,12 +104,12 @@ impl Pass {
             return Ok(true);
         }
         let model = record.model_asked();
-        if !client.admission.renew(&mut self.turn, &ask(model, self.cost, options, record)) {
+        if !life.client.admission.renew(&mut self.turn, &ask(life, model, record)) {
             return Ok(false);
         }
         // A probe is what its circuit waits for.
         if !waited.is_zero() && self.circuit.as_ref().is_some_and(|guard| !guard.is_probe()) {
-            self.circuit = circuit_of(client, model, Instant::now())?;
+            self.circuit = circuit_of(life.client, model, Instant::now())?;
         }
         Ok(true)
     }
@@ -107,16 +120,16 @@ impl Pass {
     /// As of [`admit`].
     pub(super) async fn wait_again(
         &mut self,
-        client: &Client,
-        options: &CallOptions,
+        life: &Life<'_>,
         record: &mut Record,
         waited: Duration,
     ) -> Result<(), Failed> {
+        let Life { client, options, .. } = *life;
         // Whoever waits holds nothing: neither a turn of the provider's, nor the place of a probe.
         self.turn = Turn::default();
         self.circuit = None;
         let model = record.model_asked().clone();
-        let turn = client.admission.enter_again(ask(&model, self.cost, options, record)).await;
+        let turn = client.admission.enter_again(ask(life, &model, record)).await;
         self.turn = turn.map_err(|refused| denied(refused, options.timeouts.queue))?;
         let waited = waited + self.turn.waited;
         record.waited(waited);
@@ -152,9 +165,18 @@ impl Pass {
     /// There were too many calls: nothing is left, but for what the header fields say.
     fn throttled(&mut self, client: &Client, record: &Record) {
         self.turn.throttled(record.first_byte);
+        client.admission.throttled(record.model_asked());
         let wait = retry_after(record.headers(), SystemTime::now());
         if let Some(wait) = wait.filter(|wait| *wait <= self.patience) {
             client.admission.pause(record.model_asked(), Instant::now() + wait);
+        }
+    }
+
+    /// The first content of a stream is there, and the rest may take minutes: the circuit that this is the probe of waits no longer. A cut
+    /// after this is a failure as with any other call.
+    pub(super) fn spoke(&mut self, client: &Client, record: &Record) {
+        if let Some(guard) = self.circuit.as_mut().filter(|guard| guard.is_probe()) {
+            client.tell_of_circuits(record.model_asked(), guard.answers(Instant::now()));
         }
     }
 
@@ -189,17 +211,22 @@ fn is_refusal(record: &Record) -> bool {
 }
 
 fn denied(refused: Refused, limit: Duration) -> Failed {
-    let mut error = match refused {
-        Refused::Full(waiting) => Error::new(
-            Kind::QueueFull,
-            format!("{PROVIDER}: {waiting} calls wait already, which is concurrency.maxQueue"),
-        ),
-        Refused::Late => {
-            let limit_ms = millis(limit);
-            let message = format!("{PROVIDER}: no turn within timeouts.queue ({limit_ms} ms)");
-            Error::new(Kind::Timeout { phase: TimeoutPhase::Queue, limit_ms }, message)
+    match refused {
+        Refused::Full(waiting) => {
+            let message = format!("{PROVIDER}: {waiting} calls wait already, which is concurrency.maxQueue");
+            let mut error = Error::new(Kind::QueueFull, message);
+            error.retryable = true;
+            failed(Failure::Queue, error)
         }
-    };
+        Refused::Late => late("turn", limit),
+    }
+}
+
+/// No turn or no free connection in time. Both are waited for under one limit, which is told, and not what is left of it.
+pub(super) fn late(what: &str, limit: Duration) -> Failed {
+    let limit_ms = millis(limit);
+    let message = format!("{PROVIDER}: no {what} within timeouts.queue ({limit_ms} ms)");
+    let mut error = Error::new(Kind::Timeout { phase: TimeoutPhase::Queue, limit_ms }, message);
     error.retryable = true;
     failed(Failure::Queue, error)
 }

@@ -1,5 +1,6 @@
 //! The body of an answer that comes as server-sent events, under its time limits.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Client;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, pool_failed, silence};
+use super::pass::Pass;
 use super::record::Record;
 use super::whole::check_encoding;
 use crate::error::TimeoutPhase;
@@ -25,6 +27,7 @@ const TRAILING_LIMIT: Duration = Duration::from_secs(1);
 /// The body of a stream.
 #[derive(Debug)]
 pub(super) struct Reader {
+    begun: VecDeque<Bytes>,
     body: pool::Body,
     first_byte_limit: Duration,
     idle_limit: Duration,
@@ -40,12 +43,15 @@ impl Reader {
         if let Some(other) = other_media_type(record.headers()) {
             return Err(not_a_stream(client, response, record, &other).await);
         }
-        let Response { body, sent, first_byte_limit, idle_limit } = response;
-        Ok(Self { body, first_byte_limit, idle_limit, sent, spoke: false })
+        let Response { begun, body, sent, first_byte_limit, idle_limit } = response;
+        Ok(Self { begun, body, first_byte_limit, idle_limit, sent, spoke: false })
     }
 
     /// The next bytes; None at the end of the body. While nobody asks, no limit runs.
     pub(super) async fn next(&mut self, client: &Client) -> Result<Option<Bytes>, Failed> {
+        if let Some(bytes) = self.begun.pop_front() {
+            return Ok(Some(bytes));
+        }
         loop {
             let (phase, limit, until) = if self.spoke {
                 (TimeoutPhase::Idle, self.idle_limit, Instant::now() + self.idle_limit)
@@ -67,11 +73,12 @@ impl Reader {
     }
 
     /// A piece has come that says something.
-    pub(super) fn spoke(&mut self, client: &Client, record: &mut Record) {
+    pub(super) fn spoke(&mut self, client: &Client, record: &mut Record, pass: &mut Pass) {
         if !std::mem::replace(&mut self.spoke, true) {
             let after = self.sent.elapsed();
             record.first_byte = Some(after);
             client.counters.first_byte(after);
+            pass.spoke(client, record);
         }
     }
 

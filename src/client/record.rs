@@ -31,6 +31,8 @@ pub(super) struct Record {
     /// What the attempt took of both kinds, once it is known.
     pub(super) tokens: Option<u64>,
     pub(super) attempts: Vec<Attempt>,
+    /// Attempts that were made because one before had failed.
+    pub(super) retries: u32,
     queued: Duration,
     phases: Phases,
     pub(super) first_byte: Option<Duration>,
@@ -70,7 +72,10 @@ struct Micros(#[serde(serialize_with = "as_micros")] Duration);
 
 impl Record {
     pub(super) fn new(started: Instant, model: &str) -> Self {
-        let asked: Arc<str> = model.into();
+        Self { attempts: Vec::with_capacity(1), ..Self::of(started, model.into()) }
+    }
+
+    fn of(started: Instant, asked: Arc<str>) -> Self {
         Self {
             started,
             attempt: None,
@@ -80,7 +85,8 @@ impl Record {
             model: asked.clone(),
             asked,
             tokens: None,
-            attempts: Vec::with_capacity(1),
+            attempts: Vec::new(),
+            retries: 0,
             queued: Duration::ZERO,
             phases: Phases::default(),
             first_byte: None,
@@ -183,20 +189,44 @@ impl Record {
         });
     }
 
+    /// The record of another attempt of the same call, which began then, and of no other.
+    pub(super) fn fork(&self, began: Instant) -> Self {
+        Self {
+            attempt: Some(began),
+            queued: self.queued,
+            retries: self.retries,
+            model: self.asked.clone(),
+            attempts: Vec::new(),
+            ..Self::of(self.started, self.asked.clone())
+        }
+    }
+
+    /// With attempts that ended before its own.
+    pub(super) fn after(self, mut before: Vec<Attempt>) -> Self {
+        before.extend(self.attempts);
+        Self { attempts: before, ..self }
+    }
+
+    /// The attempts of a part whose answer nobody waits for, since another was first.
+    pub(super) fn give_up(mut self) -> Vec<Attempt> {
+        self.abandon("ERR_HEDGED");
+        self.attempts
+    }
+
     /// What the call has taken.
     pub(super) fn total(&self) -> Duration {
         self.ended.unwrap_or_else(Instant::now) - self.started
     }
 
     /// Ends an attempt that nobody waits for any more.
-    fn abandon(&mut self) {
+    fn abandon(&mut self, why: &'static str) {
         let billed = if self.sent.is_some() { Billed::Maybe } else { Billed::No };
         let Some(begun) = self.attempt.take() else { return };
         self.attempts.push(Attempt {
             provider: PROVIDER,
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
-            error: Some("ERR_ABORTED"),
+            error: Some(why),
             duration: begun.elapsed(),
             billed,
         });
@@ -204,11 +234,12 @@ impl Record {
 
     /// Takes in the record of a part of this call.
     pub(super) fn absorb(&mut self, mut part: Self) {
-        part.abandon();
+        part.abandon("ERR_ABORTED");
         let mut attempts = std::mem::take(&mut self.attempts);
         attempts.append(&mut part.attempts);
         let queued = self.queued.max(part.queued);
-        *self = Self { started: self.started, ended: None, attempts, queued, ..part };
+        let retries = self.retries + part.retries;
+        *self = Self { started: self.started, ended: None, attempts, retries, queued, ..part };
     }
 
     /// Completes an error by what is known of the call.

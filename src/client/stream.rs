@@ -8,9 +8,11 @@ use tokio::time::Instant;
 use super::Client;
 use super::call::{self, Answer, Call, Consume};
 use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed, invalid};
-use super::outlet::{Outlet, Piece};
+use super::outlet::{Mode, Outlet, Piece};
+use super::pass::Pass;
 use super::reader::Reader;
 use super::record::Record;
+use super::recovery::Recovery;
 use crate::error::{Billed, ConnectionPhase, Error, Kind};
 use crate::policy::judge::Failure;
 use crate::protocol::openai::{self, Chunk, Completion, ErrorFields, Refused, Said, Usage};
@@ -28,9 +30,21 @@ pub(super) async fn run(
     if let Ok(streaming) = openai::as_stream(&call.body) {
         call.body = streaming;
     }
-    let mut chunks =
-        Chunks { outlet, choices: asked.choices, shows_usage: asked.include_usage, ..Chunks::default() };
+    let mut chunks = Chunks {
+        outlet,
+        choices: asked.choices,
+        shows_usage: asked.include_usage,
+        recovery: Recovery::new(call.options.recover),
+        ..Chunks::default()
+    };
     call::run(client, call, &accepted, &mut chunks).await
+}
+
+/// Makes a chat that is handed over as a whole, but comes as chunks: a stall is seen early, and proxies see that it is alive.
+pub(super) async fn run_as_whole(client: &Client, call: Call) -> Result<Answer, Error> {
+    let outlet = Arc::new(Outlet::default());
+    outlet.choose(Mode::Whole);
+    run(client, call, outlet).await
 }
 
 /// Takes the chunks of one attempt in.
@@ -42,6 +56,7 @@ struct Chunks {
     /// Whether the caller asked for the usage chunk; if only we did, it is not handed over.
     shows_usage: bool,
     completion: Completion,
+    recovery: Recovery,
     /// Whether a chunk has said something: from then on, a repetition would be seen.
     spoke: bool,
     /// Chunks that said nothing, held back until one does, so that an attempt which ends before is never seen.
@@ -77,8 +92,14 @@ impl Consume for Chunks {
         client: &Client,
         response: Response,
         record: &mut Record,
+        pass: &mut Pass,
     ) -> Result<Bytes, Failed> {
-        (self.completion, self.spoke, self.done) = Default::default();
+        if self.recovery.goes_on() {
+            self.completion.go_on();
+        } else {
+            self.completion = Completion::default();
+        }
+        (self.spoke, self.done) = (false, false);
         self.held.clear();
         self.held_bytes = 0;
         let mut reader = Reader::of(client, response, record).await?;
@@ -105,12 +126,16 @@ impl Consume for Chunks {
                 }
             }
             if self.spoke {
-                reader.spoke(client, record);
+                reader.spoke(client, record, pass);
             }
         }
         reader.finish(client).await;
         self.settle(client, record);
         Ok(self.completion.to_json().into())
+    }
+
+    fn prefill(&self) -> Option<&str> {
+        self.recovery.prefill()
     }
 }
 
@@ -131,6 +156,7 @@ impl Chunks {
         }
         let json =
             std::str::from_utf8(event.data).map_err(|_| Stop::Malformed("an event that is not UTF-8"))?;
+        let json = &*self.recovery.join(json);
         let chunk = Chunk::of(json).map_err(|_| Stop::Malformed("an event that is no chunk"))?;
         if chunk.error.is_some_and(|error| error.get() != "null") {
             return Err(Stop::Error(json.to_owned()));
@@ -149,7 +175,10 @@ impl Chunks {
                 self.held.push(one_line(json).into_owned());
             }
             _ => {
-                self.spoke = true;
+                if !std::mem::replace(&mut self.spoke, true) && self.recovery.take_restart() {
+                    let restart = chunk.restart();
+                    self.outlet.push(Piece { json: &restart, text: "", span: None });
+                }
                 for json in self.held.drain(..) {
                     self.outlet.push(Piece { json: &json, text: "", span: None });
                 }
@@ -170,7 +199,9 @@ impl Chunks {
             return failure;
         }
         let FailedAttempt { failure, error: mut cause } = *failure;
-        let unseen = self.outlet.rewind();
+        // What is too long once is too long again.
+        let is_lost = matches!(failure, Failure::InvalidResponse);
+        let unseen = self.outlet.rewind() || (!is_lost && self.recovery.prepare(&self.completion));
         let failure = match (unseen, failure) {
             (false, _) => Failure::CutSeen,
             // A provider that stalls is as silent as one that never spoke.

@@ -7,10 +7,13 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::Client;
-use super::call::{self, Answer, Call, Consume};
+use super::call::{self, Accepted, Answer, Call, Consume};
 use super::endpoint::Endpoint;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid};
+use super::pass::Pass;
 use super::record::Record;
+use super::stream;
+use crate::config::Wire;
 use crate::error::Error;
 use crate::protocol::openai::{self, ErrorFields, Usage};
 
@@ -18,6 +21,9 @@ use crate::protocol::openai::{self, ErrorFields, Usage};
 pub(super) async fn run(client: &Client, mut call: Call, arrived: Instant) -> Result<Answer, Error> {
     let accepted = call::accept(&call, arrived)?;
     let is_chat = call.endpoint == Endpoint::Chat;
+    if is_chat && comes_as_stream(call.options.wire, &accepted) {
+        return Box::pin(stream::run_as_whole(client, call)).await;
+    }
     if is_chat
         && accepted.asked.as_ref().is_some_and(|asked| asked.stream)
         && let Ok(unary) = openai::as_unary(&call.body)
@@ -25,6 +31,19 @@ pub(super) async fn run(client: &Client, mut call: Call, arrived: Instant) -> Re
         call.body = unary;
     }
     call::run(client, call, &accepted, &mut Whole { is_model_answer: is_chat }).await
+}
+
+/// Anthropic's libraries refuse to ask for more tokens than this but as a stream: at 128,000 an hour they take ten minutes, and networks give up on
+/// connections that are silent for so long (`calculateNonstreamingTimeout` in anthropic-sdk-typescript).
+const LONG: u64 = 21_333;
+
+fn comes_as_stream(wire: Wire, accepted: &Accepted) -> bool {
+    let asked = accepted.asked.as_ref();
+    match wire {
+        Wire::Stream => true,
+        Wire::Unary => false,
+        Wire::Auto => asked.and_then(|asked| asked.max_tokens).is_some_and(|most| most > LONG),
+    }
 }
 
 /// Takes a body in as one JSON text.
@@ -41,6 +60,7 @@ impl Consume for Whole {
         client: &Client,
         response: Response,
         record: &mut Record,
+        _: &mut Pass,
     ) -> Result<Bytes, Failed> {
         check_encoding(record.headers())?;
         let body = collect(client, response, MAX_BODY).await?;

@@ -24,6 +24,30 @@ pub struct CallOptions {
     pub idempotent: bool,
     /// How long small deltas of a stream may be gathered.
     pub flush_interval: Duration,
+    pub recover: Recover,
+    pub wire: Wire,
+}
+
+/// What becomes of a stream that breaks after its reader has seen a part of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Recover {
+    /// It fails.
+    #[default]
+    None,
+    /// Another attempt begins anew, and says so.
+    Restart,
+    /// Another attempt goes on where it broke.
+    Continue,
+}
+
+/// How an answer that is handed over as a whole comes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// As a stream where it may be long.
+    #[default]
+    Auto,
+    Stream,
+    Unary,
 }
 
 /// What the options are of; each has some that the others have not.
@@ -53,6 +77,8 @@ impl CallOptions {
             tenant: None,
             idempotent: false,
             flush_interval: FLUSH_INTERVAL,
+            recover: Recover::default(),
+            wire: Wire::default(),
         }
     }
 
@@ -91,8 +117,23 @@ impl CallOptions {
             call.headers.insert(HeaderName::from_static("idempotency-key"), value);
             call.idempotent = true;
         }
-        if kind != CallKind::Stream && top.holds("flushInterval") {
-            return Err(top.error("flushInterval", "is an option of streams, which this is not"));
+        for name in ["flushInterval", "recover"] {
+            if kind != CallKind::Stream && top.holds(name) {
+                return Err(top.error(name, "is an option of streams, which this is not"));
+            }
+        }
+        if kind == CallKind::Stream && top.holds("wire") {
+            return Err(
+                top.error("wire", "is an option of calls whose answer comes whole, which this is not")
+            );
+        }
+        if kind == CallKind::Stream {
+            let ways =
+                [("none", Recover::None), ("restart", Recover::Restart), ("continue", Recover::Continue)];
+            call.recover = top.one_of("recover", &ways)?.unwrap_or_default();
+        } else {
+            let ways = [("auto", Wire::Auto), ("stream", Wire::Stream), ("unary", Wire::Unary)];
+            call.wire = top.one_of("wire", &ways)?.unwrap_or_default();
         }
         if kind == CallKind::Stream
             && let Some(interval) = top.duration("flushInterval")?

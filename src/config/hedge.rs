@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::policy::hedge::{HedgeDelay, HedgePolicy};
 
 /// `hedge`: off unless given.
-#[cfg_attr(not(test), expect(dead_code, reason = "called when the client takes the option"))]
 pub(super) fn parse_hedge(top: &mut Section) -> Result<Option<HedgePolicy>, Error> {
     if top.take_false("hedge") {
         return Ok(None);
@@ -13,14 +12,7 @@ pub(super) fn parse_hedge(top: &mut Section) -> Result<Option<HedgePolicy>, Erro
     let Some(mut given) = top.section("hedge")? else {
         return Ok(None);
     };
-    let wanted = "a positive number of milliseconds, or 'p95'";
-    let delay = if given.take_word("delay", "p95") {
-        HedgeDelay::P95
-    } else {
-        let delay = given.milliseconds("delay", wanted, |ms| ms > 0.0)?;
-        HedgeDelay::Fixed(delay.ok_or_else(|| given.error("delay", format!("must be given: {wanted}")))?)
-    };
-    let mut hedge = HedgePolicy::after(delay);
+    let mut hedge = HedgePolicy::after(HedgeDelay::P95);
     if let Some(max) = given.positive("maxHedges")? {
         hedge.max_hedges = u32::try_from(max.get()).unwrap_or(u32::MAX);
     }
@@ -29,6 +21,13 @@ pub(super) fn parse_hedge(top: &mut Section) -> Result<Option<HedgePolicy>, Erro
     {
         hedge.budget = budget;
     }
+    let wanted = "a positive number of milliseconds, or 'p95'";
+    hedge.delay = if given.take_word("delay", "p95") {
+        HedgeDelay::P95
+    } else {
+        let delay = given.milliseconds("delay", wanted, |ms| ms > 0.0)?;
+        HedgeDelay::Fixed(delay.ok_or_else(|| given.error("delay", format!("must be given: {wanted}")))?)
+    };
     given.finish()?;
     Ok(Some(hedge))
 }

@@ -11,18 +11,18 @@ use super::section::Section;
 use crate::error::Error;
 use crate::pool::{self, Http2, Identity, IdentityError, Lanes, Origin, TlsConfig};
 
-/// `base`: where the calls of the client go.
+/// `origins`: where the calls of the client go, as far as they go the client's way.
 pub(super) fn parse_pool(
     top: &mut Section,
     environment: &Environment,
-    base: &Origin,
+    origins: &[&Origin],
 ) -> Result<pool::Config, Error> {
     let mut pool = pool::Config::default();
     pool.tls.extra_ca_file = environment.extra_ca_certs.as_ref().map(Into::into);
     pool.tls.system_ca_file = environment.ssl_cert_file.as_ref().map(Into::into);
     pool.tls.system_ca_dir = environment.ssl_cert_dir.as_ref().map(Into::into);
     let mut section = top.section("pool")?;
-    pool.route = parse_route(section.as_mut(), environment, base)?;
+    pool.route = parse_route(section.as_mut(), environment, origins)?;
     let Some(mut given) = section else {
         return Ok(pool);
     };
@@ -31,14 +31,6 @@ pub(super) fn parse_pool(
         pool.max_connections_per_origin = pool.max_connections_per_origin.min(max);
         pool.max_idle_connections = max.get().div_ceil(2);
     }
-    if let Some(max) = given.positive("maxConnectionsPerOrigin")? {
-        if max > pool.max_connections {
-            let total = pool.max_connections;
-            let error = format!("must not be above pool.maxConnections ({total}), got {max}");
-            return Err(given.error("maxConnectionsPerOrigin", error));
-        }
-        pool.max_connections_per_origin = max;
-    }
     if let Some(max) = given.count("maxIdleConnections")? {
         if max > pool.max_connections.get() {
             let total = pool.max_connections;
@@ -46,6 +38,47 @@ pub(super) fn parse_pool(
             return Err(given.error("maxIdleConnections", error));
         }
         pool.max_idle_connections = max;
+    }
+    parse_of_origin(given, &mut pool)?;
+    Ok(pool)
+}
+
+/// `pool` of a provider: what may differ by origin. `pool` comes with the settings of the client.
+pub(super) fn parse_own_pool(
+    mut given: Section,
+    environment: &Environment,
+    origin: &Origin,
+    pool: &mut pool::Config,
+) -> Result<(), Error> {
+    for name in ["maxConnections", "maxIdleConnections"] {
+        if given.holds(name) {
+            let error = format!(
+                "is of all providers together, and stands in pool.{name}; a provider has {}.maxConnectionsPerOrigin",
+                given.path()
+            );
+            return Err(given.error(name, error));
+        }
+    }
+    if has_own_route(&given) {
+        pool.route = parse_route(Some(&mut given), environment, &[origin])?;
+    }
+    parse_of_origin(given, pool)
+}
+
+/// Whether a provider's options of the pool say how it is reached.
+pub(super) fn has_own_route(given: &Section) -> bool {
+    ["proxy", "noProxy", "socketPath"].iter().any(|name| given.holds(name))
+}
+
+/// What one origin can have of its own.
+fn parse_of_origin(mut given: Section, pool: &mut pool::Config) -> Result<(), Error> {
+    if let Some(max) = given.positive("maxConnectionsPerOrigin")? {
+        if max > pool.max_connections {
+            let total = pool.max_connections;
+            let error = format!("must not be above pool.maxConnections ({total}), got {max}");
+            return Err(given.error("maxConnectionsPerOrigin", error));
+        }
+        pool.max_connections_per_origin = max;
     }
     let durations: [(&str, &mut Duration); 4] = [
         ("idleTimeout", &mut pool.idle_timeout),
@@ -68,24 +101,33 @@ pub(super) fn parse_pool(
     if let Some(max) = given.positive("maxStreamsPerConnection")? {
         pool.max_streams_per_connection = max;
     }
-    if let Some(lanes) = given.section("lanes")? {
-        pool.lanes = parse_lanes(lanes, pool.max_connections_per_origin)?;
+    let path = given.path().to_owned();
+    let all = pool.max_connections_per_origin;
+    match given.section("lanes")? {
+        Some(lanes) => pool.lanes = parse_lanes(lanes, &path, all)?,
+        None => {
+            if let Some(Lanes { streaming, unary }) =
+                pool.lanes.filter(|lanes| lanes.streaming.get() + lanes.unary.get() > all.get())
+            {
+                let error = format!("must have room for pool.lanes ({streaming} + {unary}), got {all}");
+                return Err(given.error("maxConnectionsPerOrigin", error));
+            }
+        }
     }
     if let Some(tls) = given.section("tls")? {
         parse_tls(tls, &mut pool.tls)?;
     }
-    given.finish()?;
-    Ok(pool)
+    given.finish()
 }
 
 /// What one lane does not get, the other has.
-fn parse_lanes(mut given: Section, all: NonZeroUsize) -> Result<Option<Lanes>, Error> {
+fn parse_lanes(mut given: Section, pool: &str, all: NonZeroUsize) -> Result<Option<Lanes>, Error> {
     let mut sizes = [None; 2];
     for (size, name) in sizes.iter_mut().zip(["streaming", "unary"]) {
         let Some(mut lane) = given.section(name)? else { continue };
         if let Some(max) = lane.positive("maxConnections")? {
             if max > all {
-                let error = format!("must not be above pool.maxConnectionsPerOrigin ({all}), got {max}");
+                let error = format!("must not be above {pool}.maxConnectionsPerOrigin ({all}), got {max}");
                 return Err(lane.error("maxConnections", error));
             }
             *size = Some(max);
@@ -104,9 +146,9 @@ fn parse_lanes(mut given: Section, all: NonZeroUsize) -> Result<Option<Lanes>, E
     if lanes.is_none() && sizes != [None, None] {
         let error = match sizes {
             [Some(streaming), Some(unary)] => format!(
-                "must not be above pool.maxConnectionsPerOrigin ({all}) together, got {streaming} + {unary}"
+                "must not be above {pool}.maxConnectionsPerOrigin ({all}) together, got {streaming} + {unary}"
             ),
-            _ => format!("must leave each lane a connection of pool.maxConnectionsPerOrigin ({all})"),
+            _ => format!("must leave each lane a connection of {pool}.maxConnectionsPerOrigin ({all})"),
         };
         return Err(Error::config(format!("{}: {error}", given.path())));
     }
@@ -133,12 +175,16 @@ pub(super) fn parse_tenants(top: &mut Section, pool: &mut pool::Config) -> Resul
 }
 
 fn parse_tls(mut given: Section, tls: &mut TlsConfig) -> Result<(), Error> {
-    for pem in given.strings("ca")?.unwrap_or_default() {
-        // Only looked at: reading the roots of the system, which they are added to, would take milliseconds.
-        pool::roots_of(&pem).map_err(|error| given.error("ca", error))?;
-        tls.ca.push(pem);
+    if let Some(pems) = given.strings("ca")? {
+        for pem in &pems {
+            // Only looked at: reading the roots of the system, which they are added to, would take milliseconds.
+            pool::roots_of(pem).map_err(|error| given.error("ca", error))?;
+        }
+        tls.ca = pems;
     }
-    tls.identity = parse_identity(&mut given)?;
+    if let Some(identity) = parse_identity(&mut given)? {
+        tls.identity = Some(identity);
+    }
     if let Some(require) = given.one_of("minVersion", &[("TLSv1.2", false), ("TLSv1.3", true)])? {
         tls.require_tls13 = require;
     }
@@ -152,8 +198,8 @@ fn parse_identity(given: &mut Section) -> Result<Option<Identity>, Error> {
     let key = given.string("key")?.map(Zeroizing::new);
     match (given.string("cert")?, key) {
         (None, None) => Ok(None),
-        (Some(_), None) => Err(given.error("key", "must be given with pool.tls.cert")),
-        (None, Some(_)) => Err(given.error("cert", "must be given with pool.tls.key")),
+        (Some(_), None) => Err(given.error("key", format!("must be given with {}.cert", given.path()))),
+        (None, Some(_)) => Err(given.error("cert", format!("must be given with {}.key", given.path()))),
         (Some(cert), Some(key)) => match Identity::of(&cert, key) {
             Ok(identity) => Ok(Some(identity)),
             Err(error @ IdentityError::NoCertificate) => Err(given.error("cert", error)),

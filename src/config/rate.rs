@@ -6,26 +6,37 @@ use super::section::Section;
 use crate::error::Error;
 use crate::policy::rate::{RateLimits, Reservoir};
 
-/// `rateLimit`; without it nothing is set, and limits are learned.
-pub(super) fn parse_rate(top: &mut Section) -> Result<RateLimits, Error> {
+/// `rateLimit`; `base` is what holds where it says nothing.
+pub(super) fn parse_rate(top: &mut Section, base: &RateLimits) -> Result<RateLimits, Error> {
     let Some(mut given) = top.section("rateLimit")? else {
-        return Ok(RateLimits::default());
+        return Ok(base.clone());
     };
+    let path = given.path().to_owned();
     let mut limits = RateLimits {
-        requests_per_second: given.positive_number("requestsPerSecond")?,
-        requests_per_minute: given.positive_number("requestsPerMinute")?,
-        tokens_per_minute: given.positive_number("tokensPerMinute")?,
-        min_interval: given.duration("minInterval")?,
-        burst: given.positive_number("burst")?,
-        ..RateLimits::default()
+        requests_per_second: given.positive_number("requestsPerSecond")?.or(base.requests_per_second),
+        requests_per_minute: given.positive_number("requestsPerMinute")?.or(base.requests_per_minute),
+        tokens_per_minute: given.positive_number("tokensPerMinute")?.or(base.tokens_per_minute),
+        min_interval: given.duration("minInterval")?.or(base.min_interval),
+        burst: given.positive_number("burst")?.or(base.burst),
+        ..base.clone()
     };
     if let Some(burst) = limits.burst {
         if burst < 1.0 {
             return Err(given.error("burst", format!("must be at least 1, got {burst}")));
         }
         if limits.requests_per_second.is_none() && limits.requests_per_minute.is_none() {
-            let (second, minute) = ("rateLimit.requestsPerSecond", "rateLimit.requestsPerMinute");
-            return Err(given.error("burst", format!("must be given with {second} or {minute}")));
+            let error = format!("must be given with {path}.requestsPerSecond or {path}.requestsPerMinute");
+            return Err(given.error("burst", error));
+        }
+    }
+    // More at once, or in a second, than in a minute.
+    if let Some(minute) = limits.requests_per_minute {
+        let parts = [("burst", limits.burst), ("requestsPerSecond", limits.requests_per_second)];
+        for (name, part) in parts {
+            if let Some(part) = part.filter(|part| *part > minute.max(1.0)) {
+                let error = format!("must not be above rateLimit.requestsPerMinute ({minute}), got {part}");
+                return Err(given.error(name, error));
+            }
         }
     }
     let rates = [
@@ -40,7 +51,7 @@ pub(super) fn parse_rate(top: &mut Section) -> Result<RateLimits, Error> {
                 continue;
             };
             let most = span * 1000.0 / ms;
-            let error = format!("must allow rateLimit.{name} ({rate}), and {ms} ms allow only {most:.3}");
+            let error = format!("must allow {path}.{name} ({rate}), and {ms} ms allow only {most:.3}");
             return Err(given.error("minInterval", error));
         }
     }
@@ -81,13 +92,13 @@ mod tests {
 
     fn parse(options: Value) -> Result<RateLimits, String> {
         let mut top = Section::top("options", json!({ "rateLimit": options })).unwrap();
-        parse_rate(&mut top).map_err(|error| error.message.clone())
+        parse_rate(&mut top, &RateLimits::default()).map_err(|error| error.message.clone())
     }
 
     #[test]
     fn without_options_nothing_is_set_and_limits_are_learned() {
         let mut top = Section::top("options", json!({})).unwrap();
-        assert_eq!(parse_rate(&mut top).unwrap(), RateLimits::default());
+        assert_eq!(parse_rate(&mut top, &RateLimits::default()).unwrap(), RateLimits::default());
         assert_eq!(parse(json!({})).unwrap(), RateLimits::default());
         assert!(RateLimits::default().learn);
     }
@@ -112,6 +123,8 @@ mod tests {
         };
         assert_eq!(limits.unwrap(), expected);
         assert!(parse(json!({ "requestsPerSecond": 3, "minInterval": 333.333_333_4 })).is_ok());
+        // Less than one a minute still lets one go.
+        assert!(parse(json!({ "requestsPerMinute": 0.5, "burst": 1 })).is_ok());
     }
 
     #[test]
@@ -128,6 +141,16 @@ mod tests {
                 json!({ "tokensPerMinute": 9, "burst": 2 }),
                 "burst: must be given with rateLimit.requestsPerSecond or rateLimit.requestsPerMinute",
             ),
+            (
+                json!({ "requestsPerMinute": 50, "burst": 51 }),
+                "burst: must not be above rateLimit.requestsPerMinute (50), got 51",
+            ),
+            (
+                json!({ "requestsPerMinute": 5, "requestsPerSecond": 10 }),
+                "requestsPerSecond: must not be above rateLimit.requestsPerMinute (5), got 10",
+            ),
+            (json!({ "requestsPerSecond": 1, "burst": 0 }), "burst: must be a number above 0, got 0"),
+            (json!({ "weights": { "m": -1 } }), "weights.m: must be a number above 0, got -1"),
             (
                 json!({ "requestsPerSecond": 20, "minInterval": 100 }),
                 "minInterval: must allow rateLimit.requestsPerSecond (20), and 100 ms allow only 10.000",

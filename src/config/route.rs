@@ -7,21 +7,21 @@ use super::section::Section;
 use crate::error::Error;
 use crate::pool::{NoProxy, Origin, Proxies, Proxy, Route};
 
-/// `pool` is None where the options have no such section; `base` is where the calls of the client go.
+/// `pool` is None where the options have no such section; `origins` are those that go this way.
 pub(super) fn parse_route(
     pool: Option<&mut Section>,
     environment: &Environment,
-    base: &Origin,
+    origins: &[&Origin],
 ) -> Result<Route, Error> {
     let Some(given) = pool else {
-        return from_environment(environment, None, base);
+        return from_environment(environment, None, origins);
     };
     let off = given.take_false("proxy");
     let url = if off { None } else { given.string_or("proxy", "a string or false")? };
     let except = no_proxy(given)?;
     if let Some(path) = given.string("socketPath")? {
         if url.is_some() {
-            return Err(given.error("socketPath", "must not be given with pool.proxy"));
+            return Err(given.error("socketPath", format!("must not be given with {}.proxy", given.path())));
         }
         return socket_path(&path).map_err(|error| given.error("socketPath", error));
     }
@@ -32,7 +32,7 @@ pub(super) fn parse_route(
             Ok(Route::through(Proxies { https: Some(proxy.clone()), http: Some(proxy), except }))
         }
         None if off => Ok(Route::Direct),
-        None => from_environment(environment, except, base),
+        None => from_environment(environment, except, origins),
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) fn parse_route(
 fn from_environment(
     environment: &Environment,
     except: Option<NoProxy>,
-    base: &Origin,
+    origins: &[&Origin],
 ) -> Result<Route, Error> {
     let except = except.unwrap_or_else(|| environment.no_proxy());
     let proxy = |variable: &Option<(String, String)>, secure: bool| {
@@ -51,8 +51,12 @@ fn from_environment(
         let url = if value.contains("://") { value.clone() } else { format!("http://{}", value.trim()) };
         match Proxy::parse(&url) {
             Ok(proxy) => Ok(Some(proxy)),
-            Err(_) if base.is_secure() != secure || except.contains(base) => Ok(None),
-            Err(error) => Err(Error::config(format!("{name}: {error}"))),
+            Err(error)
+                if origins.iter().any(|origin| origin.is_secure() == secure && !except.contains(origin)) =>
+            {
+                Err(Error::config(format!("{name}: {error}")))
+            }
+            Err(_) => Ok(None),
         }
     };
     let (https, http) = (proxy(&environment.https_proxy, true)?, proxy(&environment.http_proxy, false)?);

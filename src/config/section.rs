@@ -10,6 +10,12 @@ use crate::error::Error;
 /// JavaScript's values that JSON has not (functions, NaN, …) come as an object of this one member, which says what they are.
 const KIND: &str = "\u{0}kind";
 
+/// A function has its number beside its kind, where JavaScript can be asked to call it.
+const FUNCTION: &str = "function";
+
+/// An object whose order counts comes as one of this one member: an array of names and values. JSON's own objects have no order here.
+const ENTRIES: &str = "\u{0}entries";
+
 /// Longer waits are mistakes of unit: 2³¹−1 ms, the longest of JavaScript's timers, about 24 days.
 const LONGEST_MS: f64 = 2_147_483_647.0;
 
@@ -22,7 +28,7 @@ pub(super) struct Section {
 }
 
 /// Options that stand in a section, and are looked for beside it: other clients have them there.
-pub(super) const INSIDE: [(&str, &[&str]); 6] = [
+pub(super) const INSIDE: [(&str, &[&str]); 7] = [
     ("retry", &["maxRetries", "strategy", "baseDelay", "maxDelay", "maxRetryAfter", "statuses", "budget"]),
     ("concurrency", &["max", "maxQueue", "agingInterval"]),
     (
@@ -39,6 +45,7 @@ pub(super) const INSIDE: [(&str, &[&str]); 6] = [
         ],
     ),
     ("circuitBreaker", &["failureThreshold", "failureRatio", "minimumCalls", "window", "recoveryTimeout"]),
+    ("hedge", &["maxHedges"]),
     ("timeouts", &["connect", "queue", "firstByte", "idle", "total"]),
     (
         "pool",
@@ -71,6 +78,16 @@ impl Section {
         }
     }
 
+    /// An object that stands at this path.
+    pub(super) fn of(path: String, value: Value) -> Result<Self, Error> {
+        match value {
+            Value::Object(members) if !members.contains_key(KIND) => {
+                Ok(Self { path, members, known: Vec::new() })
+            }
+            other => Err(Error::config(format!("{path}: must be an object, got {}", kind_of(&other)))),
+        }
+    }
+
     pub(super) fn path(&self) -> &str {
         &self.path
     }
@@ -92,6 +109,26 @@ impl Section {
             }
             Some(other) => Err(self.wrong(name, wanted, &other)),
         }
+    }
+
+    /// An object whose names are the caller's: each with its path and value, in the order in which they are listed.
+    pub(super) fn entries(&mut self, name: &'static str) -> Result<Option<Vec<Entry>>, Error> {
+        let Some(section) = self.section(name)? else {
+            return Ok(None);
+        };
+        let Self { path, mut members, .. } = section;
+        let listed = match members.remove(ENTRIES) {
+            Some(Value::Array(pairs)) => pairs.into_iter().filter_map(pair).collect(),
+            _ => members.into_iter().collect::<Vec<_>>(),
+        };
+        let entries =
+            listed.into_iter().map(|(name, value)| Entry { path: format!("{path}.{name}"), name, value });
+        Ok(Some(entries.collect()))
+    }
+
+    /// Whatever it is.
+    pub(super) fn value(&mut self, name: &'static str) -> Option<Value> {
+        self.take(name)
     }
 
     pub(super) fn string(&mut self, name: &'static str) -> Result<Option<String>, Error> {
@@ -226,9 +263,12 @@ impl Section {
         self.take_if(name, |value| *value == word)
     }
 
-    /// Takes a member that is a function in JavaScript; leaves any other.
-    pub(super) fn take_function(&mut self, name: &'static str) -> bool {
-        self.take_if(name, |value| value.get(KIND).is_some_and(|kind| kind == "a function"))
+    /// Takes a member that is a function in JavaScript, by its number; leaves any other.
+    pub(super) fn take_function(&mut self, name: &'static str) -> Option<u32> {
+        self.know(name);
+        let function = self.members.get(name).and_then(function_of)?;
+        self.members.remove(name);
+        Some(function)
     }
 
     /// Options that JavaScript has taken already: to be named among those that there are.
@@ -255,13 +295,7 @@ impl Section {
         let Some(unknown) = self.members.keys().next() else {
             return Ok(());
         };
-        let nearest = self
-            .known
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &unknown.to_lowercase()), known))
-            .min_by_key(|(distance, _)| *distance)
-            // A slip changes little of a word, also of a short one.
-            .filter(|(distance, known)| *distance <= (1 + known.len() / 4).min((unknown.len() / 3).max(1)));
+        let nearest = nearest(unknown, self.known.iter().copied());
         let inside = INSIDE
             .iter()
             .find(|(section, names)| self.known.contains(section) && names.contains(&unknown.as_str()));
@@ -270,7 +304,7 @@ impl Section {
                 let at = self.at(section);
                 self.error(unknown, format!("is not an option; did you mean {at}.{unknown}?"))
             }
-            (None, Some((_, known))) => {
+            (None, Some(known)) => {
                 self.error(unknown, format!("is not an option; did you mean {}?", self.at(known)))
             }
             (None, None) => {
@@ -355,6 +389,43 @@ impl Section {
     fn wrong_number(&self, name: &str, wanted: &str, got: &Value) -> Error {
         self.error(name, format!("must be {wanted}, got {got}"))
     }
+}
+
+/// A member of an object whose names are the caller's.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) value: Value,
+}
+
+fn pair(pair: Value) -> Option<(String, Value)> {
+    match pair {
+        Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
+            Ok([Value::String(name), value]) => Some((name, value)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The number of a function: of all that are among the options of a client, it is the how-manieth. JavaScript has them in this order.
+pub(super) fn function_of(value: &Value) -> Option<u32> {
+    value.get(KIND).filter(|kind| *kind == "a function")?;
+    let number = value.get(FUNCTION).and_then(Value::as_u64).unwrap_or_default();
+    u32::try_from(number).ok()
+}
+
+/// The nearest of some names, if it is near enough to have been meant.
+pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    names
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &name), known))
+        .min_by_key(|(distance, _)| *distance)
+        // A slip changes little of a word, also of a short one.
+        .filter(|(distance, known)| *distance <= (1 + known.len() / 4).min((name.len() / 3).max(1)))
+        .map(|(_, known)| known)
 }
 
 /// Milliseconds as they were given, for an error.

@@ -135,7 +135,7 @@ impl Border {
                 parcel.add(id, kind::ABORTED, 0, &[]);
             }
             Letter::Pieces { id, outlet } => add_pieces(parcel, id, &outlet),
-            Letter::AskKey { client } => parcel.add(client, kind::ASK_KEY, 0, &[]),
+            Letter::AskKey { client, function } => parcel.add(client, kind::ASK_KEY, function, &[]),
             Letter::Connections { client, inbox } => {
                 if let Some(inbox) = inbox.upgrade() {
                     add_connections(parcel, client, &inbox);

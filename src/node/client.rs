@@ -70,7 +70,7 @@ impl NativeClient {
         let options = serde_json::from_str(&options).map_err(bug)?;
         let environment: Environment = serde_json::from_str(&environment).map_err(bug)?;
         let mailbox = border.mailbox.clone();
-        let ask = Box::new(move || mailbox.push(Letter::AskKey { client: number }));
+        let ask = Box::new(move |function| mailbox.push(Letter::AskKey { client: number, function }));
         // The client has the events and these the wake: by a weak hand, or it would hold itself.
         let told: Arc<OnceLock<Weak<Events>>> = Arc::default();
         let (slot, mailbox) = (told.clone(), border.mailbox.clone());
@@ -144,12 +144,12 @@ impl NativeClient {
         )
     }
 
-    /// The answer to a question for the key: the key, or why there is none.
+    /// The answer to a question for a key, by the number of the function that was to give it: the key, or why there is none.
     #[napi(catch_unwind)]
-    pub fn set_key(&self, key: Option<String>, error: Option<String>) {
+    pub fn set_key(&self, number: u32, key: Option<String>, error: Option<String>) {
         match (key, error) {
-            (Some(key), None) => self.client.set_key(Ok(&key)),
-            (_, error) => self.client.set_key(Err(error.as_deref().unwrap_or("no string"))),
+            (Some(key), None) => self.client.set_key(number, Ok(&key)),
+            (_, error) => self.client.set_key(number, Err(error.as_deref().unwrap_or("no string"))),
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) enum Letter {
     /// A stream has pieces to be taken.
     Pieces { id: u32, outlet: Arc<Outlet> },
     /// A client wants its key.
-    AskKey { client: u32 },
+    AskKey { client: u32, function: u32 },
     /// Connections of a client's pool have opened or closed. A client that listens no longer is told nothing.
     Connections { client: u32, inbox: Weak<Inbox> },
     /// Something has happened to calls of a client.

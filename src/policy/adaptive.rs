@@ -145,7 +145,12 @@ impl Adaptive {
     /// An attempt got its answer, or failed.
     ///
     /// - `first_byte`: from the request's sending to the first byte of the answer's head, since the rest takes as long as
-    ///   the answer is. `None` where there was no answer, which says nothing about the limit.
+    ///   the answer is. `None` where there was no answer, which says nothing about the limit. So for whole answers too: most
+    ///   providers send the head of these when they have all of it, and the time to it is all that there is to go by, lengths
+    ///   of answers included, which a mean of ten or more evens out. Some send it at once, and blank lines until the rest is
+    ///   there (DeepSeek, "Rate Limit"): their queue is behind the head, and of it only refusals tell. To wait for the bodies
+    ///   of these would bring in how long answers are, which the prompts decide and not the load; a number serves better
+    ///   there. So it does where streams, whose head is early, and whole answers are mixed: their shares move the mean.
     /// - `throttled`: the answer was 429 or 529, as one call too many (and not for want of credit). Its time is no latency: refusals
     ///   are quick.
     /// - `in_flight`: the calls that run, this one included.

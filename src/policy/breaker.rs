@@ -140,7 +140,7 @@ impl Breaker {
 
     pub fn admit(&mut self, now: Instant) -> Admission {
         match self.phase {
-            Phase::Closed => Admission::Go(Pass { generation: self.generation, is_probe: false }),
+            Phase::Closed => Admission::Go(self.pass()),
             Phase::Open { since } if now.saturating_duration_since(since) >= self.policy.recovery => {
                 let change = self.change_to(Phase::HalfOpen { since, is_probed: true });
                 Admission::Probe { pass: self.probe(), change: Some(change) }
@@ -185,6 +185,13 @@ impl Breaker {
             }
             (Phase::Open { .. } | Phase::HalfOpen { is_probed: false, .. }, _) => None,
         }
+    }
+
+    /// A probe that goes on though its target has shown that it answers: that closes the circuit now, and what becomes of the call
+    /// counts as any other's does. None if its circuit knows nothing of it any more.
+    pub fn answers(&mut self, probe: Pass, now: Instant) -> (Option<State>, Option<Pass>) {
+        let change = self.report(probe, Outcome::Success, now);
+        (change, change.map(|_| self.pass()))
     }
 
     /// As [`Outcome::Neutral`], which needs no time.
@@ -260,6 +267,10 @@ impl Breaker {
             Phase::Open { .. } => State::Open,
             Phase::HalfOpen { .. } => State::HalfOpen,
         }
+    }
+
+    fn pass(&self) -> Pass {
+        Pass { generation: self.generation, is_probe: false }
     }
 
     fn probe(&mut self) -> Pass {

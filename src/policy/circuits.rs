@@ -182,6 +182,22 @@ impl Circuits {
         changes
     }
 
+    fn answers(&self, guard: &mut Guard, now: Instant) -> Changes {
+        let mut changes = Changes::default();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if let Some(probe) = guard.of_model.filter(|pass| pass.is_probe())
+            && let Some(circuit) = state.models.get_mut(&guard.model).filter(|circuit| circuit.id == guard.id)
+        {
+            (changes.model, guard.of_model) = circuit.breaker.answers(probe, now);
+        }
+        if let Some(probe) = guard.of_provider.take() {
+            changes.provider = state.provider.report(probe, Outcome::Success, now);
+        }
+        state.transitions.count(changes);
+        changes
+    }
+
     fn give_back(&self, guard: &mut Guard) {
         let mut state = self.state.lock();
         if let Some(pass) = guard.of_provider.take() {
@@ -204,6 +220,17 @@ impl Guard {
     /// Whether a circuit waits for its result. Such a call is not to be hedged.
     pub fn is_probe(&self) -> bool {
         self.of_provider.or(self.of_model).is_some_and(Pass::is_probe)
+    }
+
+    /// The target has begun to answer, and the call goes on, as a stream does for minutes. A probe has found out then what it was sent
+    /// for: it closes its circuits now, and how the call ends counts as with any other. Of other calls that end alone counts: a target
+    /// that begins each stream and breaks it off would have a success for each failure.
+    pub fn answers(&mut self, now: Instant) -> Changes {
+        if !self.is_probe() {
+            return Changes::default();
+        }
+        let circuits = self.circuits.clone();
+        circuits.answers(self, now)
     }
 
     pub fn settle(mut self, outcome: Outcome, now: Instant) -> Changes {
@@ -291,7 +318,8 @@ impl All {
     }
 }
 
-fn bounded(model: &Arc<str>) -> Arc<str> {
+/// A model's name as it is remembered.
+pub fn bounded(model: &Arc<str>) -> Arc<str> {
     if model.len() <= MAX_NAME {
         return model.clone();
     }

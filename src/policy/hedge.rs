@@ -5,6 +5,8 @@
 //! everything would be sent twice: so hedges are paid from a budget that calls fill, as gRPC throttles its retries and
 //! hedges (gRFC A6, "Throttling Retry Attempts and Hedged RPCs").
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ impl HedgePolicy {
     }
 }
 
-/// What hedging knows of one provider, or of one model.
+/// What hedging knows of one provider.
 #[derive(Debug)]
 pub struct Hedger {
     policy: HedgePolicy,
@@ -45,8 +47,19 @@ pub struct Hedger {
     tokens: AtomicU64,
     /// What a call puts in, in the same.
     deposit: u64,
-    times: Option<Mutex<Times>>,
+    times: Option<Mutex<HashMap<Kind, Times>>>,
 }
+
+/// Calls whose answers take alike: a small model is not slow because a large one is, and a stream speaks before it has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    pub model: Arc<str>,
+    pub is_stream: bool,
+}
+
+/// Kinds whose times are kept, at 26 KB each. Of more, those that nothing was heard of for a minute are forgotten; if there is none
+/// such, calls of a further kind are not hedged by percentile.
+pub const MAX_KINDS: usize = 100;
 
 /// First-byte times of the last 30 to 60 seconds, in microseconds.
 #[derive(Debug)]
@@ -54,7 +67,7 @@ struct Times {
     /// Those of `current`, and of the span before it.
     recent: Histogram<u32>,
     current: Histogram<u32>,
-    since: Option<Instant>,
+    since: Instant,
     p95: Option<Duration>,
     /// Recorded since `p95` was worked out.
     news: u32,
@@ -74,7 +87,7 @@ impl Hedger {
     pub fn new(policy: HedgePolicy) -> Self {
         // Of NaN, this makes 0.
         let deposit = (policy.budget.clamp(0.0, 1.0) * TOKEN as f64).round() as u64;
-        let times = (policy.delay == HedgeDelay::P95).then(|| Mutex::new(Times::new()));
+        let times = (policy.delay == HedgeDelay::P95).then(Mutex::default);
         Self { policy, tokens: AtomicU64::new(0), deposit, times }
     }
 
@@ -85,19 +98,35 @@ impl Hedger {
     /// How long to wait before the next attempt is sent; `None` until 20 answers of the last 30 to 60 seconds are known.
     ///
     /// To be asked once for each call: with it, time goes on for what [`observe`](Self::observe) is told.
-    pub fn delay(&self, now: Instant) -> Option<Duration> {
+    pub fn delay(&self, kind: &Kind, now: Instant) -> Option<Duration> {
         match (self.policy.delay, &self.times) {
             (HedgeDelay::Fixed(delay), _) => Some(delay),
-            (HedgeDelay::P95, Some(times)) => times.lock().p95(now),
+            (HedgeDelay::P95, Some(times)) => {
+                let mut times = times.lock();
+                match times.get_mut(kind) {
+                    Some(times) => times.p95(now),
+                    None => {
+                        if times.len() >= MAX_KINDS {
+                            times.retain(|_, times| !times.are_old(now));
+                        }
+                        if times.len() < MAX_KINDS {
+                            times.insert(kind.clone(), Times::new(now));
+                        }
+                        None
+                    }
+                }
+            }
             (HedgeDelay::P95, None) => None,
         }
     }
 
     /// An attempt got the first byte of its answer, after this long. The loser of a race tells how long it had waited
     /// when it was given up: without the slow ones the percentile would sink, and more would be hedged.
-    pub fn observe(&self, first_byte: Duration) {
-        if let Some(times) = &self.times {
-            times.lock().record(first_byte);
+    pub fn observe(&self, kind: &Kind, first_byte: Duration) {
+        if let Some(times) = &self.times
+            && let Some(times) = times.lock().get_mut(kind)
+        {
+            times.record(first_byte);
         }
     }
 
@@ -118,10 +147,10 @@ impl Hedger {
 }
 
 impl Times {
-    fn new() -> Self {
+    fn new(now: Instant) -> Self {
         #[expect(clippy::expect_used, reason = "the bounds are constants that hdrhistogram accepts")]
         let histogram = || Histogram::new_with_max(HOUR_IN_MICROS, 2).expect("constant bounds");
-        Self { recent: histogram(), current: histogram(), since: None, p95: None, news: 0 }
+        Self { recent: histogram(), current: histogram(), since: now, p95: None, news: 0 }
     }
 
     fn record(&mut self, time: Duration) {
@@ -131,8 +160,13 @@ impl Times {
         self.news = self.news.saturating_add(1);
     }
 
+    /// Whether what is known is of no use any more.
+    fn are_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= SPAN * 2
+    }
+
     fn p95(&mut self, now: Instant) -> Option<Duration> {
-        let old = now.saturating_duration_since(*self.since.get_or_insert(now));
+        let old = now.saturating_duration_since(self.since);
         if old >= SPAN {
             self.recent.reset();
             if old < SPAN * 2 {
@@ -140,7 +174,7 @@ impl Times {
                 let _ = self.recent.add(&self.current);
             }
             self.current.reset();
-            self.since = Some(now);
+            self.since = now;
             self.news = NEWS;
         }
         if self.recent.len() < FEWEST {
@@ -159,30 +193,69 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn of(model: &str) -> Kind {
+        Kind { model: model.into(), is_stream: false }
+    }
+
+    /// A hedger that knows of `m`.
+    fn p95(now: Instant) -> (Hedger, Kind) {
+        let (hedger, kind) = (Hedger::new(HedgePolicy::after(HedgeDelay::P95)), of("m"));
+        assert_eq!(hedger.delay(&kind, now), None);
+        (hedger, kind)
+    }
+
     #[test]
     fn a_fixed_delay_is_what_was_said() {
         let hedger = Hedger::new(HedgePolicy::after(HedgeDelay::Fixed(70 * MS)));
-        hedger.observe(MS);
-        assert_eq!(hedger.delay(Instant::now()), Some(70 * MS));
+        hedger.observe(&of("m"), MS);
+        assert_eq!(hedger.delay(&of("m"), Instant::now()), Some(70 * MS));
     }
 
     #[test]
     fn the_percentile_is_unknown_before_twenty_answers() {
-        let (hedger, now) = (Hedger::new(HedgePolicy::after(HedgeDelay::P95)), Instant::now());
+        let now = Instant::now();
+        let (hedger, kind) = p95(now);
         for n in 1..=20 {
-            assert_eq!(hedger.delay(now), None);
-            hedger.observe(n * 10 * MS);
+            assert_eq!(hedger.delay(&kind, now), None);
+            hedger.observe(&kind, n * 10 * MS);
         }
-        let delay = hedger.delay(now).unwrap();
+        let delay = hedger.delay(&kind, now).unwrap();
         assert!(delay >= 190 * MS && delay < 192 * MS, "{delay:?}");
     }
 
     #[test]
+    fn a_model_and_a_stream_have_percentiles_of_their_own() {
+        let now = Instant::now();
+        let (hedger, kind) = p95(now);
+        let stream = Kind { is_stream: true, ..kind.clone() };
+        (0..100).for_each(|_| hedger.observe(&kind, MS));
+        for other in [of("other"), stream] {
+            assert_eq!(hedger.delay(&other, now), None);
+            (0..100).for_each(|_| hedger.observe(&other, 50 * MS));
+            assert!(hedger.delay(&other, now).unwrap() >= 50 * MS);
+        }
+        assert!(hedger.delay(&kind, now).unwrap() < 2 * MS);
+    }
+
+    #[test]
+    fn kinds_without_end_are_not_kept_and_old_ones_make_room() {
+        let start = Instant::now();
+        let (hedger, _) = p95(start);
+        let learns = |name: &str, now| {
+            hedger.delay(&of(name), now);
+            (0..20).for_each(|_| hedger.observe(&of(name), MS));
+            hedger.delay(&of(name), now).is_some()
+        };
+        assert_eq!((0..500).filter(|n| learns(&n.to_string(), start)).count(), MAX_KINDS - 1);
+        assert!(learns("late", start + Duration::from_secs(61)));
+    }
+
+    #[test]
     fn the_percentile_forgets_what_is_older_than_a_minute() {
-        let (hedger, start) = (Hedger::new(HedgePolicy::after(HedgeDelay::P95)), Instant::now());
-        let at = |second| hedger.delay(start + Duration::from_secs(second));
-        let observe = |time| (0..100).for_each(|_| hedger.observe(time));
-        at(0);
+        let start = Instant::now();
+        let (hedger, kind) = p95(start);
+        let at = |second| hedger.delay(&kind, start + Duration::from_secs(second));
+        let observe = |time| (0..100).for_each(|_| hedger.observe(&kind, time));
         observe(1000 * MS);
         assert!(at(29).unwrap() >= 1000 * MS);
         // The span before still counts …
@@ -196,13 +269,13 @@ mod tests {
 
     #[test]
     fn what_was_known_before_a_long_pause_is_forgotten() {
-        let (hedger, start) = (Hedger::new(HedgePolicy::after(HedgeDelay::P95)), Instant::now());
-        hedger.delay(start);
-        (0..100).for_each(|_| hedger.observe(MS));
-        assert!(hedger.delay(start).is_some());
-        assert_eq!(hedger.delay(start + Duration::from_secs(60)), None);
+        let start = Instant::now();
+        let (hedger, kind) = p95(start);
+        (0..100).for_each(|_| hedger.observe(&kind, MS));
+        assert!(hedger.delay(&kind, start).is_some());
+        assert_eq!(hedger.delay(&kind, start + Duration::from_secs(60)), None);
         // A clock that goes back harms nothing.
-        assert_eq!(hedger.delay(start), None);
+        assert_eq!(hedger.delay(&kind, start), None);
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! The one table that judges every failure: whether the same target is asked again, and how.
-//!
-//! As far as one target goes; a column for the next target comes with routes.
+//! The one table that judges every failure: whether the same target is asked again, and how ([`row`]); whether another key of it
+//! comes before that ([`other_key`]); and whether the next target is asked when this one is done with ([`next_target`]).
 
 use std::time::Duration;
 
@@ -33,13 +32,7 @@ pub enum Failure {
     /// Nothing came within the first-byte or idle timeout.
     Silence,
     /// An answer that is an error.
-    Status {
-        status: u16,
-        retry_after: Option<Duration>,
-        should_retry: Option<bool>,
-        /// The credit is gone.
-        quota: bool,
-    },
+    Status { status: u16, retry_after: Option<Duration>, should_retry: Option<bool>, meaning: Meaning },
     /// A body that is too large, no JSON, or of the wrong type.
     InvalidResponse,
     /// A stream was cut before content, or after content that nobody has seen.
@@ -48,6 +41,19 @@ pub enum Failure {
     CutSeen,
     /// The total deadline, an abort, or a closed client.
     Final,
+}
+
+/// What an error says beside its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// No more than the status does.
+    Plain,
+    /// The credit of the key is gone.
+    Quota,
+    /// The request is longer than the model can read.
+    ContextLength,
+    /// The provider will not have the request.
+    ContentFilter,
 }
 
 /// Whether and how the same target is asked again.
@@ -66,6 +72,20 @@ pub enum Again {
     WithNewKey,
     /// Once, at once, on another connection.
     Elsewhere,
+}
+
+/// Whether the next target is asked once the same one is not asked again: at once, where [`row`] has [`Again::Never`], after the
+/// retries where it has more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    Never,
+    Yes,
+    /// One that takes more tokens than this one.
+    LargerContext,
+    /// What this one will not have, others are only asked if the route has them asked.
+    IfRouteSaysSo,
+    /// Pieces were handed over: as the caller's `recover` has it.
+    IfRecovered,
 }
 
 /// Replays of what was certainly not processed that cost no retry.
@@ -116,7 +136,7 @@ pub fn row(failure: Failure, statuses: &[u16]) -> Again {
         Failure::Silence => Again::Never,
         // The server's own word wins.
         Failure::Status { should_retry: Some(false), .. } => Again::Never,
-        Failure::Status { quota: true, should_retry: None, .. } => Again::Never,
+        Failure::Status { meaning: Meaning::Quota, should_retry: None, .. } => Again::Never,
         Failure::Status { status: 401, .. } => Again::WithNewKey,
         Failure::Status { status: 421, .. } => Again::Elsewhere,
         Failure::Status { status, retry_after, should_retry, .. } => {
@@ -128,6 +148,49 @@ pub fn row(failure: Failure, statuses: &[u16]) -> Again {
         }
         Failure::CutUnseen => Again::AfterDelay,
         Failure::InvalidResponse | Failure::CutSeen | Failure::Final => Again::Never,
+    }
+}
+
+/// The table's column of the next target.
+///
+/// A `false` of x-should-retry is about the server that says it. A `true` says that the failure will pass, whatever its status.
+pub fn next_target(failure: Failure, statuses: &[u16]) -> Next {
+    match failure {
+        Failure::Connect
+        | Failure::Tls
+        | Failure::Denied
+        | Failure::Queue
+        | Failure::Circuit
+        | Failure::Unprocessed
+        | Failure::Refused
+        | Failure::NoResponseReused
+        | Failure::NoResponseFresh
+        | Failure::Silence
+        | Failure::InvalidResponse
+        | Failure::CutUnseen => Next::Yes,
+        Failure::Status { meaning: Meaning::ContextLength, .. } => Next::LargerContext,
+        Failure::Status { meaning: Meaning::ContentFilter, .. } => Next::IfRouteSaysSo,
+        Failure::Status { meaning: Meaning::Quota, .. }
+        | Failure::Status { should_retry: Some(true), .. } => Next::Yes,
+        // What has a next target was asked for by its model: a 404 is the model's, which the next one may have.
+        Failure::Status { status: 401 | 403 | 404 | 421, .. } => Next::Yes,
+        Failure::Status { status, .. } => {
+            // Without retries of ours there are still other targets, so the default statuses hold whatever the options say.
+            let is_passing = DEFAULT_STATUSES.contains(&status) || statuses.contains(&status);
+            let is_servers = status >= 500 && !matches!(status, 501 | 505);
+            if is_passing || is_servers { Next::Yes } else { Next::Never }
+        }
+        Failure::CutSeen => Next::IfRecovered,
+        Failure::Final => Next::Never,
+    }
+}
+
+/// The table's column of the keys: whether another key of the same target comes before all else, at once, while this one rests.
+pub fn other_key(failure: Failure) -> bool {
+    match failure {
+        Failure::Status { meaning: Meaning::Quota, .. } => true,
+        Failure::Status { status, .. } => matches!(status, 401 | 403 | 429),
+        _ => false,
     }
 }
 
@@ -155,7 +218,24 @@ pub fn blame(failure: Failure) -> Outcome {
 
 /// Whether it is the target's wish for fewer calls. One that says that the credit is gone says nothing of their rate.
 pub fn is_throttle(failure: Failure) -> bool {
-    matches!(failure, Failure::Status { status: 429 | 529, quota: false, .. })
+    matches!(failure, Failure::Status { status: 429 | 529, meaning, .. } if meaning != Meaning::Quota)
+}
+
+/// Whether the request was certainly not processed, so that repeating it is safe whatever it was.
+pub fn is_unprocessed(failure: Failure) -> bool {
+    match failure {
+        Failure::Connect
+        | Failure::Tls
+        | Failure::Denied
+        | Failure::Queue
+        | Failure::Circuit
+        | Failure::Unprocessed
+        | Failure::Refused => true,
+        Failure::Status { status, meaning, .. } => {
+            matches!(status, 401 | 403 | 421) || meaning == Meaning::Quota
+        }
+        _ => false,
+    }
 }
 
 /// What the attempts of one call have used up.
@@ -187,9 +267,7 @@ impl RetryPolicy {
         afford: impl FnOnce() -> bool,
     ) -> Verdict {
         let again = row(failure, &self.statuses);
-        let unprocessed = matches!(failure, Failure::Unprocessed | Failure::Refused | Failure::Connect)
-            || matches!(again, Again::WithNewKey | Again::Elsewhere);
-        if !repeatable && !unprocessed {
+        if !repeatable && !is_unprocessed(failure) {
             return Verdict::Fail;
         }
         let delay = match again {
@@ -224,6 +302,12 @@ impl RetryPolicy {
         Verdict::Again { delay, new_key: false }
     }
 
+    /// Whether another target is asked, once [`RetryPolicy::judge`] has said that this one is not. What may have been processed goes to
+    /// no other target either, unless that is safe.
+    pub fn next_target(&self, failure: Failure, repeatable: bool) -> Next {
+        if repeatable || is_unprocessed(failure) { next_target(failure, &self.statuses) } else { Next::Never }
+    }
+
     /// No retries of ours: only what was certainly not processed is sent again.
     pub fn none() -> Self {
         Self { max_retries: 0, statuses: Vec::new(), ..Self::default() }
@@ -231,180 +315,4 @@ impl RetryPolicy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LEFT: Duration = Duration::from_secs(600);
-
-    fn status(status: u16) -> Failure {
-        Failure::Status { status, retry_after: None, should_retry: None, quota: false }
-    }
-
-    fn default_row(failure: Failure) -> Again {
-        row(failure, &RetryPolicy::default().statuses)
-    }
-
-    #[test]
-    fn the_table_row_by_row() {
-        use Failure::*;
-        let seconds = Some(Duration::from_secs(3));
-        let table = [
-            (Connect, Again::AfterDelay),
-            (Tls, Again::Never),
-            (Denied, Again::Never),
-            (Queue, Again::Never),
-            (Circuit, Again::Never),
-            (Unprocessed, Again::Free),
-            (Refused, Again::Free),
-            (NoResponseReused, Again::AtOnce),
-            (NoResponseFresh, Again::AfterDelay),
-            (Silence, Again::Never),
-            (status(408), Again::AfterDelay),
-            (status(409), Again::AfterDelay),
-            (status(500), Again::AfterDelay),
-            (status(503), Again::AfterDelay),
-            (status(524), Again::AfterDelay),
-            (status(529), Again::AfterDelay),
-            (status(429), Again::AfterDelay),
-            (
-                Status { status: 429, retry_after: seconds, should_retry: None, quota: false },
-                Again::After(Duration::from_secs(3)),
-            ),
-            (Status { status: 429, retry_after: seconds, should_retry: None, quota: true }, Again::Never),
-            (status(401), Again::WithNewKey),
-            (status(421), Again::Elsewhere),
-            (status(400), Again::Never),
-            (status(403), Again::Never),
-            (status(404), Again::Never),
-            (status(301), Again::Never),
-            (status(501), Again::Never),
-            (status(505), Again::Never),
-            (
-                Status { status: 400, retry_after: None, should_retry: Some(true), quota: false },
-                Again::AfterDelay,
-            ),
-            (
-                Status { status: 500, retry_after: None, should_retry: Some(false), quota: false },
-                Again::Never,
-            ),
-            (
-                Status { status: 429, retry_after: None, should_retry: Some(true), quota: true },
-                Again::AfterDelay,
-            ),
-            (InvalidResponse, Again::Never),
-            (CutUnseen, Again::AfterDelay),
-            (CutSeen, Again::Never),
-            (Final, Again::Never),
-        ];
-        for (failure, again) in table {
-            assert_eq!(default_row(failure), again, "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn only_a_refusal_as_too_much_asks_for_fewer_calls() {
-        let quota = Failure::Status { status: 429, retry_after: None, should_retry: None, quota: true };
-        let all = [status(429), status(529), status(503), status(402), quota, Failure::Silence];
-        assert_eq!(all.map(is_throttle), [true, true, false, false, false, false]);
-    }
-
-    #[test]
-    fn retries_end_after_their_number() {
-        let policy = RetryPolicy::default();
-        let mut tries = Tries::default();
-        let mut verdict = || policy.judge(status(500), &mut tries, true, LEFT, || true);
-        assert!(matches!(verdict(), Verdict::Again { .. }));
-        assert!(matches!(verdict(), Verdict::Again { .. }));
-        assert_eq!(verdict(), Verdict::Fail);
-    }
-
-    #[test]
-    fn what_was_not_processed_is_free_three_times_and_then_counts() {
-        let policy = RetryPolicy::default();
-        let mut tries = Tries::default();
-        for _ in 0..5 {
-            let verdict = policy.judge(Failure::Unprocessed, &mut tries, false, LEFT, || true);
-            assert!(matches!(verdict, Verdict::Again { .. }));
-        }
-        assert_eq!((tries.free, tries.counted), (3, 2));
-        assert_eq!(policy.judge(Failure::Unprocessed, &mut tries, false, LEFT, || true), Verdict::Fail);
-    }
-
-    #[test]
-    fn what_may_have_been_processed_is_only_repeated_where_that_is_safe() {
-        let policy = RetryPolicy::default();
-        for failure in [
-            status(500),
-            status(429),
-            Failure::NoResponseReused,
-            Failure::NoResponseFresh,
-            Failure::CutUnseen,
-        ] {
-            assert_eq!(
-                policy.judge(failure, &mut Tries::default(), false, LEFT, || true),
-                Verdict::Fail,
-                "{failure:?}"
-            );
-        }
-        assert_ne!(
-            policy.judge(Failure::Connect, &mut Tries::default(), false, LEFT, || true),
-            Verdict::Fail
-        );
-    }
-
-    #[test]
-    fn a_wait_beyond_the_deadline_or_the_cap_is_not_begun() {
-        let policy = RetryPolicy::default();
-        let after = |seconds| Failure::Status {
-            status: 429,
-            retry_after: Some(Duration::from_secs(seconds)),
-            should_retry: None,
-            quota: false,
-        };
-        let judge = |failure, left| {
-            policy.judge(failure, &mut Tries::default(), true, Duration::from_secs(left), || true)
-        };
-        assert_eq!(judge(after(5), 5), Verdict::Fail);
-        assert_eq!(judge(after(5), 6), Verdict::Again { delay: Duration::from_secs(5), new_key: false });
-        assert_eq!(judge(after(61), 600), Verdict::Fail);
-    }
-
-    #[test]
-    fn a_refused_key_is_asked_for_again_once() {
-        let policy = RetryPolicy::none();
-        let mut tries = Tries::default();
-        let verdict = Verdict::Again { delay: Duration::ZERO, new_key: true };
-        assert_eq!(policy.judge(status(401), &mut tries, false, LEFT, || true), verdict);
-        assert_eq!(policy.judge(status(401), &mut tries, false, LEFT, || true), Verdict::Fail);
-    }
-
-    #[test]
-    fn a_misdirected_request_is_sent_once_more() {
-        let mut tries = Tries::default();
-        let verdict = Verdict::Again { delay: Duration::ZERO, new_key: false };
-        assert_eq!(RetryPolicy::none().judge(status(421), &mut tries, false, LEFT, || true), verdict);
-        assert_eq!(RetryPolicy::default().judge(status(421), &mut tries, true, LEFT, || true), Verdict::Fail);
-    }
-
-    #[test]
-    fn without_retries_only_the_unprocessed_is_sent_again() {
-        let policy = RetryPolicy::none();
-        assert_eq!(policy.judge(status(500), &mut Tries::default(), true, LEFT, || true), Verdict::Fail);
-        assert_ne!(
-            policy.judge(Failure::Unprocessed, &mut Tries::default(), true, LEFT, || true),
-            Verdict::Fail
-        );
-    }
-
-    #[test]
-    fn without_budget_nothing_is_repeated_but_what_was_not_processed() {
-        let policy = RetryPolicy::default();
-        let broke = || false;
-        assert_eq!(policy.judge(status(500), &mut Tries::default(), true, LEFT, broke), Verdict::Fail);
-        let mut tries = Tries::default();
-        assert_ne!(policy.judge(Failure::Unprocessed, &mut tries, true, LEFT, broke), Verdict::Fail);
-        let asked = std::cell::Cell::new(false);
-        let verdict = policy.judge(Failure::Tls, &mut tries, true, LEFT, || asked.replace(true));
-        assert_eq!((verdict, asked.get()), (Verdict::Fail, false));
-    }
-}
+mod tests;

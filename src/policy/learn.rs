@@ -168,7 +168,7 @@ fn reset(text: &str, now: impl FnOnce() -> SystemTime) -> Option<Reset> {
             (Duration::try_from_secs_f64(number).ok()?, fraction(is_fine))
         }
     } else if let Some(after) = go_duration(text) {
-        (after, fraction(is_fine || after.subsec_nanos() != 0))
+        (after, fraction(is_fine || after.subsec_nanos() != 0 || text.ends_with("ms")))
     } else {
         (until(rfc3339(text)?, now()), fraction(is_fine))
     };
@@ -319,6 +319,8 @@ mod tests {
         let table = [
             ("1s", 1000, 1000),
             ("20ms", 20, 1),
+            ("0ms", 0, 1),
+            ("400µs", 0, 1),
             ("6m0s", 360_000, 1000),
             ("1h2m3.5s", 3_723_500, 1),
             ("12", 12_000, 1000),

@@ -5,12 +5,14 @@
 //! | `bucket` | a token bucket that can take back what was not used |
 //! | `reservoir` | a stock filled up at an interval; the smallest gap |
 //! | `learned` | a provider's own limit, followed through its answers |
+//! | `left` | what is left of all of them, for figures |
 //!
 //! A call asks [`RateLimiter::ready_at`], takes when that has come, and in the end either settles (it was sent) or gives
 //! back (it was not). Each of these is some comparisons; none allocates.
 
 mod bucket;
 mod learned;
+mod left;
 mod reservoir;
 
 use std::collections::HashMap;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 
 use self::bucket::{Bucket, LONGEST};
 use self::learned::{LearnedLimit, Mark, Outstanding};
+pub use self::left::Left;
 use self::reservoir::{Gap, Stock};
 use super::learn::{Learned, Sample};
 

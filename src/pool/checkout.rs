@@ -169,7 +169,7 @@ pub(super) async fn warm(
 // The state's methods, each with the lock taken for just as long, and what they leave to do done outside of it.
 impl Shared {
     fn partition(&self, origin: &Origin, how: &Checkout) -> Partition {
-        let lane = self.config.lanes.is_some().then_some(how.lane);
+        let lane = self.config.of(origin).lanes.is_some().then_some(how.lane);
         Partition { origin: origin.clone(), tenant: how.tenant.clone(), lane }
     }
 

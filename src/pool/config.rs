@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::connect::{Identity, Route};
+use super::origin::Origin;
 
 /// The settings of a pool. Equal settings mean that two clients may share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Default [`Route::Direct`].
     pub route: Route,
+    /// Origins with settings of their own, in the order of their names: [`Config::set_for`].
+    pub own: Vec<(Origin, Self)>,
 }
 
 /// How the sockets of one origin are divided.
@@ -98,7 +101,34 @@ impl Default for Config {
             dns_ttl: Duration::from_secs(30),
             tls: TlsConfig::default(),
             route: Route::Direct,
+            own: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// Gives an origin settings of its own. The totals are still those of the pool: `max_connections`, `max_idle_connections`,
+    /// `max_connections_per_tenant` and `max_tenants` of `own` are not looked at.
+    pub fn set_for(&mut self, origin: Origin, own: Self) {
+        // In all that is not looked at it is as this one, and so equal to what means the same.
+        let own = Self {
+            max_connections: self.max_connections,
+            max_idle_connections: self.max_idle_connections,
+            max_connections_per_tenant: self.max_connections_per_tenant,
+            max_tenants: self.max_tenants,
+            own: Vec::new(),
+            ..own
+        };
+        match self.own.binary_search_by(|(known, _)| known.shown().cmp(origin.shown())) {
+            Ok(at) => self.own[at] = (origin, own),
+            Err(at) => self.own.insert(at, (origin, own)),
+        }
+    }
+
+    /// What holds for an origin.
+    pub fn of(&self, origin: &Origin) -> &Self {
+        let own = self.own.iter().find(|(known, _)| known == origin);
+        own.map_or(self, |(_, own)| own)
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn open(right: SocketRight) {
 fn located(error: Error, shared: &Shared, origin: &Origin) -> Error {
     match error.kind() {
         Kind::Dns => error.at(origin.bare_host()),
-        Kind::Connect | Kind::ConnectTimeout(_) => error.at(shared.config.route.place_of(origin)),
+        Kind::Connect | Kind::ConnectTimeout(_) => error.at(shared.config.of(origin).route.place_of(origin)),
         // The certificate is the host's, whatever the way to it.
         Kind::Tls => error.at(origin.host_and_port()),
         _ => error,
@@ -73,7 +73,7 @@ async fn establish(mut right: SocketRight, connected: Connected) -> Result<(), F
     let (id, reused) = shared.state.lock().connected(&shared, right.line, protocol, &mut after);
     shared.run(after);
     // Up to a tenth less, so that sockets opened together do not retire together.
-    let age = shared.config.max_age.mul_f64(1.0 - 0.1 * fastrand::f64());
+    let age = shared.config.of(&right.origin).max_age.mul_f64(1.0 - 0.1 * fastrand::f64());
     let info = Arc::new(Info::new(id, right.line, right.origin.clone(), protocol, phases, age, reused));
     shared.stats.opened(&phases, tls_resumed);
     tracing::debug!(target: "trunkline::pool", connection = id, origin = %right.origin, protocol = protocol.as_str(), "opened");

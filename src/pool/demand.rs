@@ -85,8 +85,10 @@ impl State {
     /// Those who wait for a connection that is being made, or can be, do not wait for others.
     fn coming(&self, shared: &Shared, id: LineId) -> usize {
         let Some((line, site)) = self.line_and_site(id) else { return 0 };
-        let protocol = site.expected_protocol(&line.partition.origin, &shared.config);
-        let calls = protocol.map_or(1, |protocol| site.calls_each(protocol, &shared.config));
+        let origin = &line.partition.origin;
+        let config = shared.config.of(origin);
+        let protocol = site.expected_protocol(origin, config);
+        let calls = protocol.map_or(1, |protocol| site.calls_each(protocol, config));
         (line.connecting + self.room(id)).saturating_mul(calls)
     }
 }

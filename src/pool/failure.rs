@@ -51,7 +51,7 @@ impl State {
             Kind::Connect,
             "the server takes no HTTP/2 streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0)",
         )
-        .at(shared.config.route.place_of(&info.origin));
+        .at(shared.config.of(&info.origin).route.place_of(&info.origin));
         let Some((line, site)) = self.line_and_site_mut(info.line) else { return };
         site.connect_failed(Instant::now());
         let others = line.others(0);

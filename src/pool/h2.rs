@@ -63,7 +63,7 @@ pub(super) async fn establish_h2(
     info: Arc<Info>,
     io: Socket,
 ) -> Result<(), Failed> {
-    let config = &shared.config;
+    let config = shared.config.of(&info.origin);
     let h2 = Arc::new(H2Task::default());
     let first = First { right: right.clone(), gone: info.gone.clone().drop_guard() };
     let exec = Exec { tasks: shared.tasks.clone(), h2: h2.clone(), first: Arc::new(Mutex::new(Some(first))) };

@@ -165,7 +165,8 @@ impl Line {
         now: Instant,
         resting: &mut Resting,
     ) -> Option<Lease> {
-        self.give_up_shared(resting, |c| c.must_close(now, shared.config.idle_timeout));
+        let idle_timeout = shared.config.of(&self.partition.origin).idle_timeout;
+        self.give_up_shared(resting, |c| c.must_close(now, idle_timeout));
         let connection = self.shared.iter_mut().find(|c| c.has_room())?;
         self.streams += 1;
         connection.active += 1;

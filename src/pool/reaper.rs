@@ -33,7 +33,9 @@ pub(super) fn start(shared: &Arc<Shared>) {
 }
 
 fn pause(config: &Config) -> Duration {
-    (config.idle_timeout / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    let own = config.own.iter().map(|(_, own)| own.idle_timeout);
+    let shortest = own.fold(config.idle_timeout, Duration::min);
+    (shortest / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 impl State {
@@ -58,11 +60,13 @@ impl State {
         self.lose_patience(now);
         let Self { lines, resting, .. } = self;
         for (_, line) in lines.iter_mut() {
+            let idle_timeout = config.of(&line.partition.origin).idle_timeout;
             line.give_up_idle(resting, |idle| idle.must_close(now));
-            line.give_up_shared(resting, |c| c.must_close(now, config.idle_timeout));
+            line.give_up_shared(resting, |c| c.must_close(now, idle_timeout));
         }
         self.forget(|line| {
-            line.is_unused() && now.saturating_duration_since(line.touched) >= config.idle_timeout
+            let idle_timeout = config.of(&line.partition.origin).idle_timeout;
+            line.is_unused() && now.saturating_duration_since(line.touched) >= idle_timeout
         });
     }
 }

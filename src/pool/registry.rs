@@ -33,7 +33,7 @@ impl State {
         let site = match self.by_origin.get(&partition.origin) {
             Some(site) => *site,
             None => {
-                let site = self.sites.insert(Site::new(config));
+                let site = self.sites.insert(Site::new(config.of(&partition.origin)));
                 self.by_origin.insert(partition.origin.clone(), site);
                 site
             }

@@ -69,8 +69,9 @@ impl State {
         if waiting == 0 {
             return 0;
         }
-        let config = &shared.config;
-        let protocol = site.expected_protocol(&line.partition.origin, config);
+        let origin = &line.partition.origin;
+        let config = shared.config.of(origin);
+        let protocol = site.expected_protocol(origin, config);
         let sockets = protocol.map_or(1, |protocol| waiting.div_ceil(site.calls_each(protocol, config)));
         // A connection that may turn out to take streams serves its waiters then.
         let untold = line.shared.iter().filter(|c| !c.announced && c.limit == 0).count();
@@ -101,7 +102,7 @@ impl State {
         let Some((line, site)) = self.line_and_site(id) else { return };
         let in_use = (line.leased + line.shared.iter().filter(|c| c.active > 0).count()).saturating_sub(1);
         let wanted = wanted
-            .div_ceil(site.calls_each(protocol, &shared.config))
+            .div_ceil(site.calls_each(protocol, shared.config.of(&line.partition.origin)))
             .min(in_use + shared.config.max_idle_connections);
         while !self.closing
             && self.lines.get(id).is_some_and(|line| line.sockets < wanted)

@@ -175,7 +175,7 @@ impl State {
             given: 0,
             quota: site.quota(),
             // Served when what the server says has been taken in.
-            limit: if told.is_some() { 0 } else { site.expected_streams(&shared.config) },
+            limit: if told.is_some() { 0 } else { site.expected_streams(shared.config.of(&info.origin)) },
             announced: false,
             took_streams: false,
             idle_since: Instant::now(),
@@ -202,7 +202,7 @@ impl State {
     ) {
         let id = info.line;
         let Some((line, site)) = self.line_and_site_mut(id) else { return };
-        let limit = theirs.min(shared.config.max_streams_per_connection.get());
+        let limit = theirs.min(shared.config.of(&info.origin).max_streams_per_connection.get());
         if limit > 0 {
             site.streams = Some(limit);
         }
@@ -250,7 +250,7 @@ impl State {
             if info.reason() == CloseReason::Goaway
                 && let Some(site) = sites.get_mut(line.site)
             {
-                site.said_goaway_after(info.answers(), &shared.config);
+                site.said_goaway_after(info.answers(), shared.config.of(&info.origin));
             }
             return;
         };

@@ -47,7 +47,7 @@ impl State {
         let id = info.line;
         let Self { lines, resting, .. } = self;
         let Some(line) = lines.get_mut(id) else { return };
-        let until = since.checked_add(info.may_rest().min(shared.config.idle_timeout));
+        let until = since.checked_add(info.may_rest().min(shared.config.of(&info.origin).idle_timeout));
         let seat = resting.join(line.owner(id));
         line.idle.push(Idle { sender, info, since, until, seat });
         self.bound_resting(shared);

@@ -68,6 +68,11 @@ impl<'a> Members<'a> {
         Ok(Self { text, members })
     }
 
+    /// Every member with the raw text of its value, in their order; of two with one name, both.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.members.iter().map(|(name, value)| (&**name, *value))
+    }
+
     /// The raw text of a member's value.
     pub fn raw(&self, name: &str) -> Option<&'a str> {
         self.members.iter().rev().find(|(have, _)| have == name).map(|(_, value)| *value)

@@ -19,6 +19,7 @@ pub struct Counters {
     failed: AtomicU64,
     aborted: AtomicU64,
     retried: AtomicU64,
+    hedged: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     sent: AtomicU64,
@@ -36,6 +37,7 @@ impl Default for Counters {
             failed: AtomicU64::default(),
             aborted: AtomicU64::default(),
             retried: AtomicU64::default(),
+            hedged: AtomicU64::default(),
             input_tokens: AtomicU64::default(),
             output_tokens: AtomicU64::default(),
             sent: AtomicU64::default(),
@@ -66,6 +68,7 @@ pub struct Metrics {
     first_byte: Spread,
     pool: Snapshot,
     circuits: BTreeMap<String, CircuitFigures>,
+    limits: BTreeMap<String, LimitFigures>,
     tokens: Tokens,
     bytes: Bytes,
     uptime: f64,
@@ -79,6 +82,7 @@ struct Requests {
     failed: u64,
     aborted: u64,
     retried: u64,
+    hedged: u64,
     in_flight: u64,
 }
 
@@ -110,6 +114,15 @@ pub struct CircuitFigures {
     pub failures: u64,
     pub opened_at: Option<u64>,
     pub transitions: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitFigures {
+    pub requests_remaining: Option<u64>,
+    pub tokens_remaining: Option<u64>,
+    pub reset_at: Option<u64>,
+    pub throttled: u64,
 }
 
 /// Both clocks at one moment, since JavaScript reads the other one.
@@ -163,6 +176,10 @@ impl Counters {
         add(&self.retried, 1);
     }
 
+    pub fn hedged(&self) {
+        add(&self.hedged, 1);
+    }
+
     pub fn sent(&self, bytes: usize) {
         add(&self.sent, bytes as u64);
     }
@@ -185,6 +202,7 @@ impl Counters {
         pool: Snapshot,
         turns: TurnFigures,
         circuits: BTreeMap<String, CircuitFigures>,
+        limits: BTreeMap<String, LimitFigures>,
     ) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Read before `started`, so that in_flight never underflows.
@@ -197,6 +215,7 @@ impl Counters {
                 failed,
                 aborted,
                 retried: get(&self.retried),
+                hedged: get(&self.hedged),
                 in_flight: started.saturating_sub(succeeded + failed + aborted),
             },
             queue: Queue {
@@ -216,6 +235,7 @@ impl Counters {
             uptime: self.since.elapsed().as_secs_f64() * 1000.0,
             pool,
             circuits,
+            limits,
         }
     }
 }

@@ -3,5 +3,5 @@
 mod counters;
 mod events;
 
-pub use self::counters::{CallGuard, CircuitFigures, Clocks, Counters, Metrics, TurnFigures};
+pub use self::counters::{CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, TurnFigures};
 pub use self::events::{Event, Events};

@@ -92,7 +92,7 @@ pub fn client_of(url: &str, options: Value, tasks: &Tasks) -> Arc<Client> {
         "pool": { "idleTimeout": alone() },
     });
     Arc::new(
-        Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|| {}), Box::new(|| {}))
+        Client::new(merge(base, options), &Environment::default(), tasks, Box::new(|_| {}), Box::new(|| {}))
             .unwrap(),
     )
 }
@@ -117,12 +117,11 @@ impl Site {
             "baseURL": format!("{}/v1", upstream.url()),
             "apiKey": KEY,
             "retry": { "baseDelay": 1, "maxDelay": 5 },
+            // Many failures in a row are what these tests are about.
             "circuitBreaker": false,
-        // Many failures in a row are what these tests are about.
-        "circuitBreaker": false,
             "pool": merge(json!({ "idleTimeout": alone() }), pool),
         });
-        let ask = Box::new(move || {
+        let ask = Box::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
         });
         let client =

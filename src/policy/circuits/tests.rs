@@ -131,6 +131,64 @@ fn the_probe_of_a_provider_is_one_call_and_answers_for_its_model_too() {
 }
 
 #[test]
+fn a_probe_that_is_answered_closes_its_circuits_before_it_has_ended() {
+    let now = Instant::now();
+    let provider = Provider::new(now);
+    provider.open("a", now);
+    provider.open("b", now);
+    let later = now + RECOVERY;
+    let mut probe = provider.admit("a", later).unwrap();
+    let closed = Some(State::Closed);
+    assert_eq!(probe.answers(later), Changes { model: closed, provider: closed });
+    assert!(!probe.is_probe());
+    assert_eq!(probe.answers(later), Changes::default());
+    assert_eq!(provider.call("a", Outcome::Success, later), Changes::default());
+    drop(probe);
+    assert_eq!(provider.state(Some("a"), later), State::Closed);
+}
+
+#[test]
+fn a_stream_that_breaks_after_it_was_a_probe_counts_as_one_failure_and_no_more() {
+    let now = Instant::now();
+    let provider = Provider::new(now);
+    provider.open("a", now);
+    let later = now + RECOVERY;
+    let mut probe = provider.admit("a", later).unwrap();
+    let _ = probe.answers(later);
+    assert_eq!(probe.settle(Outcome::Failure, later), Changes::default());
+    // Four more make five.
+    (0..3).for_each(|_| assert_eq!(provider.call("a", Outcome::Failure, later), Changes::default()));
+    assert_eq!(provider.call("a", Outcome::Failure, later), MODEL_OPEN);
+}
+
+#[test]
+fn a_target_that_begins_every_stream_and_breaks_it_off_is_failing() {
+    let now = Instant::now();
+    let provider = Provider::new(now);
+    let broken = |now| {
+        let mut guard = provider.admit("a", now).unwrap();
+        assert_eq!(guard.answers(now), Changes::default());
+        guard.settle(Outcome::Failure, now)
+    };
+    (0..4).for_each(|_| assert_eq!(broken(now), Changes::default()));
+    assert_eq!(broken(now), MODEL_OPEN);
+}
+
+#[test]
+fn a_probe_of_a_circuit_that_was_forgotten_closes_nothing() {
+    let now = Instant::now();
+    let provider = Provider::new(now);
+    provider.open("a", now);
+    let mut probe = provider.admit("a", now + RECOVERY).unwrap();
+    let later = now + RECOVERY + SECOND;
+    provider.0.state.lock().models.clear();
+    provider.open("a", later);
+    assert_eq!(probe.answers(later), Changes::default());
+    assert_eq!(provider.state(Some("a"), later), State::Open);
+    assert_eq!(probe.settle(Outcome::Success, later), Changes::default());
+}
+
+#[test]
 fn the_probe_of_a_provider_goes_whatever_the_circuit_of_its_model_says() {
     let now = Instant::now();
     let provider = Provider::new(now);

@@ -55,6 +55,11 @@ impl Bucket {
         self.at + wait + Duration::from_nanos(1)
     }
 
+    /// When it is full, if nothing more is taken.
+    pub(super) fn full_at(&self) -> Instant {
+        self.ready_at(self.capacity)
+    }
+
     pub(super) fn level(&self, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         (self.level + passed * self.per_second).min(self.capacity)

@@ -35,7 +35,8 @@ const LOWS: usize = 16;
 ///
 /// **Rate.** The most exact sample counts, which is as a rule the one of the emptiest bucket: it is out by one of what was
 /// used and by one grain of the reset. Of samples about as exact the lowest counts, since all are rounded up by
-/// whoever rounds `remaining` and `reset` down.
+/// whoever rounds `remaining` and `reset` down. A reset of 0 ms is one below its grain, as with thousands of calls a second: it
+/// says how low the rate cannot be, which is better than none until an exact one comes.
 #[derive(Clone, Debug)]
 pub(super) struct LearnedLimit {
     bucket: Bucket,
@@ -70,7 +71,7 @@ pub(super) struct Outstanding {
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     per_second: f64,
-    /// How far it may be out, as a share of it.
+    /// How far it may be out, as a share of it. Infinite where it is only known to be no lower.
     error: f64,
     at: Instant,
 }
@@ -187,6 +188,12 @@ impl LearnedLimit {
         !was_probed
     }
 
+    /// What the provider has left by our count, what is kept from calls included, and when that is all. None where it holds no more.
+    pub(super) fn left(&self, now: Instant) -> Option<(f64, Instant)> {
+        let left = (self.bucket.level(now) + margin(self.limit)).min(self.limit);
+        (now < self.expires).then(|| (left, self.bucket.full_at().min(self.expires)))
+    }
+
     /// A call above the limit is refused without being counted, and must not hold up those after it.
     fn clamp(&self, cost: f64) -> f64 {
         cost.min(self.bucket.capacity)
@@ -203,18 +210,27 @@ impl Rate {
     fn of(sample: &Sample, now: Instant) -> Option<Self> {
         let used = sample.limit - sample.remaining;
         let reset = sample.reset?;
-        let seconds = reset.after.as_secs_f64();
-        if used <= 0.0 || seconds <= 0.0 {
+        if used <= 0.0 {
             return None;
         }
-        let error = 1.0 / used + reset.grain.as_secs_f64() / seconds;
+        let grain = reset.grain.as_secs_f64();
+        let (used, seconds, error) = match reset.after.as_secs_f64() {
+            // The call itself was used, and of the others one may be back in part. By whole seconds this would be no rate.
+            0.0 if grain < 1.0 => ((used - 1.0).max(1.0), grain, f64::INFINITY),
+            0.0 => return None,
+            seconds => (used, seconds, 1.0 / used + grain / seconds),
+        };
         // Beyond these nothing is a rate of calls or tokens.
         Some(Self { per_second: (used / seconds).clamp(1e-6, 1e12), error, at: now })
     }
 
     fn improve(&mut self, other: Self) {
         let is_old = other.at.saturating_duration_since(self.at) >= SAMPLE_KEPT;
-        if is_old || other.error < self.error * 0.75 {
+        if other.error.is_infinite() {
+            if (is_old || self.error.is_infinite()) && other.per_second > self.per_second {
+                *self = other;
+            }
+        } else if is_old || other.error < self.error * 0.75 {
             *self = other;
         } else if other.error <= self.error * 1.5 {
             self.per_second = self.per_second.min(other.per_second);

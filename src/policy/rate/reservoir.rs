@@ -32,6 +32,17 @@ impl Stock {
         self.since + self.interval.saturating_mul(fillings as u32).min(Duration::from_secs(1 << 32))
     }
 
+    pub(super) fn left(&self, now: Instant) -> f64 {
+        let mut then = self.clone();
+        then.fill(now);
+        then.left
+    }
+
+    /// When it is filled up, debts included, if nothing more is taken.
+    pub(super) fn full_at(&self) -> Instant {
+        self.ready_at(self.amount)
+    }
+
     /// The start of the interval that it was taken from.
     pub(super) fn take(&mut self, cost: f64, now: Instant) -> Instant {
         self.fill(now);

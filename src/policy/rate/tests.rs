@@ -165,3 +165,73 @@ fn who_does_not_want_to_learn_does_not() {
     limiter.pause_until(now + ms(500), now);
     assert!(limiter.is_unlimited());
 }
+
+#[test]
+fn what_is_left_is_told_by_the_tightest_limit_and_until_all_is_there_again() {
+    let now = Instant::now();
+    let none = RateLimiter::new(&RateLimits::default(), now);
+    assert_eq!(none.left(now), Left::default());
+    let limits = RateLimits {
+        requests_per_second: Some(10.0),
+        reservoir: Some(Reservoir { amount: 8, interval: ms(5000) }),
+        tokens_per_minute: Some(60_000.0),
+        ..RateLimits::default()
+    };
+    let mut limiter = RateLimiter::new(&limits, now);
+    assert_eq!(limiter.left(now), Left { requests: Some(8), tokens: Some(1000), full_at: None });
+    starts(&mut limiter, CALL, 3, now);
+    let full_at = Some(now + ms(5000));
+    assert_eq!(limiter.left(now), Left { requests: Some(5), tokens: Some(700), full_at });
+    assert_eq!(limiter.left(now + ms(4000)), Left { requests: Some(5), tokens: Some(1000), full_at });
+    let later = now + ms(5000);
+    assert_eq!(limiter.left(later), Left { requests: Some(8), tokens: Some(1000), full_at: None });
+
+    let limits = RateLimits { min_interval: Some(ms(50)), ..RateLimits::default() };
+    let mut limiter = RateLimiter::new(&limits, now);
+    assert_eq!(limiter.left(now).requests, Some(1));
+    starts(&mut limiter, CALL, 1, now);
+    assert_eq!(limiter.left(now), Left { requests: Some(0), tokens: None, full_at: Some(now + ms(50)) });
+}
+
+#[test]
+fn what_is_left_of_a_learned_limit_is_what_the_answer_said_less_what_was_sent_since() {
+    let now = Instant::now();
+    let mut limiter = RateLimiter::new(&RateLimits::default(), now);
+    limiter.learn(&sample(50.0, 40.0, ms(10_000)), None, now);
+    let left = limiter.left(now);
+    assert_eq!((left.requests, left.tokens), (Some(40), None));
+    assert!(left.full_at.is_some_and(|at| at >= now + ms(9900) && at <= now + ms(10_300)), "{left:?}");
+    starts(&mut limiter, CALL, 3, now);
+    assert_eq!(limiter.left(now).requests, Some(37));
+    limiter.pause_until(now + ms(20_000), now);
+    assert_eq!(limiter.left(now), Left { requests: Some(0), tokens: None, full_at: Some(now + ms(20_000)) });
+    let later = now + ms(20_000);
+    assert_eq!(limiter.left(later), Left { requests: Some(50), tokens: None, full_at: None });
+    // What no answer has confirmed for a minute holds no more.
+    assert_eq!(limiter.left(now + ms(60_000)), Left::default());
+}
+
+#[test]
+fn a_reset_below_its_grain_says_how_low_the_rate_is_not_until_an_exact_one_comes() {
+    let mut now = Instant::now();
+    let mut limiter = RateLimiter::new(&RateLimits::default(), now);
+    let mut pace = |remaining: f64, reset: Duration, passed: Duration| {
+        now += passed;
+        limiter.learn(&sample(100.0, remaining, reset), None, now);
+        limiter.throttled(now);
+        (1.0 / (limiter.ready_at(CALL, now) - now).as_secs_f64() / 0.98).round()
+    };
+    assert_eq!(pace(99.0, ms(0), ms(0)), 1000.0);
+    assert_eq!(pace(95.0, ms(0), ms(0)), 4000.0);
+    assert_eq!(pace(98.0, ms(0), ms(0)), 4000.0);
+    assert_eq!(pace(50.0, ms(20), ms(0)), 2500.0);
+    assert_eq!(pace(90.0, ms(0), ms(0)), 2500.0);
+    // What is exact is believed for ten seconds.
+    assert_eq!(pace(90.0, ms(0), ms(10_000)), 9000.0);
+
+    let whole = Reset { after: Duration::ZERO, grain: ms(1000) };
+    let sample = Sample { limit: 100.0, remaining: 99.0, reset: Some(whole) };
+    let mut limiter = RateLimiter::new(&RateLimits::default(), now);
+    limiter.learn(&Learned { requests: Some(sample), tokens: None }, None, now);
+    assert!(limiter.is_unlimited(), "no rate by whole seconds");
+}

@@ -74,7 +74,8 @@ impl Lookup for System {
     }
 }
 
-/// Looks up hosts, and remembers what it found.
+/// Looks up hosts, and remembers what it found. Clones remember together.
+#[derive(Clone)]
 pub(super) struct Resolver {
     shared: Arc<Shared>,
     tasks: Tasks,

@@ -101,12 +101,21 @@ pub trait Connect: Send + Sync {
 /// The real thing.
 #[derive(Debug)]
 pub struct Connector {
+    common: Way,
+    /// Of origins with settings of their own.
+    own: Vec<(Origin, Way)>,
+}
+
+/// How an origin is connected to. Clones share what they remember.
+#[derive(Debug, Clone)]
+struct Way {
     http2: Http2,
     tls: TlsConfig,
+    dns_ttl: Duration,
     dns: dns::Resolver,
     route: Route,
     /// Made at the first session: reading the roots costs milliseconds.
-    tls_settings: OnceCell<TlsSettings>,
+    tls_settings: Arc<OnceCell<TlsSettings>>,
 }
 
 impl Connector {
@@ -116,15 +125,38 @@ impl Connector {
 
     /// One that asks for the addresses of hosts in its own way: in tests, a scripted one.
     pub fn with_lookup(config: &Config, tasks: &Tasks, lookup: Arc<dyn Lookup>) -> Self {
-        Self {
+        let common = Way {
             http2: config.http2,
             tls: config.tls.clone(),
-            dns: dns::Resolver::new(config.dns_ttl, lookup, tasks.clone()),
+            dns_ttl: config.dns_ttl,
+            dns: dns::Resolver::new(config.dns_ttl, lookup.clone(), tasks.clone()),
             route: config.route.clone(),
-            tls_settings: OnceCell::new(),
-        }
+            tls_settings: Arc::default(),
+        };
+        let own = config.own.iter().map(|(origin, config)| {
+            // What is as with the others is remembered with them: addresses, roots and sessions of TLS.
+            let mut way = common.clone();
+            if config.dns_ttl != way.dns_ttl {
+                way.dns_ttl = config.dns_ttl;
+                way.dns = dns::Resolver::new(config.dns_ttl, lookup.clone(), tasks.clone());
+            }
+            if (&config.tls, config.http2) != (&way.tls, way.http2) {
+                (way.tls, way.http2) = (config.tls.clone(), config.http2);
+                way.tls_settings = Arc::default();
+            }
+            way.route = config.route.clone();
+            (origin.clone(), way)
+        });
+        Self { own: own.collect(), common }
     }
 
+    fn way_to(&self, origin: &Origin) -> &Way {
+        let own = self.own.iter().find(|(known, _)| known == origin);
+        own.map_or(&self.common, |(_, way)| way)
+    }
+}
+
+impl Way {
     async fn tls_settings(&self) -> Result<&TlsSettings, Error> {
         let made = self.tls_settings.get_or_try_init(|| async {
             let (tls, http2) = (self.tls.clone(), self.http2);
@@ -263,9 +295,10 @@ impl Connector {
 impl Connect for Connector {
     fn prepare<'a>(&'a self, origin: &'a Origin) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
-            if self.needs_tls(origin) {
+            let way = self.way_to(origin);
+            if way.needs_tls(origin) {
                 // What is wrong with the roots, the first connection says.
-                let _ = self.tls_settings().await;
+                let _ = way.tls_settings().await;
             }
         })
     }
@@ -274,6 +307,6 @@ impl Connect for Connector {
         &'a self,
         origin: &'a Origin,
     ) -> Pin<Box<dyn Future<Output = Result<Connected, Error>> + Send + 'a>> {
-        Box::pin(self.open(origin))
+        Box::pin(self.way_to(origin).open(origin))
     }
 }

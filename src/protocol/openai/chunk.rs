@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -126,6 +126,36 @@ impl<'a> Chunk<'a> {
 
     pub fn choices(&self) -> &[Choice<'a>] {
         self.choices.as_deref().unwrap_or_default()
+    }
+
+    /// A chunk before this one that says that all before it is void.
+    pub fn restart(&self) -> String {
+        #[derive(Serialize)]
+        struct Restart<'a> {
+            id: &'a str,
+            object: &'static str,
+            created: Option<&'a serde_json::Number>,
+            model: &'a str,
+            choices: [(); 0],
+            trunkline: Signal,
+        }
+        #[derive(Serialize)]
+        struct Signal {
+            restart: bool,
+        }
+        fn text<'t>(text: &'t Option<Text<'_>>) -> &'t str {
+            text.as_ref().map_or("", |text| &text.0)
+        }
+        let restart = Restart {
+            id: text(&self.id),
+            object: "chat.completion.chunk",
+            created: self.created.as_ref(),
+            model: text(&self.model),
+            choices: [],
+            trunkline: Signal { restart: true },
+        };
+        // A type of strings and numbers always has a text.
+        serde_json::to_string(&restart).unwrap_or_default()
     }
 
     /// How much the chunk says, which was read from `json`.

@@ -159,6 +159,24 @@ impl Completion {
         self.usage.as_deref()
     }
 
+    /// The text of an answer that is not at its end and holds nothing else: one choice without tool calls, refusal or reasoning.
+    pub fn plain_text(&self) -> Option<&str> {
+        let [Gathered { index: 0, message, finish_reason: None, .. }] = &self.choices[..] else {
+            return None;
+        };
+        let Message { refusal, reasoning_content, reasoning, tool_calls, function_call, .. } = message;
+        let is_plain = [refusal, reasoning_content, reasoning].iter().all(|other| other.is_none())
+            && tool_calls.is_empty()
+            && function_call.is_none();
+        message.content.as_deref().filter(|_| is_plain)
+    }
+
+    /// Keeps what was said; who says the rest, and what it takes, the chunks to come tell.
+    pub fn go_on(&mut self) {
+        let Self { choices, size, .. } = std::mem::take(self);
+        *self = Self { choices, size, ..Self::default() };
+    }
+
     /// OpenAI's `chat.completion`, choices in the order of their index.
     pub fn to_json(&mut self) -> String {
         self.choices.sort_by_key(|choice| choice.index);

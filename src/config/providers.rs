@@ -1,0 +1,313 @@
+//! The options of providers: one at the top, or several by name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::pool_options::{has_own_route, parse_own_pool};
+use super::section::{Entry, Section, function_of, kind_of};
+use super::{
+    BaseUrl, Defaults, Environment, QueueLimits, parse_concurrency, parse_headers, parse_timeouts, rate,
+    visible_ascii,
+};
+use crate::error::Error;
+use crate::policy::keys::MAX_KEYS;
+use crate::policy::rate::RateLimits;
+use crate::policy::timeouts::Timeouts;
+use crate::pool::{self, Origin};
+
+/// The name of the one provider that there is without `providers`.
+const DEFAULT: &str = "default";
+
+/// Of the name of a provider, which stands in errors, events and metrics.
+const LONGEST_NAME: usize = 64;
+
+/// Whom calls are sent to.
+#[derive(Debug, Clone)]
+pub struct ProviderConfig {
+    pub name: Arc<str>,
+    pub protocol: Protocol,
+    pub base: BaseUrl,
+    /// Used in turn. One at least, [`MAX_KEYS`] at most; the only one may be [`Key::None`].
+    pub keys: Vec<Key>,
+    pub headers: HeaderMap,
+    /// Parameters of every request, encoded and joined: `api-version=2024-10-21`. Empty for none.
+    pub query: String,
+    /// The three of this provider, where it is silent the client's.
+    pub timeouts: Timeouts,
+    pub rate: RateLimits,
+    pub queue: QueueLimits,
+}
+
+/// What a provider speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    #[default]
+    OpenAi,
+    /// Messages.
+    Anthropic,
+    /// generateContent.
+    Gemini,
+}
+
+/// Where the key of a provider comes from.
+#[derive(Clone)]
+pub enum Key {
+    /// No key is sent.
+    None,
+    /// As the value of its header.
+    Fixed(HeaderValue),
+    /// A function of the caller's, by its number: asked when a key is first needed, and again when one is refused.
+    Asked(u32),
+}
+
+/// A provider whose options of the pool are still to be read: they build on the client's.
+#[derive(Debug)]
+pub(super) struct Draft {
+    provider: ProviderConfig,
+    pool: Option<Section>,
+}
+
+impl Protocol {
+    const ALL: [(&str, Self); 3] =
+        [("openai", Self::OpenAi), ("anthropic", Self::Anthropic), ("gemini", Self::Gemini)];
+
+    /// Of the provider whose protocol it is. As its own libraries have it: OpenAI's has the version in it, the others' have it in the paths.
+    pub fn default_base(self) -> &'static str {
+        match self {
+            Self::OpenAi => "https://api.openai.com/v1",
+            Self::Anthropic => "https://api.anthropic.com",
+            Self::Gemini => "https://generativelanguage.googleapis.com",
+        }
+    }
+
+    /// The header that has the key.
+    pub fn key_header(self) -> HeaderName {
+        HeaderName::from_static(match self {
+            Self::OpenAi => "authorization",
+            Self::Anthropic => "x-api-key",
+            Self::Gemini => "x-goog-api-key",
+        })
+    }
+
+    /// A key as the value of that header, marked sensitive: it is not shown, and not indexed by HPACK.
+    pub fn key_value(self, key: &str) -> Result<HeaderValue, &'static str> {
+        let key = key.trim();
+        if key.is_empty() {
+            return Err("must not be empty");
+        }
+        let value = match self {
+            Self::OpenAi => visible_ascii(&format!("Bearer {key}")),
+            Self::Anthropic | Self::Gemini => visible_ascii(key),
+        };
+        let mut value = value.ok_or("must be visible ASCII without line breaks")?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Fixed(_) => f.write_str("Fixed(…)"),
+            Self::Asked(function) => f.debug_tuple("Asked").field(function).finish(),
+        }
+    }
+}
+
+/// `providers` or, without it, the one that is described at the top.
+pub(super) fn parse_providers(
+    top: &mut Section,
+    environment: &Environment,
+    defaults: &Defaults,
+) -> Result<Vec<Draft>, Error> {
+    let Some(entries) = top.entries("providers")? else {
+        return Ok(vec![Draft { provider: parse_only(top, environment, defaults)?, pool: None }]);
+    };
+    for name in ["baseURL", "apiKey", "protocol", "headers"] {
+        if top.holds(name) {
+            return Err(top.error(name, "must not be given with providers, each of which has its own"));
+        }
+    }
+    if entries.is_empty() {
+        return Err(top.error("providers", "must name at least one provider"));
+    }
+    entries.into_iter().map(|entry| parse_one(entry, defaults)).collect()
+}
+
+/// The origins of providers that are reached in the client's way.
+pub(super) fn on_the_common_way(drafts: &[Draft]) -> Vec<&Origin> {
+    let common = drafts.iter().filter(|draft| !draft.pool.as_ref().is_some_and(has_own_route));
+    common.map(|draft| &draft.provider.base.origin).collect()
+}
+
+/// The providers, and into `pool` what their origins have of their own.
+pub(super) fn settle(
+    drafts: Vec<Draft>,
+    environment: &Environment,
+    pool: &mut pool::Config,
+) -> Result<Vec<ProviderConfig>, Error> {
+    let mut settled: Vec<(ProviderConfig, pool::Config)> = Vec::with_capacity(drafts.len());
+    for Draft { provider, pool: given } in drafts {
+        let origin = &provider.base.origin;
+        let mut own = pool.clone();
+        if let Some(given) = given {
+            parse_own_pool(given, environment, origin, &mut own)?;
+        }
+        // Calls of one origin share its sockets, whichever provider they are of.
+        let other = settled.iter().find(|(other, settings)| other.base.origin == *origin && *settings != own);
+        if let Some((other, _)) = other {
+            let [name, other] = [&provider.name, &other.name];
+            let error =
+                format!("must be as providers.{other}.pool: both are at {origin}, and share its sockets");
+            return Err(Error::config(format!("providers.{name}.pool: {error}")));
+        }
+        settled.push((provider, own));
+    }
+    let common = pool.clone();
+    for (provider, own) in &settled {
+        if *own != common {
+            pool.set_for(provider.base.origin.clone(), own.clone());
+        }
+    }
+    Ok(settled.into_iter().map(|(provider, _)| provider).collect())
+}
+
+/// The one at the top.
+fn parse_only(
+    top: &mut Section,
+    environment: &Environment,
+    defaults: &Defaults,
+) -> Result<ProviderConfig, Error> {
+    let protocol = top.one_of("protocol", &Protocol::ALL)?.unwrap_or_default();
+    let [named_base, named_key] = environment.of(protocol);
+    let base = match (top.string("baseURL")?, named_base) {
+        (Some(url), _) => BaseUrl::parse(&url).map_err(|error| top.error("baseURL", error))?,
+        (None, Some((name, url))) => {
+            BaseUrl::parse(url).map_err(|error| Error::config(format!("{name}: {error}")))?
+        }
+        (None, None) => BaseUrl::parse(protocol.default_base()).map_err(Error::config)?,
+    };
+    let key = match top.take_function("apiKey") {
+        Some(function) => Some(Key::Asked(function)),
+        None => match top.string_or("apiKey", "a string or a function")? {
+            Some(key) => {
+                Some(protocol.key_value(&key).map(Key::Fixed).map_err(|error| top.error("apiKey", error))?)
+            }
+            None => None,
+        },
+    };
+    let key = match (key, named_key) {
+        (Some(key), _) => key,
+        (None, Some((name, key))) if !key.trim().is_empty() => {
+            let value = protocol.key_value(key);
+            Key::Fixed(value.map_err(|error| Error::config(format!("{name}: {error}")))?)
+        }
+        (None, _) => Key::None,
+    };
+    Ok(ProviderConfig {
+        name: DEFAULT.into(),
+        protocol,
+        base,
+        keys: vec![key],
+        headers: parse_headers(top)?,
+        query: String::new(),
+        timeouts: defaults.timeouts,
+        rate: defaults.rate.clone(),
+        queue: defaults.queue,
+    })
+}
+
+/// One of several. The environment is not asked for its key: that would go to whoever stands in its `baseURL`.
+fn parse_one(entry: Entry, defaults: &Defaults) -> Result<Draft, Error> {
+    let Entry { name, path, value } = entry;
+    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        let error = format!("a name must have 1 to {LONGEST_NAME} bytes, and no control characters");
+        return Err(Error::config(format!("providers: {error}")));
+    }
+    let mut given = Section::of(path, value)?;
+    let Some(url) = given.string("baseURL")? else {
+        return Err(given.error("baseURL", "must be given"));
+    };
+    let base = BaseUrl::parse(&url).map_err(|error| given.error("baseURL", error))?;
+    let protocol = given.one_of("protocol", &Protocol::ALL)?.unwrap_or_default();
+    let provider = ProviderConfig {
+        name: name.into(),
+        protocol,
+        base,
+        keys: parse_keys(&mut given, protocol)?,
+        headers: parse_headers(&mut given)?,
+        query: parse_query(&mut given)?,
+        timeouts: parse_timeouts(&mut given, defaults.timeouts)?,
+        rate: rate::parse_rate(&mut given, &defaults.rate)?,
+        queue: parse_concurrency(&mut given, defaults.queue)?,
+    };
+    let pool = given.section("pool")?;
+    given.finish()?;
+    Ok(Draft { provider, pool })
+}
+
+fn parse_keys(given: &mut Section, protocol: Protocol) -> Result<Vec<Key>, Error> {
+    const ONE: &str = "a string or a function";
+    let path = format!("{}.apiKey", given.path());
+    let one = |path: String, value: Value, wanted: &str| {
+        let error = |error: String| Error::config(format!("{path}: {error}"));
+        match (function_of(&value), value) {
+            (Some(function), _) => Ok(Key::Asked(function)),
+            (None, Value::String(key)) => {
+                protocol.key_value(&key).map(Key::Fixed).map_err(|what| error(what.to_owned()))
+            }
+            (None, other) => Err(error(format!("must be {wanted}, got {}", kind_of(&other)))),
+        }
+    };
+    match given.value("apiKey") {
+        None => Ok(vec![Key::None]),
+        Some(Value::Array(keys)) if keys.is_empty() => Err(given.error("apiKey", "must not be empty")),
+        Some(Value::Array(keys)) if keys.len() > MAX_KEYS => {
+            let error = format!("must hold at most {MAX_KEYS} keys, got {}", keys.len());
+            Err(given.error("apiKey", error))
+        }
+        Some(Value::Array(keys)) => {
+            (0..).zip(keys).map(|(n, key): (usize, _)| one(format!("{path}[{n}]"), key, ONE)).collect()
+        }
+        Some(key) => one(path, key, &format!("{ONE}, or an array of them")).map(|key| vec![key]),
+    }
+}
+
+/// What a parameter keeps as it is: RFC 3986's unreserved characters.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn parse_query(given: &mut Section) -> Result<String, Error> {
+    let mut query = String::new();
+    for Entry { name, path, value } in given.entries("query")?.unwrap_or_default() {
+        let Value::String(value) = value else {
+            return Err(Error::config(format!("{path}: must be a string, got {}", kind_of(&value))));
+        };
+        let [name, value] = [&name, &value].map(|text| utf8_percent_encode(text, ESCAPED));
+        let joint = if query.is_empty() { "" } else { "&" };
+        query.push_str(&format!("{joint}{name}={value}"));
+    }
+    Ok(query)
+}
+
+/// A name and a value.
+type Variable = (String, String);
+
+impl Environment {
+    /// The base URL and the key of the one provider at the top, with the names of their variables.
+    fn of(&self, protocol: Protocol) -> [Option<&Variable>; 2] {
+        let (base, key) = match protocol {
+            Protocol::OpenAi => (&self.base_url, &self.api_key),
+            Protocol::Anthropic => (&self.anthropic_base_url, &self.anthropic_api_key),
+            Protocol::Gemini => (&self.gemini_base_url, &self.gemini_api_key),
+        };
+        [base.as_ref(), key.as_ref()]
+    }
+}
+
+#[cfg(test)]
+mod tests;
