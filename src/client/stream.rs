@@ -41,10 +41,10 @@ pub(super) async fn run(
 }
 
 /// Makes a chat that is handed over as a whole, but comes as chunks: a stall is seen early, and proxies see that it is alive.
-pub(super) async fn run_as_whole(client: &Client, call: Call) -> Result<Answer, Error> {
+pub(super) async fn run_as_whole(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
     let outlet = Arc::new(Outlet::default());
     outlet.choose(Mode::Whole);
-    run(client, call, outlet).await
+    run(client, call, outlet, arrived).await
 }
 
 /// Takes the chunks of one attempt in.

@@ -22,7 +22,7 @@ pub(super) async fn run(client: &Client, mut call: Call, arrived: Instant) -> Re
     let accepted = call::accept(&call, arrived)?;
     let is_chat = call.endpoint == Endpoint::Chat;
     if is_chat && comes_as_stream(call.options.wire, &accepted) {
-        return Box::pin(stream::run_as_whole(client, call)).await;
+        return Box::pin(stream::run_as_whole(client, call, arrived)).await;
     }
     if is_chat
         && accepted.asked.as_ref().is_some_and(|asked| asked.stream)

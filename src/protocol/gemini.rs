@@ -101,7 +101,10 @@ mod tests {
 
     #[test]
     fn a_models_name_leads_to_its_path_with_or_without_its_collection() {
-        assert_eq!(chat_path("gemini-3-flash-preview", false), "/models/gemini-3-flash-preview:generateContent");
+        assert_eq!(
+            chat_path("gemini-3-flash-preview", false),
+            "/models/gemini-3-flash-preview:generateContent"
+        );
         assert_eq!(
             chat_path("models/gemini-2.5-pro", true),
             "/models/gemini-2.5-pro:streamGenerateContent?alt=sse"
@@ -111,7 +114,10 @@ mod tests {
 
     #[test]
     fn no_name_leaves_its_place_in_the_path() {
-        assert_eq!(chat_path("../../files?x=1#", false), "/models/..%2F..%2Ffiles%3Fx%3D1%23:generateContent");
+        assert_eq!(
+            chat_path("../../files?x=1#", false),
+            "/models/..%2F..%2Ffiles%3Fx%3D1%23:generateContent"
+        );
         assert_eq!(chat_path("models/a/b:c", false), "/models/a%2Fb%3Ac:generateContent");
         assert_eq!(chat_path("a\r\nHost: b", false), "/models/a%0D%0AHost%3A%20b:generateContent");
     }

@@ -159,7 +159,11 @@ fn stops<'a>(root: &Object<'a>, config: &mut Config<'a>) -> Result<(), Inexpress
 }
 
 /// The format of the answer. `responseJsonSchema` takes JSON Schema as it stands.
-fn format<'a>(root: &Object<'a>, config: &mut Config<'a>, dropped: &mut Dropped) -> Result<(), Inexpressible> {
+fn format<'a>(
+    root: &Object<'a>,
+    config: &mut Config<'a>,
+    dropped: &mut Dropped,
+) -> Result<(), Inexpressible> {
     let at = At::Member(&At::Root, "response_format");
     let Some(format) = root.object("response_format", &At::Root)? else { return Ok(()) };
     format.drop_unknown(&["type", "json_schema"], &at, dropped);

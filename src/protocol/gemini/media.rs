@@ -27,7 +27,9 @@ pub(super) fn write(
         "video_url" => by_url(part, "video_url", Some("video/"), at, out, dropped),
         "input_audio" => audio(part, at, out, dropped),
         "file" => file(part, at, out, dropped),
-        other => Err(type_at.cannot(&format!("parts of type {}", other.chars().take(32).collect::<String>()))),
+        other => {
+            Err(type_at.cannot(&format!("parts of type {}", other.chars().take(32).collect::<String>())))
+        }
     }
 }
 
@@ -136,8 +138,7 @@ fn file(
 }
 
 fn drop_unknown(part: &Object<'_>, name: &str, at: &At<'_>, dropped: &mut Dropped) {
-    let known =
-        ["type", name, "mediaResolution", "media_resolution", "videoMetadata", "video_metadata"];
+    let known = ["type", name, "mediaResolution", "media_resolution", "videoMetadata", "video_metadata"];
     part.drop_unknown(&known, at, dropped);
 }
 

@@ -190,14 +190,7 @@ impl Events {
 }
 
 /// A chunk of one choice. `ended`: JSON.
-fn chunk(
-    head: &str,
-    index: usize,
-    delta: &str,
-    logprobs: &str,
-    ended: &str,
-    native: Option<&str>,
-) -> String {
+fn chunk(head: &str, index: usize, delta: &str, logprobs: &str, ended: &str, native: Option<&str>) -> String {
     let mut out = String::with_capacity(head.len() + delta.len() + logprobs.len() + 96);
     out.push_str(head);
     out.push_str(",\"choices\":[{\"index\":");

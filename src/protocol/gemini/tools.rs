@@ -41,7 +41,9 @@ pub(super) fn write(
 ) -> Result<(), Inexpressible> {
     for name in ["functions", "function_call"] {
         if root.get(name).is_some() {
-            return Err(At::Member(&At::Root, name).cannot("functions without tools; use tools and tool_choice"));
+            return Err(
+                At::Member(&At::Root, name).cannot("functions without tools; use tools and tool_choice")
+            );
         }
     }
     let at = At::Member(&At::Root, "tools");

@@ -21,7 +21,8 @@ impl Usage {
         self.prompt_token_count = later.prompt_token_count.or(self.prompt_token_count);
         self.candidates_token_count = later.candidates_token_count.or(self.candidates_token_count);
         self.total_token_count = later.total_token_count.or(self.total_token_count);
-        self.cached_content_token_count = later.cached_content_token_count.or(self.cached_content_token_count);
+        self.cached_content_token_count =
+            later.cached_content_token_count.or(self.cached_content_token_count);
         self.thoughts_token_count = later.thoughts_token_count.or(self.thoughts_token_count);
         self.tool_use_prompt_token_count =
             later.tool_use_prompt_token_count.or(self.tool_use_prompt_token_count);
