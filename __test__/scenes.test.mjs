@@ -25,12 +25,12 @@ test("through an upstream that flaps and limits, every promise holds by the upst
 })
 
 test('more calls than may run wait by priority and arrival, or are refused while nothing moves', async () => {
-  const { refusing } = await holds(backPressure({ calls: 5000, limit: 20, maxQueue: 1000 }))
+  const { refusing } = await holds(backPressure({ calls: 5000, limit: 20, maxQueue: 1000, latency: 0 }))
   assert.equal(refusing.refused, 4000)
 })
 
 test('one call at a time goes exactly by priority, then by arrival', async () => {
-  const { waiting } = await holds(backPressure({ calls: 2000, limit: 1, maxQueue: 500 }))
+  const { waiting } = await holds(backPressure({ calls: 2000, limit: 1, maxQueue: 500, latency: 0 }))
   assert.deepEqual(waiting.order, { early: 0, late: 0 })
 })
 
@@ -50,6 +50,8 @@ test('over an outage the upstream sees a probe every recovery time and no more, 
   for (const scene of await Promise.all(scenes)) assert.deepEqual(scene.broken, [])
 })
 
-test('with the line full of background work an interactive call is the next to go, and background still moves', async () => {
-  await holds(urgent({ calls: 40, limit: 4, service: 20, backlog: 100 }))
-})
+for (const by of ['turns', 'sockets']) {
+  test(`with all ${by} taken by background work an interactive call is the next to go, and background still moves`, async () => {
+    await holds(urgent({ calls: 40, limit: 4, by, service: 20, backlog: 100 }))
+  })
+}

@@ -64,3 +64,34 @@ test('however many are made in one go, calls wait in the order in which they wer
     calls.map((_, at) => at),
   )
 })
+
+test('however many are refused in one go, the event loop has its turns between them', async (t) => {
+  const { line, free } = await occupied(t, { concurrency: { max: 1, maxQueue: 1 } })
+  const waits = line.chat(REQUEST)
+  const count = 10_000
+  let settled = 0
+  const refused = Array.from({ length: count }, () => line.chat(REQUEST).catch(() => settled++))
+  let most = 0
+  for (let before = 0; settled < count; before = settled) {
+    await new Promise(setImmediate)
+    most = Math.max(most, settled - before)
+  }
+  // A turn takes as many as make up four milliseconds with the making of their errors: two parcels, where a wake comes beside.
+  assert.ok(most <= 1024, `${most} of ${count} were settled in one turn`)
+  await Promise.all(refused)
+  await free()
+  await waits
+})
+
+test('a call that is tried again keeps its age among those that wait for a socket', async (t) => {
+  const { upstream, line } = await start(t, {
+    upstream: { latency: 50 },
+    pool: { maxConnections: 1, http2: 'never' },
+    retry: { strategy: 'immediate' },
+  })
+  upstream.fault({ kind: 'status', status: 503 })
+  await Promise.all(['a', 'b', 'c', 'd'].map((user) => line.chat({ ...REQUEST, user })))
+  // The socket is b's before a asks again.
+  const served = upstream.requests.map(({ body }) => body.user)
+  assert.deepEqual(served, ['a', 'b', 'a', 'c', 'd'])
+})

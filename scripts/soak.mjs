@@ -22,6 +22,7 @@ const { urgent } = await load('urgent.mjs')
 const { startWitness } = await load('pauses.mjs')
 
 const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
+const pause = ({ max, worked, gc }) => `${ms(max)}, ${worked === null ? 'unknown' : ms(worked)}, ${ms(gc)}`
 const percent = (value) => `${(value * 100).toFixed(1)} %`
 const megabytes = ([half, end]) => `${half} → ${end} MB`
 const list = (counts) =>
@@ -58,11 +59,12 @@ const scenes = {
       ['offered in, drained in', `${ms(waiting.offered)}, ${ms(waiting.drained)}`],
       ['each waiting call: RSS, of that JS heap', `${waiting.rssPerCall} B, ${waiting.heapPerCall} B`],
       ['each promise alone: RSS, of that JS heap', `${baseline.rssPerCall} B, ${baseline.heapPerCall} B`],
-      [
-        'longest pause: offering, draining, refusing',
-        `${ms(waiting.pauses.offering.max)}, ${ms(waiting.pauses.draining.max)}, ${ms(refusing.pauses.max)}`,
-      ],
-      ['  of promises alone: making, ending', `${ms(baseline.pauses.offering.max)}, ${ms(baseline.pauses.ending.max)}`],
+      ['longest pause, most work in a turn without collection, longest collection', ''],
+      ['  while calls are offered', pause(waiting.pauses.offering)],
+      ['  while they end', pause(waiting.pauses.draining)],
+      ['  while they are refused', pause(refusing.pauses)],
+      ['  while promises alone are made', pause(baseline.pauses.offering)],
+      ['  while they end', pause(baseline.pauses.ending)],
       ['order: most places early, late', `${waiting.order.early}, ${waiting.order.late}`],
       [
         'refused; after (p50, p99, max)',
@@ -90,14 +92,15 @@ const scenes = {
       ]),
   },
   urgent: {
-    run: () => urgent(),
-    rows: ({ calls, limit, backlog, wait, service, backgroundPerSecond, overtaken }) => [
-      ['interactive calls; at once, background waiting', `${calls}; ${limit}, ${backlog}`],
-      ['wait of an interactive call: p50, p99, max', `${ms(wait.p50)}, ${ms(wait.p99)}, ${ms(wait.max)}`],
-      ['service time: p50, max', `${ms(service.p50)}, ${ms(service.max)}`],
-      ['background calls', `${backgroundPerSecond.toFixed(0)}/s`],
-      ['background calls that went first, at most', String(overtaken)],
-    ],
+    run: async () => together([await urgent(), await urgent({ by: 'sockets' })]),
+    rows: (all) =>
+      all.flatMap(({ calls, limit, by, backlog, wait, service, backgroundPerSecond, overtaken }) => [
+        ['interactive calls; at once, background waiting', `${calls}; ${limit} ${by}, ${backlog}`],
+        ['wait of an interactive call: p50, p99, max', `${ms(wait.p50)}, ${ms(wait.p99)}, ${ms(wait.max)}`],
+        ['service time: p50, max', `${ms(service.p50)}, ${ms(service.max)}`],
+        ['background calls', `${backgroundPerSecond.toFixed(0)}/s`],
+        ['background calls that went first, at most', String(overtaken)],
+      ]),
   },
 }
 

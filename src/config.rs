@@ -369,7 +369,7 @@ mod tests {
         let AlertPolicy { error_rate, retry_rate, p99, window } = config.alerts.unwrap();
         assert_eq!((error_rate, retry_rate), (Some(0.01), Some(0.03)));
         assert_eq!((p99.map(ms), ms(window)), (Some(500), 60_000));
-        let QueueLimits { at_once, max, aging } = config.queue;
+        let QueueLimits { at_once, max, aging } = config.providers[0].queue;
         assert_eq!((at_once, max, ms(aging)), (None, 10_000, 5000));
     }
 

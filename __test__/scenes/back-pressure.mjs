@@ -12,14 +12,14 @@ const MINUTES = 60_000
 
 /**
  * Resolves with `{ broken, figures }`: the promises that were broken, and what was seen.
- * @param {{ calls?: number, limit?: number, maxQueue?: number, slice?: number }} [options] `maxQueue`: of the part that refuses; in the
- * other, all calls may wait.
+ * @param {{ calls?: number, limit?: number, maxQueue?: number, slice?: number, latency?: number }} [options] `maxQueue`: of the part that
+ * refuses; in the other, all calls may wait. `latency`: so that the log of many calls can be followed.
  */
-export async function backPressure({ calls = 100_000, limit = 50, maxQueue = 10_000, slice = 100 } = {}) {
+export async function backPressure({ calls = 100_000, limit = 50, maxQueue = 10_000, slice = 100, latency = 3 } = {}) {
   const broken = new Broken()
   const baseline = await promisesAlone({ calls, slice })
-  const waiting = await allWait({ calls, limit, slice }, broken)
-  const refusing = await mostAreRefused({ calls, limit, maxQueue, slice }, broken)
+  const waiting = await allWait({ calls, limit, slice, latency }, broken)
+  const refusing = await mostAreRefused({ calls, limit, maxQueue, slice, latency }, broken)
   return { broken: broken.list, figures: { calls, limit, baseline, waiting, refusing } }
 }
 
@@ -45,8 +45,8 @@ async function promisesAlone({ calls, slice }) {
   return { pauses: { offering, ending: ending.stop() }, ...perCall(before, held, calls) }
 }
 
-async function allWait({ calls, limit, slice }, broken) {
-  const scene = await standstill({ limit, maxQueue: calls })
+async function allWait({ calls, limit, slice, latency }, broken) {
+  const scene = await standstill({ limit, maxQueue: calls, latency })
   const { line, upstream } = scene
   const before = memory()
   const pauses = watchPauses()
@@ -87,8 +87,8 @@ async function allWait({ calls, limit, slice }, broken) {
   }
 }
 
-async function mostAreRefused({ calls, limit, maxQueue, slice }, broken) {
-  const scene = await standstill({ limit, maxQueue })
+async function mostAreRefused({ calls, limit, maxQueue, slice, latency }, broken) {
+  const scene = await standstill({ limit, maxQueue, latency })
   const { line, upstream } = scene
   const before = memory()
   const pauses = watchPauses()
@@ -135,8 +135,8 @@ async function mostAreRefused({ calls, limit, maxQueue, slice }, broken) {
 }
 
 /** A client all of whose calls at once are under way, and stay so until `release`. */
-async function standstill({ limit, maxQueue }) {
-  const upstream = await startUpstream()
+async function standstill({ limit, maxQueue, latency }) {
+  const upstream = await startUpstream({ latency })
   const line = new Trunkline({
     baseURL: `${upstream.url}/v1`,
     apiKey: 'k',

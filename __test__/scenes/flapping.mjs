@@ -150,7 +150,7 @@ class Party {
       retry: { maxRetries: MAX_RETRIES, baseDelay: 40, maxDelay: 400 },
       circuitBreaker: { recoveryTimeout: RECOVERY, window: 4000 },
       timeouts: { queue: 5000, firstByte: 700, idle: 700, total: 3000 },
-      pool: { maxConnections: MAX_CONNECTIONS, http2 },
+      pool: { maxConnections: MAX_CONNECTIONS, maxIdleConnections: MAX_CONNECTIONS / 2, http2 },
     })
     for (const event of ['retry', 'circuit']) {
       this.line.on(event, (what) => this.events[event].push({ ...what, seen: Date.now() }))
@@ -249,6 +249,8 @@ class Party {
     broken.check(requests.started === count, () => `${name}: ${requests.started} begun, ${count} ended`)
     const rests = () => line.metrics().pool.connections.active === 0
     broken.check(await until(rests), () => `${name}: sockets are held by nobody's calls`)
+    const { idle } = line.metrics().pool.connections
+    broken.check(idle <= MAX_CONNECTIONS / 2, () => `${name}: ${idle} sockets rest`)
   }
 
   async close() {

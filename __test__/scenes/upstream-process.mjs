@@ -25,7 +25,8 @@ const does = {
     const next = random(seed)
     flapping = setInterval(() => {
       const { fault, how } = faults[Math.floor(next() * faults.length)]
-      upstream.fault(fault, how)
+      // What nobody met is over soon, or it would wait for the probes of open circuits, and they for ever.
+      upstream.fault(fault, { times: 1, for: every * 3, ...how })
     }, every)
   },
   calm: () => clearInterval(flapping),
@@ -54,7 +55,7 @@ process.on('disconnect', async () => {
 /** So often that about a quarter of what is kept is new each time: a reading costs as much as all that is kept. */
 function fetchSoon() {
   const fresh = Math.max(1, fetch())
-  patience = Math.min(1000, Math.max(20, patience * Math.min(2, KEPT / 4 / fresh)))
+  patience = Math.min(300, Math.max(20, patience * Math.min(2, KEPT / 4 / fresh)))
   fetching = setTimeout(fetchSoon, patience)
 }
 

@@ -26,7 +26,9 @@ export async function startUpstream(options = {}) {
   const ask = (what, ...args) =>
     new Promise((resolve, reject) => {
       asked.set(++last, { resolve, reject })
-      child.send({ number: last, what, args })
+      child.send({ number: last, what, args }, (error) => {
+        if (error !== null) reject(error)
+      })
     })
   const { url } = await ask('start', options)
   return {

@@ -8,16 +8,24 @@ import { startUpstream } from './upstream.mjs'
 
 /**
  * Resolves with `{ broken, figures }`: the promises that were broken, and what was seen, in milliseconds.
- * @param {{ calls?: number, limit?: number, service?: number, backlog?: number, agingInterval?: number }} [options] `calls`: interactive
- * ones. `backlog`: background calls that wait at any time.
+ * @param {{ calls?: number, limit?: number, by?: 'turns' | 'sockets', service?: number, backlog?: number, agingInterval?: number }} [options]
+ * `calls`: interactive ones. `backlog`: background calls that wait at any time. `by`: what there are `limit` of.
  */
-export async function urgent({ calls = 500, limit = 10, service = 50, backlog = 200, agingInterval = 5000 } = {}) {
+export async function urgent({
+  calls = 500,
+  limit = 10,
+  by = 'turns',
+  service = 50,
+  backlog = 200,
+  agingInterval = 5000,
+} = {}) {
   const broken = new Broken()
   const upstream = await startUpstream({ latency: service })
   const line = new Trunkline({
     baseURL: `${upstream.url}/v1`,
     apiKey: 'k',
-    concurrency: { max: limit, agingInterval, maxQueue: backlog + limit },
+    concurrency: { agingInterval, maxQueue: backlog + limit, ...(by === 'turns' && { max: limit }) },
+    pool: { http2: 'never', maxConnections: by === 'sockets' ? limit : 50 },
     timeouts: { queue: 600_000 },
     rateLimit: { learn: false },
   })
@@ -74,6 +82,7 @@ export async function urgent({ calls = 500, limit = 10, service = 50, backlog = 
     figures: {
       calls,
       limit,
+      by,
       backlog,
       agingInterval,
       seconds,

@@ -21,6 +21,7 @@ use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, mill
 use crate::policy::judge::{Failure, Meaning};
 use crate::policy::retry_after::{retry_after, should_retry};
 use crate::pool::{self, Checkout, Lane};
+use crate::protocol::dialect::Protocol;
 use crate::protocol::openai::{ErrorClass, class_of};
 
 /// A body that is taken whole may have this many bytes: 64 MiB.
@@ -68,6 +69,8 @@ pub(super) async fn exchange<C: Consume>(
     let lease = loop {
         let how = Checkout {
             lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
+            // One that is tried again, or waited for its turn, keeps its age.
+            since: Some(record.started()),
             queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
             fresh,
             ..provider.checkout(options, &timeouts)
@@ -137,7 +140,11 @@ pub(super) fn api_failed(life: &Life<'_>, status: Option<u16>, record: &Record, 
     let protocol = life.provider.protocol();
     let json = serde_json::from_str::<Value>(&body).unwrap_or_default();
     let fields = protocol.error_fields(&json);
-    let status = status.unwrap_or_else(|| fields.implied_status());
+    let status = match (protocol, fields.status) {
+        // Gemini's status is of HTTP's choosing: a wrong key is a 400 that says it is none.
+        (Protocol::Gemini, Some(own)) => own,
+        _ => status.unwrap_or_else(|| fields.implied_status()),
+    };
     let class = class_of(status, &fields);
     let wait = retry_after(headers, SystemTime::now()).or_else(|| protocol.retry_delay(&json));
     let meaning = match class {

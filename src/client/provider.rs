@@ -91,6 +91,7 @@ impl Provider {
             max_waiting: self.config.queue.max,
             queue_timeout: timeouts.queue,
             connect_timeout: timeouts.connect,
+            since: None,
             fresh: false,
         }
     }

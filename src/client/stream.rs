@@ -115,7 +115,7 @@ impl Consume for Chunks {
                 Ok(None) if self.ends() => break,
                 Ok(None) => return Err(self.broken(cut("the stream ended before its answer did"))),
                 // Whatever breaks after the last finish reason broke nothing.
-                Err(_) if self.ends() => break,
+                Err(_) if self.is_finished() => break,
                 Err(failure) => return Err(self.broken(failure)),
             };
             match decoder.feed(&bytes, |event| self.event(&event)) {
@@ -211,16 +211,18 @@ impl Chunks {
 
     /// Whether the body may end here.
     fn ends(&mut self) -> bool {
-        if !self.completion.is_finished(self.choices) {
-            return false;
-        }
         if let Some(translation) = &mut self.translation {
             let mut chunks = Vec::new();
             translation.finish(&mut chunks);
-            // The usage; the answer is whole without.
-            let _ = chunks.iter().try_for_each(|chunk| self.chunk(chunk));
+            if chunks.iter().try_for_each(|chunk| self.chunk(chunk)).is_err() {
+                return false;
+            }
         }
-        true
+        self.is_finished()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.completion.is_finished(self.choices)
     }
 
     /// What a failure in the middle means, by whether anybody has seen a part of the answer.

@@ -21,6 +21,8 @@ use crate::telemetry::Events;
 
 /// How long one turn may deliver before the event loop gets its own.
 const TURN: Duration = Duration::from_millis(4);
+/// What an error costs JavaScript that a turn does not see: it is made in the microtasks after it, with its stack.
+const ERROR: Duration = Duration::from_micros(16);
 
 /// Kinds of letters, as `lib/border.js` has them.
 mod kind {
@@ -85,6 +87,7 @@ impl Border {
     /// Delivers what is there, in parcels, for at most one turn.
     pub(super) fn drain(&self, deliver: &Deliver) {
         let started = Instant::now();
+        let mut to_come = Duration::ZERO;
         let mut letters = self.mailbox.take().into_iter();
         while letters.len() > 0 {
             let went_well = wire::scoped(deliver, || {
@@ -92,9 +95,12 @@ impl Border {
                 while !parcel.is_full()
                     && let Some(letter) = letters.next()
                 {
+                    if matches!(letter, Letter::Failure { .. }) {
+                        to_come += ERROR;
+                    }
                     self.add(&mut parcel, letter);
                 }
-                let more = letters.len() > 0 && started.elapsed() >= TURN;
+                let more = letters.len() > 0 && started.elapsed() + to_come >= TURN;
                 let sent = parcel.is_empty() || parcel.send(more);
                 (sent, more)
             });

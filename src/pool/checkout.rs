@@ -25,6 +25,8 @@ pub struct Checkout {
     pub priority: Priority,
     /// A waiter moves up one priority for each such span. Default 5 s.
     pub aging: Duration,
+    /// Since when it waits, be it for other things before, by which it is ordered. Default: now.
+    pub since: Option<Instant>,
     /// Which sockets of the origin it may have, where the pool has lanes. Default [`Lane::Unary`].
     pub lane: Lane,
     /// Whose sockets it may have. Default: those of nobody in particular.
@@ -45,6 +47,7 @@ impl Default for Checkout {
         Self {
             priority: Priority::default(),
             aging: Duration::from_secs(5),
+            since: None,
             lane: Lane::Unary,
             tenant: None,
             max_waiting: 10_000,

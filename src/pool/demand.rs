@@ -57,7 +57,7 @@ impl State {
             self.evict_longest_resting(id);
         }
         self.next_ticket += 1;
-        let rank = Rank::new(now, how.priority, how.aging, self.next_ticket);
+        let rank = Rank::new(how.since.unwrap_or(now), how.priority, how.aging, self.next_ticket);
         let (grant, granted) = oneshot::channel();
         if let Some(line) = self.lines.get_mut(id) {
             line.queue.join(how.priority, rank, grant);

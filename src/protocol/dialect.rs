@@ -132,12 +132,11 @@ impl Protocol {
         }
     }
 
-    /// The most inputs of one request for embeddings: OpenAI's API reference ("Create embeddings", `input`), and what Gemini's
-    /// batchEmbedContents answers with 400 beyond.
+    /// The most inputs of one request for embeddings; OpenAI's by its API reference ("Create embeddings", `input`).
     pub fn most_inputs(self) -> usize {
         match self {
             Self::OpenAi | Self::Anthropic => 2048,
-            Self::Gemini => 100,
+            Self::Gemini => gemini::embed::MAX_INPUTS,
         }
     }
 

@@ -142,6 +142,7 @@ impl Model {
         Checkout {
             priority: ask.priority,
             aging: Duration::from_millis(ask.aging),
+            since: None,
             lane: if ask.streaming { Lane::Streaming } else { Lane::Unary },
             tenant: ask.tenant.map(|tenant| Tenant::new(TENANTS[tenant])),
             max_waiting: ask.max_waiting,
