@@ -174,3 +174,117 @@ impl Endpoints {
         rendered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+    use crate::mock::{request::HeadOf, view::as_openai};
+
+    /// Words that mean something somewhere, as names and as values.
+    const WORDS: [&str; 40] = [
+        "model",
+        "messages",
+        "max_tokens",
+        "role",
+        "user",
+        "assistant",
+        "system",
+        "content",
+        "type",
+        "text",
+        "image",
+        "source",
+        "base64",
+        "data",
+        "media_type",
+        "tool_use",
+        "tool_result",
+        "tool_use_id",
+        "id",
+        "name",
+        "input",
+        "tools",
+        "input_schema",
+        "object",
+        "thinking",
+        "contents",
+        "parts",
+        "functionCall",
+        "function_response",
+        "response",
+        "args",
+        "generationConfig",
+        "responseSchema",
+        "properties",
+        "required",
+        "anyOf",
+        "requests",
+        "toolConfig",
+        "ANY",
+        "",
+    ];
+
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            select(&WORDS[..]).prop_map(Value::from),
+        ];
+        leaf.prop_recursive(7, 96, 6, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..5).prop_map(Value::from),
+                vec((select(&WORDS[..]).prop_map(str::to_owned), inner), 0..7)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_is_read_or_refused_without_a_panic(body in anything()) {
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("anthropic-version"),
+                http::HeaderValue::from_static("2023-06-01"),
+            )]);
+            let bytes = body.to_string();
+            for path in ["/messages", "/models/m:generateContent", "/models/m:embedContent", "/models/m:batchEmbedContents"] {
+                let request = Request {
+                    method: "POST",
+                    path,
+                    head: HeadOf::H2(&headers, None),
+                    body: bytes.as_bytes(),
+                    connection: 1,
+                    stream: None,
+                };
+                let route = Route::of("POST", path);
+                if let Some(Err(refusal)) = read(&request, &route) {
+                    let answer = route.protocol.refuse(&refusal, 1);
+                    prop_assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+                }
+                as_openai(path, &body);
+            }
+        }
+    }
+
+    #[test]
+    fn json_of_200_levels_is_refused() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let body = format!(r#"{{"contents":{deep}}}"#);
+        let headers = HeaderMap::new();
+        let route = Route::of("POST", "/models/m:generateContent");
+        let request = Request {
+            method: "POST",
+            path: "/models/m:generateContent",
+            head: HeadOf::H2(&headers, None),
+            body: body.as_bytes(),
+            connection: 1,
+            stream: None,
+        };
+        assert!(matches!(read(&request, &route), Some(Err(Refusal::Unreadable(_)))));
+    }
+}
