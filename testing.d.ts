@@ -1,9 +1,17 @@
 /** An upstream for test suites and demos. */
 
 /**
- * An OpenAI-compatible upstream on loopback, started in milliseconds, which records what it is asked and fails as it is told
- * to. It speaks HTTP/1.1 and HTTP/2, and answers `/chat/completions`, `/embeddings` and `/models`, with or without a leading
- * `/v1`, with text that follows from the seed and the prompt. It does not keep the process alive.
+ * An upstream on loopback, started in milliseconds, which records what it is asked and fails as it is told to. It speaks HTTP/1.1
+ * and HTTP/2, and answers with text that follows from the seed and the prompt, in the protocol of the path:
+ *
+ * - OpenAI: `/chat/completions`, `/embeddings` and `/models`, with or without a leading `/v1`, and Azure's
+ *   `/openai/deployments/{name}/…?api-version=…`. Requests are read leniently, for those who speak it differ.
+ * - Anthropic: `/messages`, with or without `/v1`. A key (`x-api-key`) and `anthropic-version` are required.
+ * - Gemini: `/v1beta/models/{model}:generateContent`, `:streamGenerateContent?alt=sse`, `:embedContent`, `:batchEmbedContents`.
+ *   A key is required (`x-goog-api-key` or `?key=`).
+ *
+ * What the real Anthropic and Gemini refuse about a request is refused, with status 400 in their own shape. The same chat is
+ * answered by the same text in each protocol. It does not keep the process alive.
  */
 export declare class MockUpstream implements AsyncDisposable {
   /** Rejects with a ConfigError for a wrong option, or a port that is taken. */
@@ -17,7 +25,8 @@ export declare class MockUpstream implements AsyncDisposable {
 
   /**
    * Answers for requests that match; the last one that matches wins. A request matches an object whose fields its body holds,
-   * deeply; `{ path }` alone, whatever its query; or a function that says so.
+   * deeply, as it came or as a request of OpenAI's: `{ model }` and `{ messages }` match in every protocol; `{ path }` alone,
+   * whatever its query; or a function that says so.
    * @throws ConfigError for an answer that cannot be given.
    */
   reply(match: MockMatch, answer: MockAnswer): this
@@ -55,14 +64,17 @@ export interface MockOptions {
   latency?: number
   /** What a round trip costs, beside what loopback costs. Default 0. */
   roundTrip?: number
-  /** Beyond it, requests are answered 429 with `retry-after`. Default: none. */
-  rateLimit?: {
-    requestsPerSecond?: number
-    /** Tokens of prompts and answers together. */
-    tokensPerMinute?: number
-    /** Requests that may come at once. Default: those of one second. */
-    burst?: number
-  }
+  /** Beyond it, requests are answered 429 with the time to come back, as the provider says it. Default: none. */
+  rateLimit?: MockRateLimit
+  /**
+   * The keys that are known; any other, or none, is answered 401 (by Gemini 400 with `API_KEY_INVALID`, or 403). Default: any key,
+   * and with OpenAI's protocol none.
+   */
+  keys?: Record<string, MockKey>
+  /** Whether a chat may end with an assistant's message, to be gone on with; else it is answered 400. Default true. */
+  prefill?: boolean
+  /** What holds for single models; one that is not here is taken as well. */
+  models?: Record<string, MockModel>
   /** Streams that an HTTP/2 client may have open on a connection. Default 200. */
   maxConcurrentStreams?: number
   /** How long a connection may be idle before it is closed. Default: for ever. */
@@ -73,6 +85,28 @@ export interface MockOptions {
   record?: boolean
 }
 
+export interface MockRateLimit {
+  requestsPerSecond?: number
+  /** Tokens of prompts and answers together. */
+  tokensPerMinute?: number
+  /** Requests that may come at once. Default: those of one second. */
+  burst?: number
+}
+
+export interface MockKey {
+  /** In place of the upstream's own. */
+  rateLimit?: MockRateLimit
+  /** Answered like a key that is not known. Default false. */
+  revoked?: boolean
+}
+
+export interface MockModel {
+  /** Longer prompts are answered 400, in the provider's words for it. Four characters are a token. */
+  maxInputTokens?: number
+  /** In place of the upstream's own. */
+  prefill?: boolean
+}
+
 export type MockMatch = { path: string } | { [field: string]: unknown } | ((request: RecordedRequest) => boolean)
 
 /** The content, or all of an answer. */
@@ -81,9 +115,9 @@ export type MockAnswer =
   | {
       content?: string
       toolCalls?: MockToolCall[]
-      /** Goes out as it is. Default: estimated. */
+      /** In OpenAI's words, put into those of the request's protocol; or in those. Default: estimated. */
       usage?: Record<string, unknown>
-      /** Default `stop`, or `tool_calls` where there are some. */
+      /** In OpenAI's words or the protocol's own. Default `stop`, or `tool_calls` where there are some. */
       finishReason?: string
       /** Deltas that a stream's content is split into. Default: one for each token. */
       chunks?: number
@@ -120,10 +154,13 @@ export type MockFault =
   | { kind: 'cut'; afterTokens: number; clean?: boolean }
   /** An event, counted from 1, is broken JSON. */
   | { kind: 'malformed'; atEvent: number }
-  /** The stream ends without `[DONE]`. */
+  /** The stream ends without `[DONE]`, or Anthropic's `message_stop`; Gemini's has no such thing. */
   | { kind: 'no-done' }
-  /** An event that tells of an error, and the end. */
-  | { kind: 'error-in-stream'; afterTokens: number; body: unknown }
+  /**
+   * An event that tells of an error, and the end. A body in another provider's shape is put into that of the request's protocol;
+   * without a body it is the provider's usual one.
+   */
+  | { kind: 'error-in-stream'; afterTokens: number; body?: unknown }
   /** GOAWAY: the request is answered, or refused. HTTP/1.1: answered with `connection: close`, or closed. Default `processed`. */
   | { kind: 'goaway'; lastStream?: 'processed' | 'refused' }
   /** The answer, and then a close that nobody announced. */
@@ -142,6 +179,8 @@ export interface FaultOptions {
   for?: number
   /** Only requests for this model. */
   model?: string
+  /** Only requests with this key, wherever their protocol has it. */
+  key?: string
 }
 
 export interface RecordedRequest {
@@ -150,7 +189,7 @@ export interface RecordedRequest {
   path: string
   /** Names in lower case; repeated fields joined by a comma. */
   headers: Record<string, string>
-  /** JSON where it is JSON, else the text; `''` where there was none. */
+  /** As it came: JSON where it is JSON, else the text; `''` where there was none. */
   body: unknown
   /** Number of the connection, from 1. */
   connection: number

@@ -151,3 +151,81 @@ test('close() ends every connection, and resolves when the port is free', async 
     await again[Symbol.asyncDispose]()
   }
 })
+
+const ANTHROPIC = { path: '/v1/messages', headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01' } }
+const GEMINI = { path: '/v1beta/models/gpt-test:generateContent', headers: { 'x-goog-api-key': 'k' } }
+
+/** Asks it as a client of another protocol would. */
+async function ask(upstream, { path, headers }, body) {
+  const response = await fetch(`${upstream.url}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  })
+  return { status: response.status, headers: response.headers, body: await response.json() }
+}
+
+const message = (content, rest) => ({
+  model: 'gpt-test',
+  max_tokens: 5,
+  messages: [{ role: 'user', content }],
+  ...rest,
+})
+const contents = (text, rest) => ({ contents: [{ role: 'user', parts: [{ text }] }], ...rest })
+
+test('one reply is said in the protocol of each request', async (t) => {
+  const { upstream, line } = await start(t)
+  upstream.reply(
+    { model: 'gpt-test', messages: [{ content: 'Hello' }] },
+    { content: 'Hi', usage: { prompt_tokens: 5, completion_tokens: 6, total_tokens: 11 }, finishReason: 'length' },
+  )
+  assert.equal(await contentOf(line), 'Hi')
+  const anthropic = await ask(upstream, ANTHROPIC, message('Hello'))
+  assert.deepEqual(anthropic.body.content, [{ type: 'text', text: 'Hi' }])
+  assert.deepEqual([anthropic.body.stop_reason, anthropic.body.usage.output_tokens], ['max_tokens', 6])
+  assert.match(anthropic.headers.get('request-id'), /^req_/)
+  const gemini = await ask(upstream, GEMINI, contents('Hello'))
+  const [candidate] = gemini.body.candidates
+  assert.deepEqual([candidate.content.parts, candidate.finishReason], [[{ text: 'Hi' }], 'MAX_TOKENS'])
+  assert.equal(gemini.body.usageMetadata.totalTokenCount, 11)
+  // What is recorded is what was sent.
+  assert.deepEqual(upstream.requests.at(-1).body, contents('Hello'))
+})
+
+test('what the real one refuses is refused, in its own shape and naming the place', async (t) => {
+  const { upstream } = await start(t)
+  const anthropic = await ask(upstream, ANTHROPIC, message('Hello', { max_tokens: undefined }))
+  assert.deepEqual(
+    [anthropic.status, anthropic.body.type, anthropic.body.error],
+    [400, 'error', { type: 'invalid_request_error', message: 'max_tokens: Field required' }],
+  )
+  const gemini = await ask(upstream, GEMINI, contents('Hello', { stop: ['x'] }))
+  assert.deepEqual([gemini.status, gemini.body.error.status], [400, 'INVALID_ARGUMENT'])
+  assert.match(gemini.body.error.message, /Unknown name "stop"/)
+  assert.equal((await ask(upstream, { path: ANTHROPIC.path }, message('Hello'))).status, 401)
+})
+
+test('keys are told apart, and faults may be for one alone', async (t) => {
+  const keys = { good: {}, slow: { rateLimit: { requestsPerSecond: 0.01, burst: 1 } }, old: { revoked: true } }
+  const { upstream } = await start(t, { upstream: { keys } })
+  const outcome = async (key) =>
+    (await ask(upstream, { ...ANTHROPIC, headers: { ...ANTHROPIC.headers, 'x-api-key': key } }, message('Hello')))
+      .status
+  assert.deepEqual([await outcome('good'), await outcome('old'), await outcome('who')], [200, 401, 401])
+  assert.deepEqual([await outcome('slow'), await outcome('slow'), await outcome('good')], [200, 429, 200])
+  upstream.fault({ kind: 'status', status: 401 }, { key: 'good' })
+  assert.deepEqual([await outcome('slow'), await outcome('good'), await outcome('good')], [429, 401, 200])
+})
+
+test('models may be too small, or refuse the beginning of an answer', async (t) => {
+  const models = { 'gpt-test': { maxInputTokens: 3, prefill: false } }
+  const { upstream, line } = await start(t, { upstream: { models }, retry: false })
+  const long = 'x'.repeat(100)
+  const error = await rejection(line.chat({ ...REQUEST, messages: [{ role: 'user', content: long }] }))
+  assert.equal(error.name, 'ContextLengthError')
+  assert.match((await ask(upstream, ANTHROPIC, message(long))).body.error.message, /^prompt is too long: 25 tokens > 3/)
+  assert.match((await ask(upstream, GEMINI, contents(long))).body.error.message, /input token count \(25\) exceeds/)
+  const prefill = { messages: [...message('Hi').messages, { role: 'assistant', content: 'I' }] }
+  assert.match((await ask(upstream, ANTHROPIC, message('', prefill))).body.error.message, /does not support .* prefill/)
+  assert.equal((await ask(upstream, ANTHROPIC, message('', { ...prefill, model: 'other' }))).status, 200)
+})

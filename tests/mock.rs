@@ -1,12 +1,24 @@
 //! The stand-in upstream over real sockets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "mock/anthropic.rs"]
+mod anthropic;
+#[path = "mock/anthropic_refused.rs"]
+mod anthropic_refused;
 #[path = "mock/client.rs"]
 mod client;
 #[path = "mock/farewell.rs"]
 mod farewell;
 #[path = "mock/faults.rs"]
 mod faults;
+#[path = "mock/gate.rs"]
+mod gate;
+#[path = "mock/gemini.rs"]
+mod gemini;
+#[path = "mock/gemini_refused.rs"]
+mod gemini_refused;
+#[path = "mock/view.rs"]
+mod view;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 

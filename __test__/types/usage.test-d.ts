@@ -174,14 +174,22 @@ export function sizes() {
 }
 
 export async function upstreams() {
-  await using upstream = await MockUpstream.start({ tls: true, rateLimit: { requestsPerSecond: 5 }, record: true })
+  await using upstream = await MockUpstream.start({
+    tls: true,
+    rateLimit: { requestsPerSecond: 5 },
+    record: true,
+    keys: { k: { rateLimit: { burst: 1 } }, old: { revoked: true } },
+    prefill: false,
+    models: { m: { maxInputTokens: 100, prefill: true } },
+  })
   upstream
     .reply({ model: 'm' }, 'Hello')
     .reply({ path: '/x' }, { json: { a: 1 }, status: 201 })
     .reply((request) => request.headers.x === '1', { raw: { body: 'x', contentType: 'text/html' } })
     .reply({}, { toolCalls: [{ function: { name: 'f', arguments: '{}' } }], finishReason: 'tool_calls', chunks: 2 })
     .fault({ kind: 'cut', afterTokens: 3, clean: true }, { times: 2 })
-    .fault({ kind: 'reset', after: 3 }, { for: 100, model: 'm' })
+    .fault({ kind: 'reset', after: 3 }, { for: 100, model: 'm', key: 'k' })
+    .fault({ kind: 'error-in-stream', afterTokens: 1 })
   is<RecordedRequest[]>()(upstream.requests, true)
   is<number>()(upstream.connections.handshakesResumed, true)
   return new Trunkline({ baseURL: upstream.url, pool: { tls: { ca: upstream.ca } } })

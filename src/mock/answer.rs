@@ -13,6 +13,7 @@ use super::shapes::Headers;
 pub(super) enum Kind {
     /// A body, or a part of one, that is no event stream.
     Whole,
+    /// Says nothing yet: a role, the beginning or the end of a block, a ping.
     Role,
     Token,
     Finish,

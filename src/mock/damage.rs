@@ -11,7 +11,9 @@ pub(super) const GARBAGE: &[u8] =
 
 /// The same bytes with the JSON in them broken off in the middle.
 pub(super) fn break_json(bytes: &Bytes, kind: Kind) -> Bytes {
-    let mut broken = bytes.slice(..bytes.len() / 2).to_vec();
+    // Half of the data, and not of the event's name before it.
+    let start = memchr::memmem::find(bytes, b"data: ").filter(|_| kind != Kind::Whole).map_or(0, |at| at + 6);
+    let mut broken = bytes.slice(..start + (bytes.len() - start) / 2).to_vec();
     if kind != Kind::Whole {
         broken.extend_from_slice(b"\n\n");
     }
@@ -21,7 +23,7 @@ pub(super) fn break_json(bytes: &Bytes, kind: Kind) -> Bytes {
 /// The same bytes with one within a text replaced by what UTF-8 never holds.
 pub(super) fn break_utf8(bytes: &Bytes) -> Bytes {
     let mut broken = bytes.to_vec();
-    let marks: [&[u8]; 2] = [b"\"content\":\"", b"\"arguments\":\""];
+    let marks: [&[u8]; 4] = [b"\"content\":\"", b"\"arguments\":\"", b"\"text\":\"", b"\"partial_json\":\""];
     let found = marks.iter().find_map(|mark| memchr::memmem::rfind(bytes, mark).map(|at| at + mark.len()));
     // An empty text ends here: the quote must not be hit, or it would be no JSON either.
     let at = found.filter(|at| bytes.get(*at) != Some(&b'"'));

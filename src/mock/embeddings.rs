@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{answer::Answer, openai, request::Digest, text};
+use super::{answer::Answer, gemini, openai, refusal::Refusal, request::Digest, text};
 
 const DIMENSIONS: usize = 8;
 const MAX_DIMENSIONS: usize = 8192;
@@ -56,6 +56,21 @@ pub(super) fn answer(body: &[u8], seed: u64) -> Answer {
     let usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
     let body = json!({ "object": "list", "data": data, "model": ask.model, "usage": usage });
     Answer::json(StatusCode::OK, body.to_string())
+}
+
+/// Gemini's answer, for a request in OpenAI's shape: one input, or a batch.
+pub(super) fn native(view: &Value, seed: u64, is_batch: bool) -> Result<Answer, Refusal> {
+    let dimensions = view["dimensions"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(DIMENSIONS);
+    if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
+        return Err("output_dimensionality: too many".to_owned().into());
+    }
+    let inputs = match &view["input"] {
+        Value::Array(inputs) => inputs.iter().collect(),
+        one => vec![one],
+    };
+    let digest = |input: &Value| Digest::of(input.as_str().unwrap_or_default());
+    let vectors = inputs.into_iter().map(|input| vector(text::mix(seed, digest(input).hash), dimensions));
+    Ok(gemini::embedded(vectors.collect(), is_batch))
 }
 
 fn vector(seed: u64, dimensions: usize) -> Vec<f32> {

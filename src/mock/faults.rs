@@ -56,10 +56,15 @@ pub enum MockFault {
     },
     /// Event number `at_event`, from 1, is broken JSON.
     Malformed { at_event: u32 },
-    /// The stream ends without `[DONE]`.
+    /// The stream ends without `[DONE]`, or Anthropic's `message_stop`.
     NoDone {},
-    /// After a number of tokens an event tells of an error, and the body ends.
-    ErrorInStream { after_tokens: u32, body: Value },
+    /// After a number of tokens an event tells of an error, and the body ends. A body in another provider's shape is
+    /// put into that of the request's; without one it is the provider's usual.
+    ErrorInStream {
+        after_tokens: u32,
+        #[serde(default)]
+        body: Option<Value>,
+    },
     /// GOAWAY: the request is answered, or refused. HTTP/1.1: answered with `connection: close`, or closed.
     Goaway {
         #[serde(default)]
@@ -105,6 +110,8 @@ pub struct FaultScope {
     pub lasting: Option<f64>,
     /// Only requests for this model.
     pub model: Option<String>,
+    /// Only requests with this key, wherever their protocol has it.
+    pub key: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for ResetAfter {
@@ -143,6 +150,7 @@ struct Pending {
     left: Option<u32>,
     until: Option<Instant>,
     model: Option<String>,
+    key: Option<String>,
 }
 
 impl Faults {
@@ -152,7 +160,7 @@ impl Faults {
             (times, _) => times,
         };
         let until = scope.lasting.map(|lasting| Instant::now() + millis(lasting));
-        self.pending.push(Pending { fault, left, until, model: scope.model });
+        self.pending.push(Pending { fault, left, until, model: scope.model, key: scope.key });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -168,10 +176,9 @@ impl Faults {
         self.take(Pending::is_at_accept).is_some()
     }
 
-    pub(super) fn take_for_request(&mut self, model: Option<&str>) -> Option<MockFault> {
-        self.take(|pending| {
-            !pending.is_at_accept() && pending.model.as_deref().is_none_or(|wanted| Some(wanted) == model)
-        })
+    pub(super) fn take_for_request(&mut self, model: Option<&str>, key: Option<&str>) -> Option<MockFault> {
+        let fits = |wanted: &Option<String>, own| wanted.as_deref().is_none_or(|wanted| Some(wanted) == own);
+        self.take(|pending| !pending.is_at_accept() && fits(&pending.model, model) && fits(&pending.key, key))
     }
 
     fn take(&mut self, applies: impl Fn(&Pending) -> bool) -> Option<MockFault> {

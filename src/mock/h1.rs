@@ -17,7 +17,7 @@ use super::{
     clock,
     damage::GARBAGE,
     h1_parse::{Body, Chunked, Head, MAX_BODY, MAX_HEAD, parse},
-    head::{REQUEST_ID, overrides, request_id},
+    head::overrides,
     options::millis,
     request::{HeadOf, Request},
     script::{self, End, Open, Script, Then},
@@ -250,8 +250,8 @@ impl Speaker<'_> {
         if !overrides(&head.headers, &header::CONTENT_TYPE) {
             field("content-type", head.content_type.as_bytes());
         }
-        if !overrides(&head.headers, &REQUEST_ID) {
-            field("x-request-id", &request_id(head.request));
+        if let Some((name, id)) = head.id.as_ref().filter(|(name, _)| !overrides(&head.headers, name)) {
+            field(name.as_str(), id.as_bytes());
         }
         for (name, value) in &head.headers.0 {
             field(name.as_str(), value.as_bytes());

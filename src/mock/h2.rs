@@ -13,7 +13,7 @@ use h2::{
     Reason, RecvStream, SendStream,
     server::{self, SendResponse},
 };
-use http::{HeaderValue, Response, header};
+use http::{Response, header};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -24,7 +24,7 @@ use super::{
     clock,
     h1::LINGER,
     h1_parse::MAX_BODY,
-    head::{REQUEST_ID, is_about_connection, overrides, request_id},
+    head::{is_about_connection, overrides},
     options::millis,
     request::{HeadOf, Request},
     script::{self, End, Open, Script, Then},
@@ -273,8 +273,8 @@ fn response(head: &script::Head) -> Response<()> {
     if let Some(length) = head.length {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }
-    if let Ok(id) = HeaderValue::from_bytes(&request_id(head.request)) {
-        fields.insert(REQUEST_ID, id);
+    if let Some((name, id)) = head.id.clone() {
+        fields.insert(name, id);
     }
     for (name, value) in head.headers.0.iter().filter(|(name, _)| !is_about_connection(name)) {
         fields.insert(name, value.clone());

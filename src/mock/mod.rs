@@ -1,6 +1,7 @@
 //! The stand-in upstream: an AI provider on loopback, for tests, the demo, the benchmark, and users' own suites
-//! as `MockUpstream` of `trunkline/testing`. It answers like OpenAI over HTTP/1.1 and HTTP/2, with or without
-//! TLS, at a pace and a distance of one's choice, and does wrong on the wire whatever it is asked to.
+//! as `MockUpstream` of `trunkline/testing`. It answers like OpenAI, Anthropic or Gemini, as the path says, over
+//! HTTP/1.1 and HTTP/2, with or without TLS, at a pace and a distance of one's choice, and does wrong on the wire
+//! whatever it is asked to.
 //!
 //! ```
 //! use trunkline::mock::{MockOptions, MockUpstream};
@@ -10,15 +11,30 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! From the outside in: [`server`] accepts, [`h1`] and [`h2`] speak, [`upstream`] finds the answer, [`openai`]
-//! renders it, and [`script`] says what is done on the wire, faults included.
+//! From the outside in: [`server`] accepts, [`h1`] and [`h2`] speak, [`upstream`] finds the answer, and [`script`] says
+//! what is done on the wire, faults included. On the way to the answer:
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `route` | which protocol and endpoint a path belongs to |
+//! | `gate` | what is turned away for its key, its rate, its length or its last message |
+//! | `refusal` | why, before a protocol says it in its own words |
+//! | `anthropic`, `gemini` | their requests, read as strictly as by the providers (by tables, see `shape`), and their answers |
+//! | `openai`, `embeddings` | OpenAI's, whose requests are read leniently: those who speak it differ |
+//! | `view` | requests of every protocol in OpenAI's shape |
+//! | `endpoints`, `chat` | what is answered, whichever protocol renders it |
 
 mod answer;
+mod anthropic;
+mod chat;
 mod clock;
 mod damage;
 mod delay;
 mod embeddings;
+mod endpoints;
 mod faults;
+mod gate;
+mod gemini;
 mod h1;
 mod h1_parse;
 mod h2;
@@ -26,13 +42,17 @@ mod head;
 mod limit;
 mod openai;
 mod options;
+mod refusal;
 mod request;
+mod route;
 mod script;
 mod server;
+mod shape;
 mod shapes;
 mod text;
 mod tls;
 mod upstream;
+mod view;
 mod wire;
 
 use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc};
@@ -45,10 +65,11 @@ use tokio::{
 use self::upstream::Upstream;
 pub use self::{
     faults::{FaultScope, LastStream, MockFault, ResetAfter},
-    options::{MockOptions, RateLimit},
+    options::{MockKey, MockModel, MockOptions, RateLimit},
     shapes::{
         Connections, Headers, Matcher, MockAnswer, RawBody, RecordedRequest, Status, ToolCall, ToolFunction,
     },
+    view::as_openai,
 };
 
 /// An upstream that runs. Clones are handles of the same one; when the last is dropped, it closes.

@@ -1,5 +1,4 @@
-//! OpenAI's wire shapes, rendered as text. Another provider's shapes get a file like this one, and a line in
-//! [`upstream`](super::upstream) that says for which paths.
+//! OpenAI's wire shapes, rendered as text.
 
 use std::fmt::Write as _;
 
@@ -9,29 +8,15 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{Answer, EVENTS, JSON, Kind, Rendered},
+    chat::{ARGUMENT_DELTAS, Chat},
+    refusal::Refusal,
     request::ChatAsk,
-    shapes::{MockAnswer, ToolCall},
+    shapes::ToolCall,
     text,
 };
 
-/// Deltas of one answer at most, whatever `chunks` says.
-const MAX_CHUNKS: usize = 100_000;
-/// A tool call's arguments come in so many deltas.
-const ARGUMENT_DELTAS: usize = 4;
-
 /// The time that every answer says it was made at: a fixed one, so that equal seeds give equal bytes.
 const CREATED: u64 = 1_767_225_600;
-
-/// What a chat's answer is made of, apart from the usage, which goes with the request.
-#[derive(Debug)]
-pub(super) struct Chat<'a> {
-    pub(super) model: &'a str,
-    pub(super) choices: u32,
-    /// Of the default texts, and of the id.
-    pub(super) seed: u64,
-    /// A test's own words, in place of the default text.
-    pub(super) said: Option<&'a MockAnswer>,
-}
 
 impl Chat<'_> {
     /// A unary answer up to its usage, which [`usage_field`] closes.
@@ -39,7 +24,7 @@ impl Chat<'_> {
         let mut tokens = 0;
         let mut out = format!(
             r#"{{"id":"{}","object":"chat.completion","created":{CREATED},"model":{},"choices":["#,
-            self.id(),
+            self.chat_id(),
             quoted(self.model)
         );
         for index in 0..self.choices {
@@ -88,58 +73,20 @@ impl Chat<'_> {
         Rendered { bytes: out.into(), events: events.into(), tokens }
     }
 
-    fn id(&self) -> String {
-        format!("chatcmpl-{:016x}", text::mix(self.seed, 1))
+    fn chat_id(&self) -> String {
+        format!("chatcmpl-{:016x}", self.id())
     }
 
     fn chunk_head(&self) -> String {
         format!(
             r#"{{"id":"{}","object":"chat.completion.chunk","created":{CREATED},"model":{},"system_fingerprint":"fp_mock","#,
-            self.id(),
+            self.chat_id(),
             quoted(self.model)
         )
     }
 
-    /// A choice's text, if it has one, and the tokens of it and its tool calls.
-    fn content(&self, index: u32) -> (Option<String>, u64) {
-        let Some(said) = self.said else {
-            let text = text::sentence(text::mix(self.seed, u64::from(index)));
-            let tokens = text::tokens(&text).len() as u64;
-            return (Some(text), tokens);
-        };
-        let content = match &said.content {
-            None if said.tool_calls.is_empty() => Some(String::new()),
-            content => content.clone(),
-        };
-        let arguments = said.tool_calls.iter().map(|call| call.function.arguments.len().div_ceil(4));
-        let tokens = content.as_deref().map_or(0, |text| text::tokens(text).len()) + arguments.sum::<usize>();
-        (content, tokens as u64)
-    }
-
-    fn parts<'t>(&self, content: &'t str) -> Vec<&'t str> {
-        match self.said.and_then(|said| said.chunks) {
-            Some(chunks) => {
-                text::split(content, usize::try_from(chunks).unwrap_or(MAX_CHUNKS).min(MAX_CHUNKS))
-            }
-            None => text::tokens(content),
-        }
-    }
-
-    fn calls(&self) -> &[ToolCall] {
-        self.said.map_or(&[], |said| &said.tool_calls)
-    }
-
-    fn finish_reason(&self) -> &str {
-        match self.said.and_then(|said| said.finish_reason.as_deref()) {
-            Some(reason) => reason,
-            None if self.calls().is_empty() => "stop",
-            None => "tool_calls",
-        }
-    }
-
     fn call_head(&self, at: usize, call: &ToolCall, arguments: &str) -> String {
-        let id =
-            call.id.clone().unwrap_or_else(|| format!("call_{:016x}", text::mix(self.seed, 100 + at as u64)));
+        let id = self.call_id(at, call, "call_");
         format!(
             r#""id":{},"type":{},"function":{{"name":{},"arguments":{}}}"#,
             quoted(&id),
@@ -198,6 +145,49 @@ fn usage_text(prompt: u64, completion: u64) -> String {
     format!(
         r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":0}}}}"#
     )
+}
+
+/// The answer to a request that is turned away.
+pub(super) fn refuse(refusal: &Refusal) -> Answer {
+    let invalid = |message: &str, param: Option<&str>, code: Option<&str>| {
+        let error =
+            json!({ "message": message, "type": "invalid_request_error", "param": param, "code": code });
+        Answer::json(StatusCode::BAD_REQUEST, json!({ "error": error }).to_string())
+    };
+    match refusal {
+        Refusal::Status(status) => error(*status, status.canonical_reason().unwrap_or("an error")),
+        Refusal::NoSuchPath(path) => error(StatusCode::NOT_FOUND, &format!("Invalid URL ({path})")),
+        Refusal::Unreadable(why) => {
+            error(StatusCode::BAD_REQUEST, &format!("the body cannot be read: {why}"))
+        }
+        Refusal::Invalid(wrong) => invalid(&wrong.message, None, None),
+        Refusal::TooLong { tokens, most } => {
+            let message = format!(
+                "This model's maximum context length is {most} tokens. However, your messages resulted in {tokens} \
+                 tokens. Please reduce the length of the messages."
+            );
+            invalid(&message, Some("messages"), Some("context_length_exceeded"))
+        }
+        Refusal::Prefill => {
+            let message = "This model does not support assistant message prefill. \
+                           The conversation must end with a user message.";
+            invalid(message, Some("messages"), None)
+        }
+        Refusal::NoKey => error(StatusCode::UNAUTHORIZED, "You didn't provide an API key."),
+        Refusal::BadKey => error(StatusCode::UNAUTHORIZED, "Incorrect API key provided."),
+        Refusal::Limited { .. } => {
+            error(StatusCode::TOO_MANY_REQUESTS, "Rate limit reached, try again later.")
+        }
+    }
+}
+
+/// The event of an error: a test's own body goes out as it is.
+pub(super) fn error_event(body: Option<&Value>) -> String {
+    let usual = || {
+        let message = "The server had an error while processing your request.";
+        json!({ "error": { "message": message, "type": "server_error", "param": null, "code": null } })
+    };
+    format!("data: {}\n\n", body.cloned().unwrap_or_else(usual))
 }
 
 /// The error answer that OpenAI gives with this status.

@@ -1,6 +1,6 @@
 //! What a stand-in upstream is started with.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use serde::Deserialize;
 
@@ -32,6 +32,33 @@ pub struct MockOptions {
     /// Whether requests are kept (the last 10,000). Default true; false is the fast way, for benchmarks, where
     /// the default answer is one of 64 instead of one for each prompt.
     pub record: bool,
+    /// The keys that are known, each with what holds for it; others are refused. `None`, the default, takes any; only
+    /// Anthropic's and Gemini's protocols insist on one then.
+    pub keys: Option<BTreeMap<String, MockKey>>,
+    /// Whether a chat may end with an assistant's message, to be gone on with. Default true.
+    pub prefill: bool,
+    /// What holds for single models. One that is not here is taken as well.
+    pub models: BTreeMap<String, MockModel>,
+}
+
+/// A key that a stand-in upstream knows.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct MockKey {
+    /// In place of the upstream's own.
+    pub rate_limit: Option<RateLimit>,
+    /// Refused like one that was never known. Default false.
+    pub revoked: bool,
+}
+
+/// A model of a stand-in upstream.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct MockModel {
+    /// Longer prompts are refused for their length. Four characters are a token.
+    pub max_input_tokens: Option<u64>,
+    /// In place of the upstream's own.
+    pub prefill: Option<bool>,
 }
 
 /// The limits that a stand-in upstream answers 429 beyond.
@@ -60,6 +87,9 @@ impl Default for MockOptions {
             keep_alive_timeout: None,
             requests_per_connection: None,
             record: true,
+            keys: None,
+            prefill: true,
+            models: BTreeMap::new(),
         }
     }
 }
@@ -81,10 +111,15 @@ impl MockOptions {
         not_negative("roundTrip", self.round_trip)?;
         positive("tokensPerSecond", self.tokens_per_second)?;
         positive("keepAliveTimeout", self.keep_alive_timeout)?;
-        if let Some(limit) = &self.rate_limit {
-            positive("rateLimit.requestsPerSecond", limit.requests_per_second)?;
-            positive("rateLimit.tokensPerMinute", limit.tokens_per_minute)?;
-            positive("rateLimit.burst", limit.burst)?;
+        let own = self.rate_limit.iter().map(|limit| ("rateLimit".to_owned(), limit));
+        let keys = self.keys.iter().flatten().enumerate();
+        // By number and not by name: a key is in no message, not even a test's.
+        let of_keys = keys
+            .filter_map(|(at, (_, key))| Some((format!("keys[{at}].rateLimit"), key.rate_limit.as_ref()?)));
+        for (path, limit) in own.chain(of_keys) {
+            positive(&format!("{path}.requestsPerSecond"), limit.requests_per_second)?;
+            positive(&format!("{path}.tokensPerMinute"), limit.tokens_per_minute)?;
+            positive(&format!("{path}.burst"), limit.burst)?;
         }
         if self.requests_per_connection == Some(0) {
             return Err(invalid("requestsPerConnection: must be above 0, got 0".to_owned()));

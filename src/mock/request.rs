@@ -41,9 +41,28 @@ impl<'a> Request<'a> {
         endpoint(self.path)
     }
 
+    /// The body, or its text where it is no JSON.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(self.body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(self.body).into_owned()))
+    }
+
+    /// The first field of this name, if it is a text.
+    pub(super) fn header(&self, name: &str) -> Option<Cow<'a, str>> {
+        match self.head {
+            HeadOf::H1(bytes) => {
+                let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+                let mut head = httparse::Request::new(&mut headers);
+                head.parse(bytes).ok()?;
+                let field = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+                std::str::from_utf8(field.value).ok().map(|value| value.to_owned().into())
+            }
+            HeadOf::H2(map, _) => map.get(name)?.to_str().ok().map(Cow::Borrowed),
+        }
+    }
+
     pub(super) fn record(&self) -> RecordedRequest {
-        let body = serde_json::from_slice(self.body)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(self.body).into_owned()));
+        let body = self.json();
         RecordedRequest {
             method: self.method.to_owned(),
             path: self.path.to_owned(),
@@ -118,8 +137,8 @@ struct StreamOptions {
 }
 
 impl ChatAsk<'_> {
-    pub(super) fn model(&self) -> &str {
-        self.model.as_ref().map_or("mock", |name| &name.0)
+    pub(super) fn model(&self) -> Option<&str> {
+        self.model.as_ref().map(|name| &*name.0)
     }
 
     pub(super) fn streams(&self) -> bool {
@@ -240,7 +259,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((plain.prompt().chars, parts.prompt().chars), (8, 8));
-        assert_eq!((plain.prompt().tokens(), plain.model(), parts.model()), (2, "m", "mock"));
+        assert_eq!((plain.prompt().tokens(), plain.model(), parts.model()), (2, Some("m"), None));
     }
 
     #[test]

@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
     answer::{Answer, Kind},
     damage::{break_json, break_utf8},
     faults::{LastStream, MockFault, ResetAfter},
-    openai,
+    head::request_id,
     options::millis,
+    refusal::Refusal,
+    route::Protocol,
     shapes::Headers,
 };
 
@@ -43,8 +45,8 @@ pub(super) struct Head {
     pub(super) headers: Headers,
     /// What `content-length` says; without it the body ends where it ends.
     pub(super) length: Option<u64>,
-    /// Number of the request at this upstream, for its id.
-    pub(super) request: u64,
+    /// The field that names the request, where the provider has one.
+    pub(super) id: Option<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Debug)]
@@ -81,18 +83,21 @@ pub(super) struct Pace {
     pub(super) each: f64,
 }
 
+/// What is known of an exchange beside its answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// Number of the request at this upstream.
+    pub(super) request: u64,
+    pub(super) protocol: Protocol,
+    /// Before the head.
+    pub(super) latency: Duration,
+}
+
 impl Script {
-    /// The script for an answer that is given `wait` after the request, number `request` at this upstream.
-    pub(super) fn new(
-        answer: Answer,
-        wait: Duration,
-        request: u64,
-        pace: Option<Pace>,
-        fault: Option<MockFault>,
-    ) -> Self {
+    pub(super) fn new(answer: Answer, told: Told, pace: Option<Pace>, fault: Option<MockFault>) -> Self {
         let answer = match &fault {
             Some(MockFault::Status { status, body, headers }) => {
-                status_answer(status.0, body.as_ref(), headers)
+                status_answer(status.0, body.as_ref(), headers, told)
             }
             _ => answer,
         };
@@ -102,7 +107,7 @@ impl Script {
             }
             _ => pace,
         };
-        let mut wait = wait;
+        let mut wait = told.latency;
         if let Some(pace) = pace.filter(|_| !answer.is_stream()) {
             wait += pace.first + seconds(pace.each, answer.body.tokens);
         }
@@ -112,16 +117,17 @@ impl Script {
         let length = (!answer.is_stream()).then(total);
         let pieces = pieces(&answer, pace, fault.is_some());
         let Answer { status, content_type, headers, .. } = answer;
-        let head = Head { status, content_type, headers, length, request };
+        let id = request_id(told.protocol, told.request);
+        let head = Head { status, content_type, headers, length, id };
         let script =
             Self { wait: Some(wait), open: Open::Head(head), pieces, end: End::Proper, then: Then::Keep };
         match fault {
-            Some(fault) => script.with(fault),
+            Some(fault) => script.with(fault, told.protocol),
             None => script,
         }
     }
 
-    fn with(mut self, fault: MockFault) -> Self {
+    fn with(mut self, fault: MockFault, protocol: Protocol) -> Self {
         match fault {
             MockFault::Status { .. } | MockFault::Slow { .. } => {}
             MockFault::Reset { after: ResetAfter::Accept | ResetAfter::Request } => self.open = Open::Reset,
@@ -157,21 +163,16 @@ impl Script {
             }
             MockFault::NoDone {} => self.pieces.retain(|piece| piece.kind != Kind::Done),
             MockFault::ErrorInStream { after_tokens, body } => {
+                let event = protocol.error_event(body.as_ref());
                 if self.is_unary() {
-                    self.pieces = vec![Piece {
-                        due: Duration::ZERO,
-                        kind: Kind::Whole,
-                        bytes: body.to_string().into(),
-                    }];
+                    let body = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or_default();
+                    self.pieces =
+                        vec![Piece { due: Duration::ZERO, kind: Kind::Whole, bytes: body.to_owned().into() }];
                     self.measure();
                 } else {
                     self.truncate(after_tokens);
                     let due = self.pieces.last().map_or(Duration::ZERO, |piece| piece.due);
-                    self.pieces.push(Piece {
-                        due,
-                        kind: Kind::Token,
-                        bytes: format!("data: {body}\n\n").into(),
-                    });
+                    self.pieces.push(Piece { due, kind: Kind::Token, bytes: event.into() });
                 }
             }
             MockFault::Goaway { last_stream: LastStream::Processed } => self.then = Then::Leave,
@@ -272,9 +273,14 @@ fn seconds(each: f64, tokens: u64) -> Duration {
     Duration::try_from_secs_f64(each * tokens as f64).unwrap_or_default()
 }
 
-fn status_answer(status: StatusCode, body: Option<&serde_json::Value>, headers: &Headers) -> Answer {
+fn status_answer(
+    status: StatusCode,
+    body: Option<&serde_json::Value>,
+    headers: &Headers,
+    told: Told,
+) -> Answer {
     let mut answer = match body {
-        None => openai::error(status, status.canonical_reason().unwrap_or("an error")),
+        None => told.protocol.refuse(&Refusal::Status(status), told.request),
         Some(serde_json::Value::String(text)) => Answer::json(status, text.clone()),
         Some(body) => Answer::json(status, body.to_string()),
     };

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 /// Which requests an answer is for.
 #[derive(Debug, Clone)]
 pub enum Matcher {
-    /// Requests whose body holds at least these fields, deeply; arrays match element by element.
+    /// Requests whose body holds at least these fields, deeply, as it came or in OpenAI's shape; arrays match element by
+    /// element.
     Fields(Map<String, Value>),
     /// Requests for this path, with or without a leading `/v1`, whatever their query.
     Path(String),
@@ -25,7 +26,7 @@ pub enum Matcher {
 pub struct MockAnswer {
     pub content: Option<String>,
     pub tool_calls: Vec<ToolCall>,
-    /// Goes out as it is; without it the tokens are estimated.
+    /// In OpenAI's words, which become those of the request's protocol, or in those; without it the tokens are estimated.
     pub usage: Option<Map<String, Value>>,
     pub finish_reason: Option<String>,
     /// Deltas that a stream's content is split into; without it each token is one.
@@ -101,6 +102,13 @@ pub struct Connections {
     pub closed: u64,
     /// TLS handshakes that resumed a session.
     pub handshakes_resumed: u64,
+}
+
+impl MockAnswer {
+    /// Whether it says its body itself, and so fits any request.
+    pub(super) fn is_exact(&self) -> bool {
+        self.json.is_some() || self.raw.is_some()
+    }
 }
 
 impl From<&str> for MockAnswer {

@@ -1,41 +1,36 @@
-//! What all connections of one upstream share, and how it comes to an answer: limit, fault, a test's reply, or
-//! the default one.
+//! What all connections of one upstream share, and how it comes to an answer: what is turned away, a test's reply or
+//! the default one, and the fault that it meets.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use http::StatusCode;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use super::{
     Asker,
-    answer::{Answer, JSON, Rendered},
-    embeddings,
-    faults::Faults,
-    limit::Limit,
-    openai::{self, Chat},
+    answer::Answer,
+    endpoints::{self, Asked, Endpoints},
+    faults::{Faults, MockFault},
+    gate::{Gate, prompt},
     options::{MockOptions, millis},
+    refusal::Refusal,
     request::{ChatAsk, ModelAsk, Request, endpoint},
-    script::{Pace, Script},
+    route::{Protocol, Route},
+    script::{Pace, Script, Told},
     shapes::{Connections, Matcher, MockAnswer, RecordedRequest, holds_fields},
     text,
+    view::as_openai,
 };
 
 const RECORDED: usize = 10_000;
-/// Answers kept rendered; when there are more, all are forgotten, which costs less than knowing the oldest.
-const RENDERED: usize = 1024;
-/// Larger ones are not kept.
-const RENDERED_BYTES: usize = 64 * 1024;
-/// Default texts when nothing is recorded, so that each is rendered once.
-const FAST_TEXTS: u64 = 64;
 
 pub(super) struct Upstream {
     pub(super) options: MockOptions,
@@ -44,10 +39,10 @@ pub(super) struct Upstream {
     rules: RwLock<Arc<Vec<Arc<Rule>>>>,
     /// False while there are neither rules nor faults: what the fast way looks at.
     special: AtomicBool,
-    limit: Option<Mutex<Limit>>,
+    gate: Gate,
+    endpoints: Endpoints,
     recorded: Mutex<VecDeque<RecordedRequest>>,
     asker: RwLock<Option<Arc<dyn Asker>>>,
-    rendered: Mutex<HashMap<Key, Rendered>>,
 }
 
 #[derive(Debug, Default)]
@@ -64,27 +59,18 @@ struct Rule {
     answer: MockAnswer,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    seed: u64,
-    stream: bool,
-    choices: u32,
-    model: Box<str>,
-}
-
 impl Upstream {
     pub(super) fn new(options: MockOptions) -> Self {
-        let limit = options.rate_limit.as_ref().and_then(|limit| Limit::new(limit, Instant::now()));
         Self {
+            gate: Gate::new(&options),
+            endpoints: Endpoints::new(options.seed, !options.record),
             options,
             counts: Counts::default(),
             faults: Mutex::default(),
             rules: RwLock::default(),
             special: AtomicBool::new(false),
-            limit: limit.map(Mutex::new),
             recorded: Mutex::default(),
             asker: RwLock::default(),
-            rendered: Mutex::default(),
         }
     }
 
@@ -134,36 +120,73 @@ impl Upstream {
         if let Some(record) = record.as_ref().filter(|_| self.options.record) {
             self.remember(record.clone());
         }
-        let mut answer = match &record {
-            Some(record) if special => self.by_rule(&request, record).await,
-            _ => None,
-        }
-        .unwrap_or_else(|| self.by_default(&request));
-
-        // What is turned away for the limit meets no fault: that waits for the next request.
-        if let Some(limit) = self.limit.as_ref().filter(|_| request.method == "POST") {
-            let prompt =
-                serde_json::from_slice::<ChatAsk<'_>>(request.body).map_or(1, |ask| ask.prompt().tokens());
-            match limit.lock().admit(prompt + answer.body.tokens, Instant::now()) {
-                Ok(fields) => answer.headers.0.extend(fields),
-                Err(fields) => {
-                    let text = "Rate limit reached, try again later.";
-                    let mut refusal = openai::error(StatusCode::TOO_MANY_REQUESTS, text);
-                    refusal.headers.0 = fields;
-                    return Script::new(refusal, self.latency(number), number, None, None);
-                }
-            }
-        }
-        let fault = match special {
-            true => {
-                let model = serde_json::from_slice::<ModelAsk<'_>>(request.body).unwrap_or_default();
-                self.faults.lock().take_for_request(model.name())
-            }
-            false => None,
+        let route = Route::of(request.method, request.path);
+        let latency = self.latency(number);
+        let told = Told { request: number, protocol: route.protocol, latency };
+        let answer = match self.find(number, &request, &route, record.as_ref().filter(|_| special)).await {
+            Ok(answer) => answer,
+            // What is turned away meets no fault: that waits for the next request.
+            Err(refusal) => return Script::new(route.protocol.refuse(&refusal, number), told, None, None),
         };
+        let fault = special.then(|| self.fault_for(&request, &route)).flatten();
         let pace =
             self.options.tokens_per_second.map(|rate| Pace { first: Duration::ZERO, each: 1.0 / rate });
-        Script::new(answer, self.latency(number), number, pace, fault)
+        Script::new(answer, told, pace, fault)
+    }
+
+    /// The answer of the first rule that matches, or of the endpoint.
+    async fn find(
+        &self,
+        number: u64,
+        request: &Request<'_>,
+        route: &Route<'_>,
+        record: Option<&RecordedRequest>,
+    ) -> Result<Answer, Refusal> {
+        let pass = self.gate.enter(request, route)?;
+        let read = endpoints::read(request, route);
+        let asked = Asked { request, route, view: read.as_ref().and_then(|read| read.as_ref().ok()) };
+        let rule = match record {
+            Some(record) => self.rule_for(&asked, record).await,
+            None => None,
+        };
+        let is_exact = rule.as_ref().is_some_and(|rule| rule.answer.is_exact());
+        if let Some(Err(refusal)) = read.as_ref().filter(|_| !is_exact) {
+            return Err(refusal.clone());
+        }
+        if !is_exact && route.is_chat() && self.gate.minds_chats() {
+            match asked.view {
+                Some(view) => self.gate.judge(view)?,
+                None => self.gate.judge(&as_openai(request.path, &request.json()))?,
+            }
+        }
+        let answer = match &rule {
+            Some(rule) => self.endpoints.said(&rule.answer, &asked),
+            None => self.endpoints.by_default(&asked),
+        };
+        // That there is no such path is an answer, and meets limits and faults as any other.
+        let mut answer = answer.unwrap_or_else(|refusal| route.protocol.refuse(&refusal, number));
+        if request.method == "POST" {
+            let prompt = || match asked.view {
+                Some(view) => prompt(view).tokens(),
+                None => {
+                    serde_json::from_slice::<ChatAsk<'_>>(request.body).map_or(1, |ask| ask.prompt().tokens())
+                }
+            };
+            let levels = pass.spend(|| prompt() + answer.body.tokens, route.protocol)?;
+            answer
+                .headers
+                .0
+                .extend(levels.into_iter().flat_map(|levels| route.protocol.limit_fields(&levels, None)));
+        }
+        Ok(answer)
+    }
+
+    fn fault_for(&self, request: &Request<'_>, route: &Route<'_>) -> Option<MockFault> {
+        let body = serde_json::from_slice::<ModelAsk<'_>>(request.body).unwrap_or_default();
+        let model =
+            route.model.as_deref().filter(|_| route.protocol == Protocol::Gemini || body.name().is_none());
+        let key = route.protocol.key(request);
+        self.faults.lock().take_for_request(model.or(body.name()), key.as_deref())
     }
 
     fn remember(&self, record: RecordedRequest) {
@@ -184,106 +207,35 @@ impl Upstream {
         millis(self.options.latency * (0.9 + 0.2 * sway))
     }
 
-    async fn by_rule(&self, request: &Request<'_>, record: &RecordedRequest) -> Option<Answer> {
+    async fn rule_for(&self, asked: &Asked<'_>, record: &RecordedRequest) -> Option<Arc<Rule>> {
         let rules = self.rules.read().clone();
         for rule in rules.iter().rev() {
-            let said = &rule.answer;
             let matches = match &rule.matcher {
-                Matcher::Path(path) => endpoint(path) == request.endpoint(),
+                Matcher::Path(path) => endpoint(path) == asked.request.endpoint(),
                 // Fields of a chat's request must not put a chat's answer at another endpoint.
                 Matcher::Fields(fields) => {
-                    let fits = said.json.is_some() || said.raw.is_some() || request.endpoint() == CHAT;
-                    fits && matches!(&record.body, Value::Object(body) if holds_fields(body, fields))
+                    let holds =
+                        |body: &Value| matches!(body, Value::Object(body) if holds_fields(body, fields));
+                    let own =
+                        || asked.view.cloned().unwrap_or_else(|| as_openai(asked.request.path, &record.body));
+                    (rule.answer.is_exact() || asked.route.is_chat())
+                        && (holds(&record.body) || holds(&own()))
                 }
                 Matcher::Ask(id) => {
-                    let asked = self.asker.read().clone().map(|asker| asker.ask(*id, record));
-                    match asked {
+                    let answered = self.asker.read().clone().map(|asker| asker.ask(*id, record));
+                    match answered {
                         Some(reply) => reply.await.unwrap_or(false),
                         None => false,
                     }
                 }
             };
             if matches {
-                return Some(self.said(said, request));
+                return Some(rule.clone());
             }
         }
         None
     }
-
-    /// A test's own answer.
-    fn said(&self, said: &MockAnswer, request: &Request<'_>) -> Answer {
-        let mut answer = match (&said.raw, &said.json) {
-            (Some(raw), _) => {
-                let content_type = raw.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
-                let content_type = content_type.try_into().unwrap_or(JSON);
-                Answer::new(content_type, Rendered::whole(raw.body.clone(), 0))
-            }
-            (None, Some(json)) => Answer::json(StatusCode::OK, json.to_string()),
-            (None, None) => self.chat(request, Some(said)),
-        };
-        answer.status = said.status.map_or(answer.status, |status| status.0);
-        answer.headers.0.extend(said.headers.0.iter().cloned());
-        answer
-    }
-
-    /// The endpoints that there are. Another provider's come in here.
-    fn by_default(&self, request: &Request<'_>) -> Answer {
-        match (request.method, request.endpoint()) {
-            ("POST", CHAT) => self.chat(request, None),
-            ("POST", "/embeddings") => embeddings::answer(request.body, self.options.seed),
-            ("GET", "/models") => openai::models(),
-            (method, _) => {
-                openai::error(StatusCode::NOT_FOUND, &format!("Invalid URL ({method} {})", request.path))
-            }
-        }
-    }
-
-    fn chat(&self, request: &Request<'_>, said: Option<&MockAnswer>) -> Answer {
-        let body = if request.body.is_empty() { b"{}" } else { request.body };
-        let ask: ChatAsk<'_> = match serde_json::from_slice(body) {
-            Ok(ask) => ask,
-            Err(error) => {
-                return openai::error(StatusCode::BAD_REQUEST, &format!("the body cannot be read: {error}"));
-            }
-        };
-        let mut hash = ask.prompt().hash;
-        if !self.options.record {
-            hash %= FAST_TEXTS;
-        }
-        let seed = text::mix(self.options.seed, hash);
-        let chat = Chat { model: ask.model(), choices: ask.choices(), seed, said };
-        let render = || {
-            if ask.streams() { chat.stream() } else { chat.unary() }
-        };
-        let rendered = match said {
-            Some(_) => render(),
-            None => {
-                let key =
-                    Key { seed, stream: ask.streams(), choices: chat.choices, model: chat.model.into() };
-                self.rendered(key, render)
-            }
-        };
-        openai::finish(rendered, &ask, &chat)
-    }
-
-    fn rendered(&self, key: Key, render: impl FnOnce() -> Rendered) -> Rendered {
-        let mut kept = self.rendered.lock();
-        if let Some(rendered) = kept.get(&key) {
-            return rendered.clone();
-        }
-        let rendered = render();
-        if rendered.bytes.len() > RENDERED_BYTES {
-            return rendered;
-        }
-        if kept.len() >= RENDERED {
-            kept.clear();
-        }
-        kept.insert(key, rendered.clone());
-        rendered
-    }
 }
-
-const CHAT: &str = "/chat/completions";
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -114,7 +114,20 @@ impl Client {
         path: &str,
         body: String,
     ) -> hyper::Result<Response<Incoming>> {
-        let request = Request::builder().method(method).header("content-type", "application/json");
+        self.send_with(method, path, &[], body).await
+    }
+
+    pub(crate) async fn send_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> hyper::Result<Response<Incoming>> {
+        let mut request = Request::builder().method(method).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         match self {
             Self::H1(sender) => {
                 sender.ready().await?;
@@ -181,6 +194,12 @@ impl Body {
         self.text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect()
     }
 
+    /// The data of the events of any protocol, as JSON.
+    pub(crate) fn data(&self) -> Vec<Value> {
+        let data = self.text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.map(|data| serde_json::from_str(data).unwrap()).collect()
+    }
+
     /// The text that the events carry, and how many deltas it came in.
     pub(crate) fn content(&self) -> (String, usize) {
         let events = self.events().into_iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
@@ -194,4 +213,21 @@ impl Body {
     pub(crate) fn is_done(&self) -> bool {
         self.text.ends_with("data: [DONE]\n\n")
     }
+}
+
+/// Sets what is at a pointer, or takes it away.
+pub(crate) fn spoilt(mut body: Value, pointer: &str, value: Option<Value>) -> Value {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = body.pointer_mut(parent).unwrap();
+    match (parent, value) {
+        (Value::Object(fields), Some(value)) => drop(fields.insert(name.to_owned(), value)),
+        (Value::Object(fields), None) => assert!(fields.remove(name).is_some(), "{pointer}"),
+        (Value::Array(items), Some(value)) => match name.parse::<usize>() {
+            Ok(at) => items[at] = value,
+            Err(_) => items.push(value),
+        },
+        (Value::Array(items), None) => drop(items.remove(name.parse().unwrap())),
+        _ => unreachable!(),
+    }
+    body
 }
