@@ -580,13 +580,17 @@ mod tests {
             assert_eq!(mistake(kind, flush(5)), "flushInterval: is an option of streams, which this is not");
         }
         let there_are = |kind| mistake(kind, json!({"xyz": 1}));
-        let same = "headers, timeouts, retry, priority, tenant";
+        let same = "headers, timeouts, provider, retry, priority, tenant";
         assert_eq!(
             [CallKind::Whole, CallKind::Stream, CallKind::Batch].map(there_are),
             [
-                format!("xyz: is not an option; there are signal, {same}, idempotencyKey"),
-                format!("xyz: is not an option; there are signal, {same}, idempotencyKey, flushInterval"),
-                format!("xyz: is not an option; there are concurrency, onProgress, failFast, signal, {same}"),
+                format!("xyz: is not an option; there are signal, {same}, idempotencyKey, wire"),
+                format!(
+                    "xyz: is not an option; there are signal, {same}, idempotencyKey, recover, flushInterval"
+                ),
+                format!(
+                    "xyz: is not an option; there are concurrency, onProgress, failFast, signal, {same}, wire"
+                ),
             ]
         );
         let slip = mistake(CallKind::Batch, json!({"concurency": 5}));

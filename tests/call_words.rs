@@ -120,7 +120,7 @@ async fn a_stream_that_an_error_ends_has_the_providers_words_and_no_status() {
         let error = site.stream(Mode::Text).await.result.unwrap_err();
         assert_eq!(
             error.message,
-            "the stream broke after a part of the answer: default answered 200 to POST /v1/chat/completions with an error \
+            "default: the stream broke after a part of the answer: answered 200 to POST /v1/chat/completions with an error \
              (overloaded_error)"
         );
         let json: Value = serde_json::from_str(&error.to_json()).unwrap();

@@ -42,10 +42,7 @@ mod tests {
 
     #[test]
     fn prices_are_dollars_for_a_million_tokens() {
-        let given =
-            json!({"pricing": {"\u{0}entries": [["m", {"input": 2.5, "output": 10, "cachedInput": 1}]]}});
-        let given = pricing(given)
-            .or_else(|_| pricing(json!({"pricing": {"m": {"input": 2.5, "output": 10, "cachedInput": 1}}})));
+        let given = pricing(json!({"pricing": {"m": {"input": 2.5, "output": 10, "cachedInput": 1}}}));
         assert_eq!(given.unwrap()["m"], Price { input: 2.5, output: 10.0 });
     }
 
@@ -64,6 +61,6 @@ mod tests {
             mistake(json!({"input": 1, "output": 1, "outputs": 1}))
                 .starts_with("pricing.m.outputs: is not an option")
         );
-        assert_eq!(mistake(json!(7)), "pricing.m: must be an object, got a number");
+        assert_eq!(mistake(json!(7)), "pricing.m: must be an object, got a number (7)");
     }
 }
