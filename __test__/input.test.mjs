@@ -160,7 +160,10 @@ const options = [
   [{ timeout: 5 }, /^timeout: is not an option/],
   [{ timeouts: { total: 0 } }, /^timeouts\.total: /],
   [{ retry: 'no' }, /^retry: must be an object or false, got a string$/],
-  [{ nonsense: 5 }, /^nonsense: is not an option; there are signal, headers, timeouts, retry, priority, tenant, /],
+  [
+    { nonsense: 5 },
+    /^nonsense: is not an option; there are signal, headers, timeouts, provider, retry, priority, tenant, /,
+  ],
   [{ headers: { 'x-a': 'b\r\nc: d' } }, /^headers\.x-a: must hold no line breaks/],
   [{ headers: { 'content-length': '5' } }, /^headers\.content-length: is set by the connection/],
   [{ idempotencyKey: '' }, /^idempotencyKey: /],

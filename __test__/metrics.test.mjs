@@ -12,6 +12,7 @@ test('a client that did nothing has zeros', async (t) => {
     aborted: 0,
     retried: 0,
     hedged: 0,
+    failedOver: 0,
     inFlight: 0,
   })
   assert.deepEqual(metrics.latency, { count: 0, mean: 0, min: 0, max: 0, p50: 0, p90: 0, p99: 0 })
@@ -79,7 +80,7 @@ test('metrics has the shape that is declared', async (t) => {
       turns: histogram,
       wait: histogram,
     },
-    requests: numbers('started', 'succeeded', 'failed', 'aborted', 'retried', 'hedged', 'inFlight'),
+    requests: numbers('started', 'succeeded', 'failed', 'aborted', 'retried', 'failedOver', 'hedged', 'inFlight'),
     tokens: numbers('input', 'output'),
     uptime: 'number',
   })
@@ -112,6 +113,7 @@ test('requests agree with what the upstream counted', async (t) => {
     aborted: 1,
     retried: 2,
     hedged: 0,
+    failedOver: 0,
     inFlight: 0,
   })
   assert.equal(upstream.requests.length, metrics.requests.started + metrics.requests.retried)

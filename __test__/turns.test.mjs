@@ -134,7 +134,7 @@ test('a provider whose models all fail is told of as a whole, and another model 
   }
   await fails(() => line.chat({ ...REQUEST, model: 'a' }), 2)
   // Calls without a model have a circuit too.
-  await fails(() => line.get('models'), 2)
+  await fails(() => line.get('/models'), 2)
   await until(() => states.length >= 3)
   assert.deepEqual(states, ['a open', '(none) open', 'null open'])
   assert.equal((await rejection(line.chat({ ...REQUEST, model: 'b' }))).name, 'CircuitOpenError')

@@ -2,7 +2,15 @@
 
 const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
-const { encodeBody, encodeClientOptions, encodeKeys, encodeOptions, encodeRequest, kindOf, shown } = require('./encode.js')
+const {
+  encodeBody,
+  encodeClientOptions,
+  encodeKeys,
+  encodeOptions,
+  encodeRequest,
+  kindOf,
+  shown,
+} = require('./encode.js')
 const { Call, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
