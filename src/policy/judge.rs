@@ -210,7 +210,6 @@ pub fn blame(failure: Failure) -> Outcome {
     match failure {
         Failure::Connect
         | Failure::Tls
-        | Failure::NoResponseReused
         | Failure::NoResponseFresh
         | Failure::Silence
         | Failure::InvalidResponse
@@ -221,6 +220,8 @@ pub fn blame(failure: Failure) -> Outcome {
         | Failure::Denied
         | Failure::Queue
         | Failure::Circuit
+        // A socket that had rested for too long; whether anybody answers, the next one shows.
+        | Failure::NoResponseReused
         | Failure::Unprocessed
         | Failure::Refused
         | Failure::Final => Outcome::Neutral,

@@ -230,7 +230,6 @@ fn whom_a_failure_is_blamed_on_row_by_row() {
     let of_the_target = [
         Connect,
         Tls,
-        NoResponseReused,
         NoResponseFresh,
         Silence,
         InvalidResponse,
@@ -255,6 +254,7 @@ fn whom_a_failure_is_blamed_on_row_by_row() {
         Denied,
         Queue,
         Circuit,
+        NoResponseReused,
         Unprocessed,
         Refused,
         Final,
