@@ -71,6 +71,25 @@ async fn failures_of_the_target_open_it_whatever_their_kind() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_silent_until_the_deadline_opens_it_though_whole_answers_may_think() {
+    for way in WAYS {
+        let options = |first_byte: u32| json!({ "timeouts": { "firstByte": first_byte, "total": 60 } });
+        let silent = json!({ "kind": "silence", "for": 60_000 });
+        let patient = site(way, options(10_000));
+        let site = site(way, options(20));
+        for site in [&patient, &site] {
+            site.fault(silent.clone(), json!({ "times": 3 }));
+            for _ in 0..3 {
+                let end = tell(&site.chat().await);
+                assert_eq!(end, "Timeout total retryable, billed maybe, after maybe");
+            }
+        }
+        assert_eq!(state(&site, "default/m"), "open", "{way:?}");
+        assert_eq!(state(&patient, "default/m"), "closed", "{way:?}: it was not given its time");
+    }
+}
+
+#[tokio::test]
 async fn mistakes_of_the_caller_limits_and_aborts_open_none() {
     for way in WAYS {
         let site = site(way, json!({}));

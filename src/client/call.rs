@@ -216,6 +216,7 @@ pub(super) async fn live<C: Consume>(
         Ok(ended) => ended,
         Err(_) => {
             let billed = if record.is_sent() { Billed::Maybe } else { Billed::No };
+            journey.client.note_silence(record, journey.options);
             let error = total_timeout(journey.options.total, billed);
             record.end_attempt(Some(&error));
             Err(error)

@@ -64,6 +64,7 @@ use self::targets::{Target, Targets};
 use crate::config::{CallKind, CallOptions, ClientConfig, Environment, parse_keys};
 use crate::error::Error;
 use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
+use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Changes;
 use crate::pool::{Listener, Pool, Tasks, Wake};
 use crate::telemetry::{CallGuard, Clocks, Counters, Event, Events, Metrics, TurnFigures};
@@ -275,6 +276,22 @@ impl Client {
         if let Some(attempt) = record.attempts.last() {
             let delay = delay.as_secs_f64() * 1000.0;
             self.events.tell(|| Event::Retry { attempt: attempt.clone(), delay });
+        }
+    }
+
+    /// The deadline has ended an attempt. A whole answer may think for as long as that; but where nothing at all came for as long as a stream
+    /// would be given, it is the target that was silent.
+    fn note_silence(&self, record: &Record, options: &CallOptions) {
+        let Ok(provider) = self.provider(record.provider()) else { return };
+        let limit = provider.timeouts(options).first_byte;
+        if record.silence().is_none_or(|silence| silence < limit) {
+            return;
+        }
+        let (model, now) = (record.model_asked(), Instant::now());
+        if let Some(guard) = provider.circuits.as_ref().and_then(|circuits| circuits.admit(model, now).ok()) {
+            self.tell_of_circuits(provider, model, guard.changes());
+            let changes = guard.settle(Outcome::Failure, now);
+            self.tell_of_circuits(provider, model, changes);
         }
     }
 

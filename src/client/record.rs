@@ -185,6 +185,16 @@ impl Record {
         self.sent.as_ref().map(|(method, uri)| (method, uri.path()))
     }
 
+    /// For how long the attempt under way has been without an answer.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        self.sent.as_ref()?;
+        self.attempt.filter(|_| self.status == 0).map(|began| began.elapsed())
+    }
+
+    pub(super) fn provider(&self) -> &str {
+        &self.provider
+    }
+
     /// Whether the attempt under way may be billed.
     pub(super) fn is_sent(&self) -> bool {
         self.attempt.is_some() && self.sent.is_some()
