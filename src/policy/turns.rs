@@ -127,7 +127,7 @@ impl<T> Turns<T> {
 
     /// Whoever may go now, if anybody may.
     pub fn next(&mut self, now: Instant) -> Next<T> {
-        let Some((place, first)) = self.waiting.first() else { return Next::Nobody };
+        let Some(first) = self.waiting.first() else { return Next::Nobody };
         if self.at_once.limit().is_some_and(|limit| self.under_way >= limit) {
             return Next::Nobody;
         }
@@ -136,7 +136,7 @@ impl<T> Turns<T> {
         if at > now {
             return Next::At(at);
         }
-        let Some(Waiting { grant, .. }) = self.waiting.leave(place) else { return Next::Nobody };
+        let Some(Waiting { grant, .. }) = self.waiting.go() else { return Next::Nobody };
         Next::Go(grant, self.begin(cost, now))
     }
 
