@@ -187,6 +187,74 @@ fn of_an_old_backlog_every_fourth_goes_while_the_urgent_fill_the_line() {
     }
 }
 
+/// What becomes of calls that wait for something else once they have their turns.
+#[derive(Clone, Debug)]
+enum Ride {
+    Pass(u64),
+    Come(u64),
+    /// One that has its turn goes, if it still may.
+    Go(Index),
+    /// One that has its turn, gone or not, ends.
+    End(Index, bool),
+}
+
+fn rides() -> impl Strategy<Value = Vec<Ride>> {
+    let ride = prop_oneof![
+        3 => (0_u64..1500).prop_map(Ride::Pass),
+        8 => (1_u64..=HEAVY).prop_map(Ride::Come),
+        6 => any::<Index>().prop_map(Ride::Go),
+        2 => (any::<Index>(), any::<bool>()).prop_map(|(which, sent)| Ride::End(which, sent)),
+    ];
+    vec(ride, 1..120)
+}
+
+/// Whoever has its turn, its weight, and when it went.
+struct Rides {
+    held: Held,
+    weight: u64,
+    went: Option<Instant>,
+}
+
+/// Of those that went in the end, when and with what weight.
+fn ride(rides: &[Ride], limits: &RateLimits) -> Vec<(Instant, u64)> {
+    let mut now = Instant::now();
+    let mut turns: Turns<u64> = Turns::new(AtOnce::Unlimited, RateLimiter::new(limits, now));
+    let (mut all, mut ended) = (Vec::new(), Vec::new());
+    for (number, step) in rides.iter().enumerate() {
+        match step {
+            Ride::Pass(ms) => now += Duration::from_millis(*ms),
+            Ride::Come(weight) => match turns.go(cost(*weight), now) {
+                Some(held) => all.push(Rides { held, weight: *weight, went: None }),
+                None => drop(turns.join(1, now, AGING, cost(*weight), *weight)),
+            },
+            Ride::Go(which) if !all.is_empty() => {
+                let one: Rides = all.swap_remove(which.index(all.len()));
+                if one.went.is_some() {
+                    all.push(one);
+                } else if let Some(held) = turns.renew(one.held, cost(one.weight), now) {
+                    all.push(Rides { held, went: Some(now), weight: one.weight });
+                }
+            }
+            Ride::End(which, is_sent) if !all.is_empty() => {
+                let Rides { held, weight, went } = all.swap_remove(which.index(all.len()));
+                let is_sent = *is_sent && went.is_some();
+                turns.end(held, if is_sent { Used::Tokens(None) } else { Used::Nothing }, now);
+                ended.extend(went.filter(|_| is_sent).map(|at| (at, weight)));
+            }
+            Ride::Go(_) | Ride::End(..) => {}
+        }
+        while let Next::Go(weight, held) = turns.next(now) {
+            // Whoever gets its turn now could go now, or it would come back at once.
+            let went = number.is_multiple_of(3).then_some(now);
+            let held = if went.is_some() { turns.renew(held, cost(weight), now).unwrap() } else { held };
+            all.push(Rides { held, weight, went });
+        }
+    }
+    ended.extend(all.into_iter().filter_map(|one| Some((one.went?, one.weight))));
+    ended.sort_unstable();
+    ended
+}
+
 /// A limit of ten a second, of which nine are left.
 fn nine_of_ten() -> Learned {
     let reset = Some(Reset { after: Duration::from_millis(100), grain: Duration::from_millis(1) });
@@ -250,6 +318,25 @@ proptest! {
             let before = world.waiting.len();
             world.serve();
             prop_assert!(world.waiting.len() < before, "woken for nothing");
+        }
+    }
+
+    #[test]
+    fn no_window_sees_more_go_than_burst_and_rate_however_long_they_waited_with_their_turns(
+        rides in rides(),
+        rate in 0.5_f64..20.0,
+        burst in 3.0_f64..10.0,
+    ) {
+        let limits =
+            RateLimits { requests_per_second: Some(rate), burst: Some(burst), ..RateLimits::default() };
+        let went = ride(&rides, &limits);
+        for (first, (from, _)) in went.iter().enumerate() {
+            let mut sum = 0.0;
+            for (to, weight) in &went[first..] {
+                sum += *weight as f64;
+                let most = burst + rate * (*to - *from).as_secs_f64();
+                prop_assert!(sum <= most + 1e-6, "{} went where {} may", sum, most);
+            }
         }
     }
 
