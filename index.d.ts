@@ -479,7 +479,10 @@ export interface ConcurrencyOptions {
   max?: number | 'adaptive'
   /** Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. Default 10,000. */
   maxQueue?: number
-  /** A waiting call moves up one priority for each such span, so that nothing waits for ever. Default 5,000 ms. */
+  /**
+   * So that nothing waits for ever: a call that has waited such a span for each priority between lets three more urgent ones in a row go
+   * before it, that came after that, and the fourth turn is its own. Default 5,000 ms.
+   */
   agingInterval?: number
 }
 
@@ -520,7 +523,10 @@ export interface CallOptions {
   timeouts?: TimeoutOptions
   /** In place of the client's, one by one. */
   retry?: RetryOptions | false
-  /** Who goes first, where calls wait for a connection. Default `interactive`. */
+  /**
+   * Who goes first, where calls wait for a turn or a connection: the more urgent; and after three of these whoever
+   * {@link ConcurrencyOptions.agingInterval has waited long}. Default `interactive`.
+   */
   priority?: Priority
   /** Whom the call is for: it shares connections with calls for the same tenant alone. 1 to 256 bytes; shown in the metrics. Default: nobody. */
   tenant?: string

@@ -54,4 +54,9 @@ for (const by of ['turns', 'sockets']) {
   test(`with all ${by} taken by background work an interactive call is the next to go, and background still moves`, async () => {
     await holds(urgent({ calls: 40, limit: 4, by, service: 20, backlog: 100 }))
   })
+
+  test(`so it is with all ${by} taken by work that waits for long, of which a fourth goes while more interactive calls wait than can go`, async () => {
+    // The backlog waits for half a second at least, and is due after 60 ms.
+    await holds(urgent({ calls: 40, limit: 4, by, service: 20, backlog: 100, agingInterval: 20, flood: 300 }))
+  })
 }

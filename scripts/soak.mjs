@@ -92,15 +92,29 @@ const scenes = {
       ]),
   },
   urgent: {
-    run: async () => together([await urgent(), await urgent({ by: 'sockets' })]),
+    run: async () => {
+      const old = { agingInterval: 100, flood: 2000 }
+      return together([
+        await urgent(),
+        await urgent({ by: 'sockets' }),
+        await urgent(old),
+        await urgent({ by: 'sockets', ...old }),
+      ])
+    },
     rows: (all) =>
-      all.flatMap(({ calls, limit, by, backlog, wait, service, backgroundPerSecond, overtaken }) => [
-        ['interactive calls; at once, background waiting', `${calls}; ${limit} ${by}, ${backlog}`],
-        ['wait of an interactive call: p50, p99, max', `${ms(wait.p50)}, ${ms(wait.p99)}, ${ms(wait.max)}`],
-        ['service time: p50, max', `${ms(service.p50)}, ${ms(service.max)}`],
-        ['background calls', `${backgroundPerSecond.toFixed(0)}/s`],
-        ['background calls that went first, at most', String(overtaken)],
-      ]),
+      all.flatMap(
+        ({ calls, limit, by, backlog, agingInterval, wait, service, backgroundPerSecond, overtaken, share }) => [
+          [
+            'interactive calls; at once, background waiting, agingInterval',
+            `${calls}; ${limit} ${by}, ${backlog}, ${ms(agingInterval)}`,
+          ],
+          ['wait of an interactive call: p50, p99, max', `${ms(wait.p50)}, ${ms(wait.p99)}, ${ms(wait.max)}`],
+          ['service time: p50, max', `${ms(service.p50)}, ${ms(service.max)}`],
+          ['background calls', `${backgroundPerSecond.toFixed(0)}/s`],
+          ['background calls that went first, at most', String(overtaken)],
+          ['background calls among a flood of interactive ones', share === null ? '' : percent(share)],
+        ],
+      ),
   },
 }
 

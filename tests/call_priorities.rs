@@ -6,8 +6,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::*;
@@ -40,15 +39,19 @@ fn start_call(calls: &mut JoinSet<()>, site: &Arc<Site>, name: String, priority:
     calls.spawn(async move { call(&site, &name, priority).await });
 }
 
+/// In milliseconds: whoever waits is soon old.
+const AGING: u64 = 1;
+
 /// So long a request holds its turn where it matters that others come meanwhile.
 const SERVICE: f64 = 3.0;
 
 #[tokio::test]
 async fn an_interactive_call_goes_next_while_background_work_fills_the_line_and_that_still_moves() {
-    for way in [Way::H1, Way::H2c] {
+    // The backlog is young, or as old as it can be.
+    for (way, aging) in [(Way::H1, 3_600_000), (Way::H2c, 3_600_000), (Way::H1, AGING), (Way::H2c, AGING)] {
         for limit in [1, 4] {
             let upstream = json!({ "latency": SERVICE });
-            let options = json!({ "concurrency": { "max": limit, "agingInterval": 3_600_000 } });
+            let options = json!({ "concurrency": { "max": limit, "agingInterval": aging } });
             let site = Arc::new(Site::with(way, upstream, options));
             let mut calls = JoinSet::new();
             for n in 0..120 {
@@ -78,39 +81,31 @@ async fn an_interactive_call_goes_next_while_background_work_fills_the_line_and_
 }
 
 #[tokio::test]
-async fn a_background_call_goes_before_interactive_ones_that_came_two_agings_after_it() {
-    const AGING: Duration = Duration::from_millis(60);
+async fn a_background_call_that_is_old_enough_lets_three_interactive_ones_go_before_it_and_no_more() {
     for way in [Way::H1, Way::H2c] {
-        let options = json!({ "concurrency": { "max": 1, "agingInterval": AGING.as_millis() as u64 } });
-        let site = Arc::new(Site::with(way, json!({ "latency": SERVICE }), options));
+        let options = json!({ "concurrency": { "max": 1, "agingInterval": AGING } });
+        let site = Arc::new(Site::with(way, json!({}), options));
+        site.once(json!({ "kind": "silence" }));
+        let holder = tokio::spawn(site.client.call(site.make(Endpoint::Chat, &request(), json!({}))));
+        until("it has the turn", || site.seen() == 1).await;
         let mut calls = JoinSet::new();
-        for n in 0..3 {
-            start_call(&mut calls, &site, format!("i{n}"), "interactive");
-        }
-        until("there is a line", || waiting(&site) == 2).await;
-        start_call(&mut calls, &site, "background".into(), "background");
-        until("it waits as well", || site.metrics()["queue"]["depth"]["background"] == 1).await;
-        let came = Instant::now();
-        // Never fewer than two that are more urgent wait beside it, until it has gone, or should have long ago.
-        let mut later = None;
-        let sent = AtomicUsize::new(3);
-        while site.metrics()["queue"]["depth"]["background"] == 1 && came.elapsed() < AGING * 50 {
-            if waiting(&site) < 4 {
-                let n = sent.fetch_add(1, Ordering::Relaxed);
-                if came.elapsed() > AGING * 2 {
-                    later.get_or_insert(n);
-                }
-                start_call(&mut calls, &site, format!("i{n}"), "interactive");
+        for (waits, priority, letter) in [(30, "background", 'b'), (60, "interactive", 'i')] {
+            for n in 0..30 {
+                start_call(&mut calls, &site, format!("{letter}{n}"), priority);
             }
-            tokio::task::yield_now().await;
+            until("all wait", || waiting(&site) == waits).await;
+            tokio::time::sleep(Duration::from_millis(AGING * 4)).await;
         }
+        holder.abort();
         calls.join_all().await;
-        let order = order(&site);
-        let place = |name: &str| order.iter().position(|seen| seen == name).unwrap();
-        if let Some(later) = later {
-            assert!(place("background") < place(&format!("i{later}")), "{way:?}: {order:?}");
+        let (mut background, mut interactive) = (0..30, 0..30);
+        for name in order(&site) {
+            let place = background.start + interactive.start + 1;
+            let is_aged = place % 4 == 0 || interactive.is_empty();
+            let (letter, number) = if is_aged { ('b', background.next()) } else { ('i', interactive.next()) };
+            assert_eq!(name, format!("{letter}{}", number.unwrap()), "{way:?}: in place {place}");
         }
-        assert!(place("background") > place("i2"), "and not before those who came before it: {order:?}");
+        assert!(background.is_empty() && interactive.is_empty());
     }
 }
 

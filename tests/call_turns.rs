@@ -204,3 +204,59 @@ async fn the_figures_say_what_is_left_of_learned_and_set_limits_and_how_often_th
         (&json!(1), &json!(2))
     );
 }
+
+/// All that there is to send on stalls, comes free at the same time, and finds many that had their turns long before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_waited_for_a_connection_leave_at_the_rate_and_not_all_at_once() {
+    const PLACES: usize = 20;
+    const CALLS: usize = 150;
+    let (rate, burst) = (50.0, 5.0);
+    for (way, pool) in [
+        (Way::H1, json!({ "maxConnections": PLACES })),
+        (Way::H2c, json!({ "maxConnections": 2, "maxStreamsPerConnection": PLACES / 2 })),
+    ] {
+        let options = json!({ "rateLimit": { "requestsPerSecond": rate, "burst": burst }, "pool": pool, "retry": false });
+        let site = Arc::new(Site::with(way, json!({}), options));
+        site.fault(json!({ "kind": "silence", "for": 2000 }), json!({ "times": PLACES }));
+        let mut calls = JoinSet::new();
+        for n in 0..CALLS {
+            let call = site.make(Endpoint::Chat, &with(json!({ "user": n.to_string() })), json!({}));
+            calls.spawn(site.client.call(call));
+        }
+        while let Some(end) = calls.join_next().await {
+            end.unwrap().unwrap();
+        }
+        let seen: Vec<_> = site.upstream.requests().iter().map(|request| request.at).collect();
+        assert_eq!(seen.len(), CALLS);
+        // On a busy machine what left in half a second may arrive together. All that had their turns when places came free are twice as many.
+        for (first, from) in seen.iter().enumerate() {
+            for (last, to) in seen.iter().enumerate().skip(first) {
+                let most = burst + rate * ((to - from) / 1000.0 + 0.5);
+                let count = last - first + 1;
+                assert!(count as f64 <= most, "{way:?}: {count} in {} ms, where {most} may", to - from);
+            }
+        }
+    }
+}
+
+/// Whoever waits longest for the one connection got its turn long before others behind it, who have not gone either.
+#[tokio::test]
+async fn where_connections_are_fewer_than_turns_the_oldest_call_still_goes_first() {
+    for (way, pool) in [
+        (Way::H1, json!({ "maxConnections": 1 })),
+        (Way::H2c, json!({ "maxConnections": 1, "maxStreamsPerConnection": 1 })),
+    ] {
+        let options = json!({ "rateLimit": { "requestsPerSecond": 200, "burst": 1 }, "pool": pool });
+        let site = Site::with(way, json!({ "latency": 20 }), options);
+        let mut calls = JoinSet::new();
+        for n in 0..40 {
+            let call = site.make(Endpoint::Chat, &with(json!({ "user": n.to_string() })), json!({}));
+            calls.spawn(site.client.call(call));
+        }
+        while let Some(end) = calls.join_next().await {
+            end.unwrap().unwrap();
+        }
+        let seen = site.upstream.requests().into_iter().map(|request| request.body["user"].clone());
+        assert!(seen.eq((0..40).map(|n| json!(n.to_string()))), "{way:?}");
+    }
+}

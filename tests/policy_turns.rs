@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use trunkline::policy::adaptive::{Adaptive, AdaptivePolicy};
 use trunkline::policy::learn::{Learned, Reset, Sample};
 use trunkline::policy::rate::{Cost, RateLimiter, RateLimits, Reservoir};
-use trunkline::policy::schedule::Place;
+use trunkline::policy::schedule::{IN_A_ROW, Place};
 use trunkline::policy::turns::{AtOnce, Held, Next, Turns, Used};
 
 const AGING: Duration = Duration::from_secs(1);
@@ -40,12 +40,26 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..200)
 }
 
-/// One who waits: when it came, and how far down its class puts it.
+/// One who waits, and when it is due: when it came, and later by its class.
 #[derive(Clone, Copy, Debug)]
 struct Waits {
     place: Place,
+    class: usize,
     due: Instant,
     weight: u64,
+    /// Once it is due: how many more turns can be given to others before it.
+    patience: Option<usize>,
+}
+
+/// To whom a turn went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Went {
+    /// The most urgent, who was due first as well.
+    First,
+    /// The most urgent, over whoever was due first.
+    Over,
+    /// Whoever was due first, though others were more urgent.
+    Aged,
 }
 
 fn cost(weight: u64) -> Cost {
@@ -61,13 +75,15 @@ struct World {
     held: Vec<(Held, u64)>,
     /// The weights of those that were sent.
     sent: u64,
+    /// The turns that were waited for.
+    went: Vec<Went>,
 }
 
 impl World {
     fn new(limit: usize, limits: &RateLimits) -> Self {
         let now = Instant::now();
         let turns = Turns::new(AtOnce::Fixed(limit), RateLimiter::new(limits, now));
-        Self { turns, now, waiting: BTreeMap::new(), held: Vec::new(), sent: 0 }
+        Self { turns, now, waiting: BTreeMap::new(), held: Vec::new(), sent: 0, went: Vec::new() }
     }
 
     fn step(&mut self, number: u64, step: &Step) {
@@ -81,7 +97,8 @@ impl World {
                 } else {
                     let place = self.turns.join(*class, self.now, AGING, cost(weight), number);
                     let due = self.now + AGING * u32::try_from(*class).unwrap();
-                    self.waiting.insert(number, Waits { place, due, weight });
+                    let one = Waits { place, class: *class, due, weight, patience: None };
+                    self.waiting.insert(number, one);
                 }
             }
             Step::Leave(which) if !self.waiting.is_empty() => {
@@ -98,13 +115,36 @@ impl World {
         }
     }
 
+    /// A turn goes to this one: by the law?
+    fn note(&mut self, number: u64) {
+        let (now, in_a_row) = (self.now, IN_A_ROW as usize);
+        let urgent = self.waiting.iter().min_by_key(|(number, one)| (one.class, one.due, **number)).unwrap();
+        let due = self.waiting.iter().min_by_key(|(number, one)| (one.due, **number)).unwrap();
+        let went = match (number == *urgent.0, number == *due.0) {
+            (true, true) => Went::First,
+            (true, false) => Went::Over,
+            (false, true) => Went::Aged,
+            (false, false) => panic!("{number} is not the first in any line: {:?}", self.waiting),
+        };
+        let over = self.went.iter().rev().take_while(|went| **went == Went::Over).count();
+        assert!(went != Went::Over || over < in_a_row, "{number} went over whoever was due first once more");
+        assert!(went != Went::Aged || over == in_a_row, "{number} went before the more urgent, {over} after");
+        self.went.push(went);
+        let dues: Vec<_> = self.waiting.iter().map(|(number, one)| (one.due, *number)).collect();
+        for (other, one) in self.waiting.iter_mut().filter(|(other, one)| **other != number && one.due <= now)
+        {
+            let ahead = dues.iter().filter(|due| **due < (one.due, *other)).count();
+            let left = one.patience.unwrap_or((in_a_row + 1) * (ahead + 1) - 1).checked_sub(1);
+            one.patience = Some(left.unwrap_or_else(|| panic!("{other} starves")));
+        }
+    }
+
     /// Lets go whoever may; says when somebody will.
     fn serve(&mut self) -> Option<Instant> {
         loop {
             match self.turns.next(self.now) {
                 Next::Go(number, held) => {
-                    let first = self.waiting.iter().min_by_key(|(number, one)| (one.due, **number));
-                    assert_eq!(Some(&number), first.map(|(number, _)| number), "not the first in line");
+                    self.note(number);
                     let weight = self.waiting.remove(&number).unwrap().weight;
                     self.held.push((held, weight));
                 }
@@ -113,6 +153,106 @@ impl World {
             }
         }
     }
+}
+
+/// Calls of these classes that keep coming, each as soon as the one before has gone, behind so many background calls that came long ago.
+/// One goes at a time. Returns who went.
+fn behind_a_backlog(backlog: usize, classes: &[usize]) -> Vec<usize> {
+    let mut now = Instant::now();
+    let mut turns = Turns::new(AtOnce::Fixed(1), RateLimiter::new(&RateLimits::default(), now));
+    let mut held = turns.go(cost(1), now).unwrap();
+    for _ in 0..backlog {
+        turns.join(3, now, AGING, cost(1), 3);
+    }
+    now += AGING * 100;
+    let mut went = Vec::new();
+    for class in classes {
+        turns.join(*class, now, AGING, cost(1), *class);
+        turns.end(held, Used::Tokens(None), now);
+        let Next::Go(class, next) = turns.next(now) else { panic!("nobody goes") };
+        went.push(class);
+        held = next;
+    }
+    turns.end(held, Used::Tokens(None), now);
+    went
+}
+
+#[test]
+fn of_an_old_backlog_every_fourth_goes_while_the_urgent_fill_the_line() {
+    for class in 0..3 {
+        let went = behind_a_backlog(100, &[class; 100]);
+        let background = went.iter().filter(|class| **class == 3).count();
+        assert_eq!((background, went.len()), (25, 100));
+        assert!(went.chunks(4).all(|four| four == [class, class, class, 3]), "{went:?}");
+    }
+}
+
+/// What becomes of calls that wait for something else once they have their turns.
+#[derive(Clone, Debug)]
+enum Ride {
+    Pass(u64),
+    Come(u64),
+    /// One that has its turn goes, if it still may.
+    Go(Index),
+    /// One that has its turn, gone or not, ends.
+    End(Index, bool),
+}
+
+fn rides() -> impl Strategy<Value = Vec<Ride>> {
+    let ride = prop_oneof![
+        3 => (0_u64..1500).prop_map(Ride::Pass),
+        8 => (1_u64..=HEAVY).prop_map(Ride::Come),
+        6 => any::<Index>().prop_map(Ride::Go),
+        2 => (any::<Index>(), any::<bool>()).prop_map(|(which, sent)| Ride::End(which, sent)),
+    ];
+    vec(ride, 1..120)
+}
+
+/// Whoever has its turn, its weight, and when it went.
+struct Rides {
+    held: Held,
+    weight: u64,
+    went: Option<Instant>,
+}
+
+/// Of those that went in the end, when and with what weight.
+fn ride(rides: &[Ride], limits: &RateLimits) -> Vec<(Instant, u64)> {
+    let mut now = Instant::now();
+    let mut turns: Turns<u64> = Turns::new(AtOnce::Unlimited, RateLimiter::new(limits, now));
+    let (mut all, mut ended) = (Vec::new(), Vec::new());
+    for (number, step) in rides.iter().enumerate() {
+        match step {
+            Ride::Pass(ms) => now += Duration::from_millis(*ms),
+            Ride::Come(weight) => match turns.go(cost(*weight), now) {
+                Some(held) => all.push(Rides { held, weight: *weight, went: None }),
+                None => drop(turns.join(1, now, AGING, cost(*weight), *weight)),
+            },
+            Ride::Go(which) if !all.is_empty() => {
+                let one: Rides = all.swap_remove(which.index(all.len()));
+                if one.went.is_some() {
+                    all.push(one);
+                } else if let Some(held) = turns.renew(one.held, cost(one.weight), now) {
+                    all.push(Rides { held, went: Some(now), weight: one.weight });
+                }
+            }
+            Ride::End(which, is_sent) if !all.is_empty() => {
+                let Rides { held, weight, went } = all.swap_remove(which.index(all.len()));
+                let is_sent = *is_sent && went.is_some();
+                turns.end(held, if is_sent { Used::Tokens(None) } else { Used::Nothing }, now);
+                ended.extend(went.filter(|_| is_sent).map(|at| (at, weight)));
+            }
+            Ride::Go(_) | Ride::End(..) => {}
+        }
+        while let Next::Go(weight, held) = turns.next(now) {
+            // Whoever gets its turn now could go now, or it would come back at once.
+            let went = number.is_multiple_of(3).then_some(now);
+            let held = if went.is_some() { turns.renew(held, cost(weight), now).unwrap() } else { held };
+            all.push(Rides { held, weight, went });
+        }
+    }
+    ended.extend(all.into_iter().filter_map(|one| Some((one.went?, one.weight))));
+    ended.sort_unstable();
+    ended
 }
 
 /// A limit of ten a second, of which nine are left.
@@ -178,6 +318,25 @@ proptest! {
             let before = world.waiting.len();
             world.serve();
             prop_assert!(world.waiting.len() < before, "woken for nothing");
+        }
+    }
+
+    #[test]
+    fn no_window_sees_more_go_than_burst_and_rate_however_long_they_waited_with_their_turns(
+        rides in rides(),
+        rate in 0.5_f64..20.0,
+        burst in 3.0_f64..10.0,
+    ) {
+        let limits =
+            RateLimits { requests_per_second: Some(rate), burst: Some(burst), ..RateLimits::default() };
+        let went = ride(&rides, &limits);
+        for (first, (from, _)) in went.iter().enumerate() {
+            let mut sum = 0.0;
+            for (to, weight) in &went[first..] {
+                sum += *weight as f64;
+                let most = burst + rate * (*to - *from).as_secs_f64();
+                prop_assert!(sum <= most + 1e-6, "{} went where {} may", sum, most);
+            }
         }
     }
 

@@ -11,6 +11,8 @@ mod books;
 mod laws;
 #[path = "model/ops.rs"]
 mod ops;
+#[path = "model/order.rs"]
+mod order;
 #[path = "model/quiet.rs"]
 mod quiet;
 mod support;

@@ -68,15 +68,16 @@ async fn nobody_waits_for_ever_behind_the_more_urgent() {
     let aging = Duration::from_secs(1);
     let mut crowd = Crowd::default();
     crowd.join(&pool, &site, "old", Checkout { aging, ..at(Priority::Background) }).await;
-    for second in 0..6 {
+    for second in 0..8 {
         let name = format!("c{second}");
         crowd.join(&pool, &site, &name, Checkout { aging, ..at(Priority::Critical) }).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     drop(held);
-    // After three spans it is as urgent as they are, and came before those who came later.
+    // After three spans it was due, and lets three of those go before it that came after that.
     let served = crowd.served().await;
-    assert!(["c0 c1 c2 old c3 c4 c5", "c0 c1 c2 c3 old c4 c5"].contains(&served.as_str()), "{served}");
+    let possible = ["c0 c1 c2 c3 c4 c5 old c6 c7", "c0 c1 c2 c3 c4 c5 c6 old c7"];
+    assert!(possible.contains(&served.as_str()), "{served}");
     whole(&pool, &net).await;
 }
 

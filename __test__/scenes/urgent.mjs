@@ -1,4 +1,4 @@
-// A line that background work fills, and an interactive call now and then.
+// A line that background work fills, and an interactive call now and then; then so many that they would fill it alone.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Trunkline } from 'trunkline'
@@ -8,8 +8,9 @@ import { startUpstream } from './upstream.mjs'
 
 /**
  * Resolves with `{ broken, figures }`: the promises that were broken, and what was seen, in milliseconds.
- * @param {{ calls?: number, limit?: number, by?: 'turns' | 'sockets', service?: number, backlog?: number, agingInterval?: number }} [options]
- * `calls`: interactive ones. `backlog`: background calls that wait at any time. `by`: what there are `limit` of.
+ * @param {{ calls?: number, limit?: number, by?: 'turns' | 'sockets', service?: number, backlog?: number, agingInterval?: number, flood?: number }} [options]
+ * `calls`: interactive ones. `backlog`: background calls that wait at any time. `by`: what there are `limit` of. `flood`: interactive calls
+ * that come at once with others, as soon as they end, of which there are ten times as many as go at once.
  */
 export async function urgent({
   calls = 500,
@@ -18,13 +19,14 @@ export async function urgent({
   service = 50,
   backlog = 200,
   agingInterval = 5000,
+  flood = 0,
 } = {}) {
   const broken = new Broken()
   const upstream = await startUpstream({ latency: service })
   const line = new Trunkline({
     baseURL: `${upstream.url}/v1`,
     apiKey: 'k',
-    concurrency: { agingInterval, maxQueue: backlog + limit, ...(by === 'turns' && { max: limit }) },
+    concurrency: { agingInterval, maxQueue: backlog + limit * 11, ...(by === 'turns' && { max: limit }) },
     pool: { http2: 'never', maxConnections: by === 'sockets' ? limit : 50 },
     timeouts: { queue: 600_000 },
     rateLimit: { learn: false },
@@ -55,6 +57,11 @@ export async function urgent({
   }
   const during = { background: times.background.length - before, seconds: (performance.now() - started) / 1000 }
   const background = during.background
+  let left = flood
+  const rush = async () => {
+    while (left-- > 0) await call('interactive', 'flood')
+  }
+  await Promise.all(Array.from({ length: limit * 10 }, rush))
   goesOn = false
   await Promise.all(fillers)
   const seconds = (performance.now() - began) / 1000
@@ -72,7 +79,20 @@ export async function urgent({
   const most = Math.max(...overtaken)
   broken.check(most <= limit * 2, () => `${most} background calls went before an interactive one that waited`)
   broken.check(background > 0, () => 'background work stood still')
-  const waits = times.interactive.map(({ queued }) => queued).sort((one, other) => one - other)
+  // While more interactive calls wait than go: of any four turns in a row one goes to those who are old.
+  const users = log.map(({ user }) => user)
+  const rushed = users.slice(users.indexOf('flood'), users.lastIndexOf('flood') + 1)
+  const share = flood === 0 ? null : rushed.filter((user) => user === 'background').length / rushed.length
+  if (share !== null) {
+    broken.check(
+      share > 0.2 && share < 0.4,
+      () => `${(share * 100).toFixed(0)} % were of the old backlog, not a fourth`,
+    )
+  }
+  const waits = times.interactive
+    .slice(0, calls)
+    .map(({ queued }) => queued)
+    .sort((one, other) => one - other)
   const served = [...times.interactive, ...times.background]
     .map(({ served }) => served)
     .sort((one, other) => one - other)
@@ -90,6 +110,7 @@ export async function urgent({
       service: { p50: at(served, 0.5), max: at(served, 1) },
       backgroundPerSecond: background / during.seconds,
       overtaken: most,
+      share,
     },
   }
 }

@@ -133,17 +133,22 @@ impl Admission {
         Some(Turn { provider: free(&self.provider)?, model, waited: Duration::ZERO })
     }
 
-    /// Whether an attempt that has its turn may still go, after a wait for something else: a pause of its model may have begun, or its
-    /// limits have become known, since it came through there.
-    pub(super) fn renew(&self, turn: &mut Turn, ask: &Ask<'_>) -> bool {
-        match (&mut turn.model, self.model(ask.model)) {
-            (Some(turn), _) => turn.renew(ask.cost),
-            (None, Some(gate)) if !gate.is_open() => {
-                turn.model = gate.go(ask);
-                turn.model.is_some()
-            }
-            (None, _) => true,
-        }
+    /// Whether an attempt that has its turn may still go, now that it would. Where it had to wait, for its turn or something else: a pause
+    /// of its model may have begun, or its limits have become known, since it came through there. Of those that waited together for
+    /// something else, no more go at once than the limits allow that are set.
+    pub(super) fn still_goes(&self, turn: &mut Turn, ask: &Ask<'_>, has_waited: bool) -> bool {
+        let by_model = match (&mut turn.model, has_waited) {
+            (_, false) => true,
+            (Some(turn), true) => turn.renew(ask.cost),
+            (None, true) => match self.model(ask.model) {
+                Some(gate) if !gate.is_open() => {
+                    turn.model = gate.go(ask);
+                    turn.model.is_some()
+                }
+                _ => true,
+            },
+        };
+        by_model && turn.provider.as_mut().is_none_or(|turn| turn.goes(ask.cost))
     }
 
     async fn pass(

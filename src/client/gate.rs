@@ -39,6 +39,8 @@ pub(super) struct Gate {
     turns: Mutex<Turns<oneshot::Sender<GateTurn>>>,
     /// Whether nothing is limited, so that nobody need ask.
     open: AtomicBool,
+    /// Whether each call is to be counted as it goes.
+    counts_the_gone: bool,
     alarm: Mutex<Option<Instant>>,
     tasks: Tasks,
 }
@@ -55,6 +57,7 @@ impl Gate {
     pub(super) fn new(turns: Turns<oneshot::Sender<GateTurn>>, tasks: &Tasks) -> Self {
         Self {
             open: AtomicBool::new(turns.is_open()),
+            counts_the_gone: turns.counts_the_gone(),
             turns: Mutex::new(turns),
             alarm: Mutex::new(None),
             tasks: tasks.clone(),
@@ -171,11 +174,16 @@ impl Gate {
 }
 
 impl GateTurn {
-    /// Whether the attempt may still go, after a wait for something else. If not, the turn is given back.
+    /// Whether the attempt may still go, now that it would. If not, the turn is given back.
     pub(super) fn renew(&mut self, cost: Cost) -> bool {
         let Some(held) = self.held.take() else { return false };
         self.gate.with(|turns, now| self.held = turns.renew(held, cost, now));
         self.held.is_some()
+    }
+
+    /// The same where each call is counted as it goes, and otherwise nothing.
+    pub(super) fn goes(&mut self, cost: Cost) -> bool {
+        !self.gate.counts_the_gone || self.renew(cost)
     }
 
     /// It goes out: what was reserved is used, even if nothing comes back.

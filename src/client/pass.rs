@@ -91,24 +91,23 @@ impl Pass {
     }
 
     /// Whether the attempt may still go, now that there is a socket for it that it waited so long for. Meanwhile the circuit may have
-    /// opened, which is an error. Or its model has been paused, or limits of it become known: then its turn is given back, and it is to
-    /// let go of the socket and [wait again](Self::wait_again).
+    /// opened, which is an error. Or its model has been paused, limits of it have become known, or those that waited for sockets as well
+    /// and went have left nothing of the rate: then its turn is given back, and it is to let go of the socket and
+    /// [wait again](Self::wait_again).
     pub(super) fn still_goes(
         &mut self,
         life: &Life<'_>,
         record: &Record,
         waited: Duration,
     ) -> Result<bool, Failed> {
-        if waited.is_zero() && self.turn.waited.is_zero() {
-            return Ok(true);
-        }
-        let model = record.model_asked();
-        if !life.provider.admission.renew(&mut self.turn, &ask(life, record.limited_as(), record)) {
+        let has_waited = !waited.is_zero() || !self.turn.waited.is_zero();
+        let ask = ask(life, record.limited_as(), record);
+        if !life.provider.admission.still_goes(&mut self.turn, &ask, has_waited) {
             return Ok(false);
         }
         // A probe is what its circuit waits for.
         if !waited.is_zero() && self.circuit.as_ref().is_some_and(|guard| !guard.is_probe()) {
-            self.circuit = circuit_of(life, model, Instant::now())?;
+            self.circuit = circuit_of(life, record.model_asked(), Instant::now())?;
         }
         Ok(true)
     }

@@ -36,7 +36,12 @@ impl AtOnce {
 pub struct Turns<T> {
     waiting: Schedule<Waiting<T>>,
     pub at_once: AtOnce,
+    /// By the turns that were given.
     pub rate: RateLimiter,
+    /// The limits that are set, by the calls that went. A turn is given some time before its call goes: without this, those that had to
+    /// wait for something else meanwhile would go all at once. Who has a turn is in both or in `rate` alone, so there is never less
+    /// left of this one.
+    gone: Option<RateLimiter>,
     under_way: usize,
 }
 
@@ -51,6 +56,7 @@ struct Waiting<T> {
 #[derive(Debug)]
 pub struct Held {
     reservation: Reservation,
+    gone: Option<Reservation>,
 }
 
 /// What is to be done about those who wait.
@@ -75,7 +81,8 @@ pub enum Used {
 
 impl<T> Turns<T> {
     pub fn new(at_once: AtOnce, rate: RateLimiter) -> Self {
-        Self { waiting: Schedule::default(), at_once, rate, under_way: 0 }
+        let gone = (!rate.is_unlimited()).then(|| rate.clone());
+        Self { waiting: Schedule::default(), at_once, rate, gone, under_way: 0 }
     }
 
     pub fn under_way(&self) -> usize {
@@ -95,24 +102,42 @@ impl<T> Turns<T> {
         matches!(self.at_once, AtOnce::Unlimited) && self.rate.is_unlimited() && self.waiting.is_empty()
     }
 
+    /// Whether calls are to be counted [as they go](Self::renew), even those that have not waited for anything.
+    pub fn counts_the_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
     /// A turn at once, if nobody waits and nothing denies it.
     pub fn go(&mut self, cost: Cost, now: Instant) -> Option<Held> {
         let has_room = self.at_once.limit().is_none_or(|limit| self.under_way < limit);
-        if !has_room || !self.waiting.is_empty() || self.rate.ready_at(cost, now) > now {
+        if !has_room || !self.waiting.is_empty() || self.ready_at(cost, now) > now {
             return None;
         }
         Some(self.begin(cost, now))
     }
 
-    /// For one that has its turn and has not gone yet: takes it anew, if it may still go. It goes before those who wait, as it did.
+    /// For one that has its turn and goes now: takes it anew, if it may still go. It goes before those who wait, as it did.
+    ///
+    /// By the limits that are set it may, if those that went have left it room: what others hold who have not gone is no matter, or
+    /// whoever waits longest for a connection would have to let those go who got their turns last.
     pub fn renew(&mut self, held: Held, cost: Cost, now: Instant) -> Option<Held> {
         self.end(held, Used::Nothing, now);
-        (self.rate.ready_at(cost, now) <= now).then(|| self.begin(cost, now))
+        if self.gone.as_ref().unwrap_or(&self.rate).ready_at(cost, now) > now {
+            return None;
+        }
+        let gone = self.gone.as_mut().map(|gone| gone.take(cost, now));
+        Some(Held { gone, ..self.begin(cost, now) })
     }
 
     fn begin(&mut self, cost: Cost, now: Instant) -> Held {
         self.under_way += 1;
-        Held { reservation: self.rate.take(cost, now) }
+        Held { reservation: self.rate.take(cost, now), gone: None }
+    }
+
+    /// When a call could have its turn, and go at once.
+    fn ready_at(&self, cost: Cost, now: Instant) -> Instant {
+        let ready = self.rate.ready_at(cost, now);
+        self.gone.as_ref().map_or(ready, |gone| ready.max(gone.ready_at(cost, now)))
     }
 
     /// A place among those who wait, for whoever came `since` then. Who goes is told by [`Self::next`].
@@ -127,25 +152,25 @@ impl<T> Turns<T> {
 
     /// Whoever may go now, if anybody may.
     pub fn next(&mut self, now: Instant) -> Next<T> {
-        let Some((place, first)) = self.waiting.first() else { return Next::Nobody };
+        let Some(first) = self.waiting.first() else { return Next::Nobody };
         if self.at_once.limit().is_some_and(|limit| self.under_way >= limit) {
             return Next::Nobody;
         }
         let cost = first.cost;
-        let at = self.rate.ready_at(cost, now);
+        let at = self.ready_at(cost, now);
         if at > now {
             return Next::At(at);
         }
-        let Some(Waiting { grant, .. }) = self.waiting.leave(place) else { return Next::Nobody };
+        let Some(Waiting { grant, .. }) = self.waiting.go() else { return Next::Nobody };
         Next::Go(grant, self.begin(cost, now))
     }
 
     /// A call has ended, or was never sent.
-    pub fn end(&mut self, Held { reservation }: Held, used: Used, now: Instant) {
+    pub fn end(&mut self, Held { reservation, gone }: Held, used: Used, now: Instant) {
         self.under_way -= 1;
-        match used {
-            Used::Nothing => self.rate.give_back(reservation, now),
-            Used::Tokens(tokens) => self.rate.settle(reservation, tokens, now),
+        used.of(&mut self.rate, reservation, now);
+        if let Some((limiter, reservation)) = self.gone.as_mut().zip(gone) {
+            used.of(limiter, reservation, now);
         }
     }
 
@@ -161,6 +186,15 @@ impl<T> Turns<T> {
         }
         if throttled {
             self.rate.throttled(now);
+        }
+    }
+}
+
+impl Used {
+    fn of(self, limiter: &mut RateLimiter, reservation: Reservation, now: Instant) {
+        match self {
+            Self::Nothing => limiter.give_back(reservation, now),
+            Self::Tokens(tokens) => limiter.settle(reservation, tokens, now),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Those who wait for one line: four priorities, first come first served in each, and none that starves.
 //!
 //! # Ageing
-//! A waiter moves up one priority for each `aging` that it has waited, to the end of that one's queue. The order that this makes
-//! is the order of *due times*: the moment of its arrival, and one `aging` later for each priority below the highest. So nothing
-//! ever moves: who goes next is the least of four heads.
+//! The most urgent goes first. But each waiter is *due* at some time: when it came, and one `aging` later for each priority below the
+//! highest. Who is due before the one that is more urgent has outgrown its priority: it lets [`IN_A_ROW`] in a row go before it, and the
+//! next turn is its own. So nothing ever moves, and who goes next is found among four heads. An old backlog has a share of the turns, and
+//! takes no precedence; and of any `IN_A_ROW + 1` in a row one goes to whoever is due first, so that nobody waits for ever: who comes
+//! later is due later.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,7 +36,10 @@ impl Priority {
     }
 }
 
-/// Where a waiter stands among all waiters of a pool; the least goes first.
+/// So many in a row go before whoever is due first. The policies' schedule of turns counts the same.
+const IN_A_ROW: u32 = 3;
+
+/// Where a waiter stands among all waiters of a pool by age; the least is due first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     due: Instant,
@@ -63,6 +68,8 @@ impl Rank {
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     classes: [Class<T>; Priority::ALL.len()],
+    /// How many in a row went before whoever was due first.
+    passed: u32,
 }
 
 /// The waiters of one priority, by rank: in the order of their arrival, where all age alike. The first is never one that has gone.
@@ -82,7 +89,7 @@ struct Waiter<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { classes: Default::default() }
+        Self { classes: Default::default(), passed: 0 }
     }
 }
 
@@ -106,7 +113,7 @@ impl<T> Queue<T> {
         self.classes.each_ref().map(Class::len)
     }
 
-    /// The rank of whoever goes next.
+    /// The rank of whoever is due first.
     pub(super) fn first(&self) -> Option<Rank> {
         self.classes.iter().filter_map(Class::first).min()
     }
@@ -123,9 +130,12 @@ impl<T> Queue<T> {
 
     /// Whoever goes next, taken out.
     pub(super) fn next(&mut self) -> Option<T> {
-        let first = self.first()?;
-        let class = self.classes.iter_mut().find(|class| class.first() == Some(first))?;
-        class.next()
+        let mut heads = (0..).zip(&self.classes).filter_map(|(at, class)| Some((class.first()?, at)));
+        let urgent = heads.next()?;
+        let due = heads.fold(urgent, Ord::min);
+        let (_, class): (Rank, usize) = if self.passed < IN_A_ROW { urgent } else { due };
+        self.passed = if class == due.1 { 0 } else { self.passed + 1 };
+        self.classes[class].next()
     }
 }
 
@@ -220,23 +230,48 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_moves_up_one_priority_for_each_span_to_the_end_of_that_queue() {
+    fn who_has_outgrown_its_priority_goes_after_three_in_a_row_that_went_before_it() {
         let mut line = Line::new();
         line.join(0.0, Priority::Background, "old");
-        line.join(4.95, Priority::Batch, "before it moved up");
-        line.join(5.15, Priority::Batch, "after it moved up");
-        line.join(14.9, Priority::Critical, "before it was critical");
-        line.join(15.1, Priority::Critical, "after it was critical");
+        line.join(0.1, Priority::Background, "younger");
+        line.join(4.95, Priority::Batch, "before it is due");
+        line.join(5.05, Priority::Batch, "after it is due");
+        for n in ["c1", "c2", "c3", "c4", "c5"] {
+            line.join(15.5, Priority::Critical, n);
+        }
         assert_eq!(
             line.drain(),
-            [
-                "before it was critical",
-                "before it moved up",
-                "old",
-                "after it was critical",
-                "after it moved up"
-            ]
+            ["c1", "c2", "c3", "before it is due", "c4", "c5", "after it is due", "old", "younger"]
         );
+    }
+
+    #[test]
+    fn one_that_is_urgent_goes_next_however_old_the_backlog_is() {
+        let mut line = Line::new();
+        for _ in 0..100 {
+            line.join(0.0, Priority::Background, "old");
+        }
+        for (n, priority) in (0..40).zip(Priority::ALL[..3].iter().cycle()) {
+            line.join(100.0 + f64::from(n), *priority, "urgent");
+            assert_eq!(line.queue.next(), Some("urgent"));
+            // It was alone, so the next place is the backlog's: nothing is owed to it when the next one comes.
+            assert_eq!(line.queue.next(), Some("old"));
+        }
+    }
+
+    #[test]
+    fn nobody_starves_behind_the_more_urgent_that_keep_coming() {
+        let mut line = Line::new();
+        for name in ["b1", "b2", "b3"] {
+            line.join(0.0, Priority::Background, name);
+        }
+        let mut went = Vec::new();
+        for n in 0..12 {
+            line.join(20.0 + f64::from(n), Priority::Critical, "c");
+            line.join(20.0 + f64::from(n), Priority::Critical, "c");
+            went.extend(line.queue.next());
+        }
+        assert_eq!(went.join(" "), "c c c b1 c c c b2 c c c b3");
     }
 
     #[test]

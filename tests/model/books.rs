@@ -8,14 +8,18 @@ use std::time::{Duration, SystemTime};
 use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use trunkline::pool::{Checkout, Error, Kind, Lane, Lease, Origin, Pool, Tasks, Tenant};
+use trunkline::pool::{Checkout, Error, Kind, Lane, Lease, Origin, Pool, Priority, Tasks, Tenant};
 
 use super::ops::{Ask, Case, Connects, Knobs, Op};
+use super::order::{Ended, Passed};
 use super::quiet::Quiet;
 use super::support::{self, Net};
 use super::world::{SITES, Server, World};
 
 pub const TENANTS: [&str; 3] = ["x", "y", "z"];
+
+/// When one is due, and when it came.
+pub type Rank = (Duration, u64);
 
 /// A partition, by number.
 pub type Key = (usize, Option<usize>, Option<Lane>);
@@ -40,12 +44,16 @@ pub struct Model {
     pub warmed: u64,
     /// Waiters that left.
     pub left: u64,
+    /// Those that left in the step that is being done: they may have been asked first.
+    gone: Vec<Ended>,
+    /// How often each line was warmed: that may have waited there as well, at some time.
+    pub warmers: HashMap<Key, usize>,
     pub reused: Arc<AtomicU64>,
     pub seen: Seen,
     origins: [Origin; 3],
     wall: Arc<AtomicU64>,
     arrivals: u64,
-    step: u64,
+    pub step: u64,
 }
 
 /// What happened so far, and so may be the reason of a close.
@@ -66,8 +74,10 @@ pub struct Seen {
 pub struct Waiter {
     pub key: Key,
     pub fresh: bool,
-    /// When it is due, and when it came.
-    pub rank: (Duration, u64),
+    pub priority: Priority,
+    pub rank: Rank,
+    /// How those who ended while it waited stood to it.
+    pub passed: Passed,
     pub since: Instant,
     pub patience: Duration,
     pub max_waiting: usize,
@@ -124,6 +134,8 @@ impl Model {
             met_close: 0,
             warmed: 0,
             left: 0,
+            gone: Vec::new(),
+            warmers: HashMap::new(),
             reused: Arc::default(),
             seen: Seen::default(),
             origins: SITES.map(support::origin),
@@ -160,7 +172,9 @@ impl Model {
         self.waiters.push(Waiter {
             key: self.key(ask),
             fresh: ask.fresh,
+            priority: how.priority,
             rank: (due, self.arrivals),
+            passed: Passed::default(),
             since: Instant::now(),
             patience: how.queue_timeout,
             max_waiting: how.max_waiting,
@@ -190,7 +204,9 @@ impl Model {
             Op::Checkout(ask, count) => (0..*count).for_each(|_| self.checkout(ask, start)),
             Op::CancelWaiter(at) => {
                 if let Some(at) = pick(*at, self.waiters.len()) {
-                    self.waiters.remove(at).task.abort();
+                    let waiter = self.waiters.remove(at);
+                    self.gone.push(waiter.ended(self.step, false));
+                    waiter.task.abort();
                     // It may have its lease, and be asked too late.
                     self.left += 1;
                 }
@@ -258,6 +274,7 @@ impl Model {
                     (self.pool.clone(), self.origins[ask.site].clone(), Self::how(ask), *count);
                 let task = tokio::spawn(async move { pool.warm(&origin, count, how).await });
                 self.warmed += 1;
+                *self.warmers.entry(self.key(ask)).or_default() += 1;
                 self.warming.push((self.key(ask), task));
             }
             Op::CloseIdle => {
@@ -296,8 +313,9 @@ impl Model {
         for held in &mut self.leases {
             held.is_new = false;
         }
-        let mut answered = Vec::new();
+        let mut ended_now = std::mem::take(&mut self.gone);
         for waiter in self.waiters.extract_if(.., |waiter| waiter.task.is_finished()).collect::<Vec<_>>() {
+            let mut as_served = waiter.ended(self.step, true);
             let ended = waiter.task.await.map_err(|error| format!("a checkout broke: {error}"))?;
             let waited = waiter.since.elapsed();
             match ended {
@@ -333,23 +351,12 @@ impl Model {
                         Kind::Closed => self.met_close += 1,
                         _ => {}
                     }
-                    if !matches!(error.kind(), Kind::Connect | Kind::ConnectTimeout(_)) {
-                        continue;
-                    }
+                    as_served.was_served = matches!(error.kind(), Kind::Connect | Kind::ConnectTimeout(_));
                 }
             }
-            answered.push((waiter.key, waiter.rank, waiter.fresh, waiter.step == self.step));
+            ended_now.push(as_served);
         }
-        for (key, rank, fresh, is_new) in answered {
-            let passed = self.waiters.iter().find(|other| {
-                // Somebody who found a resting socket passes those who want a fresh one.
-                let may_be_passed = is_new && !fresh && other.fresh;
-                other.key == key && other.rank < rank && other.step < self.step && !may_be_passed
-            });
-            if let Some(passed) = passed {
-                return Err(format!("{key:?}: {rank:?} was answered before {:?}", passed.rank));
-            }
-        }
+        self.they_went_in_order(&ended_now)?;
         for call in self.calls.extract_if(.., |call| call.task.is_finished()).collect::<Vec<_>>() {
             let ended = call.task.await.map_err(|error| format!("a call broke: {error}"))?;
             let world = self.world.lock();
