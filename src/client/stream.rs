@@ -96,7 +96,7 @@ impl Consume for Chunks {
         record: &mut Record,
         pass: &mut Pass,
     ) -> Result<Bytes, Failed> {
-        if self.recovery.goes_on() {
+        if self.recovery.begin() {
             self.completion.go_on();
         } else {
             self.completion = Completion::default();
