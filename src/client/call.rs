@@ -232,16 +232,20 @@ async fn targets<C: Consume>(
 ) -> Result<bytes::Bytes, Error> {
     let Journey { client, accepted, options, ref path, request, .. } = *journey;
     let mut before: Option<(&Target, GivenUp)> = None;
+    // Whoever takes no more than these is not asked, whatever fails after them.
+    let mut too_small: Vec<&Target> = Vec::new();
     for target in path.iter() {
         let asked = record.wanted().clone();
-        if let Some((failed, GivenUp { next, .. })) = &before {
+        if let Some((_, GivenUp { next, .. })) = &before {
             let is_next = match next {
                 Next::Never | Next::IfRecovered => false,
-                Next::Yes => true,
+                Next::Yes | Next::LargerContext => true,
                 Next::IfRouteSaysSo => path.on_content_filter,
-                Next::LargerContext => takes_more(target.max_input_tokens, failed.max_input_tokens, request),
             };
-            if !is_next || (consumer.prefill().is_some() && !target.takes_prefill(&asked)) {
+            let takes_it =
+                |failed: &&Target| takes_more(target.max_input_tokens, failed.max_input_tokens, request);
+            let goes_on = consumer.prefill().is_none() || target.takes_prefill(&asked);
+            if !(is_next && goes_on && too_small.iter().all(takes_it)) {
                 continue;
             }
         }
@@ -253,7 +257,10 @@ async fn targets<C: Consume>(
             Ok(outgoing) => outgoing,
             // It has no words for it. Another may.
             Err(error) => {
-                before.get_or_insert((target, GivenUp { error, next: Next::Yes }));
+                if before.is_none() {
+                    record.aim(target.provider.name(), target.model_for(&asked), &[]);
+                    before = Some((target, GivenUp { error, next: Next::Yes }));
+                }
                 continue;
             }
         };
@@ -275,7 +282,12 @@ async fn targets<C: Consume>(
         record.aim(provider.name(), model, &outgoing.dropped);
         match attempts(journey, target, life, record, consumer).await {
             Ok(body) => return Ok(body),
-            Err(given_up) => before = Some((target, given_up)),
+            Err(given_up) => {
+                if given_up.next == Next::LargerContext {
+                    too_small.push(target);
+                }
+                before = Some((target, given_up));
+            }
         }
     }
     // A client has a provider, and a route a target.

@@ -135,6 +135,9 @@ impl Record {
         self.model = model.clone();
         self.asked = model;
         self.usage = None;
+        // Of the one before, nothing is said of this one.
+        self.status = 0;
+        self.headers.clear();
         self.dropped = dropped.to_vec();
     }
 
