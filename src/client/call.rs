@@ -61,6 +61,11 @@ pub(super) trait Consume: Send {
     fn prefill(&self) -> Option<&str> {
         None
     }
+
+    /// The error of a call that nobody else is asked for: that of its last attempt, unless an earlier one left more to tell.
+    fn lost(&mut self, last: Error) -> Error {
+        last
+    }
 }
 
 /// What is known of a request before it is sent.
@@ -291,7 +296,7 @@ async fn targets<C: Consume>(
         }
     }
     // A client has a provider, and a route a target.
-    Err(before.map_or_else(Error::closed, |(_, GivenUp { error, .. })| error))
+    Err(before.map_or_else(Error::closed, |(_, GivenUp { error, .. })| consumer.lost(error)))
 }
 
 /// Why no further attempt is made at a target, and who may be asked instead.
@@ -360,7 +365,11 @@ async fn attempts<C: Consume>(
             keys.strike(&key, strike);
             refused.add(key.index());
         }
-        let next = options.retry.next_target(failure, repeatable);
+        let mut next = options.retry.next_target(failure, repeatable);
+        if consumer.prefill().is_some() && next == Next::Never && matches!(failure, Failure::Status { .. }) {
+            // The caller's request was good enough for an answer to begin: what this one refuses is the prefill, which is ours.
+            next = Next::Yes;
+        }
         if consumer.prefill().is_some() && !target.takes_prefill(record.wanted()) {
             return Err(GivenUp { error, next });
         }
