@@ -202,15 +202,12 @@ async fn what_was_not_sent_is_sent_to_the_next() {
         (tls.url().as_str(), 2, &FORMS, "ok after no,yes"),
     ] {
         let client = json!({ "providers": { "a": { "baseURL": url } }, "retry": { "maxRetries": retries } });
-        let site = Routed::of(Way::H1, 2, client);
         for form in forms {
+            // What refuses connects is left alone for ever longer: each has a client of its own.
+            let site = Routed::of(Way::H1, 2, client.clone());
             let saved = format!("{saved}; seen 0,1; a/m-a > b/m-b ERR_CONNECTION");
             assert_eq!(form.end(&site).await, saved, "{url} {form:?}");
         }
-        let answer = Form::Chat.result(&site, json!({})).await.unwrap();
-        assert_eq!(answered_by(&answer), "b/m-b");
-        let attempts = &meta_of(&answer)["attempts"];
-        assert_eq!((&attempts[0]["provider"], &attempts[0]["model"]), (&json!("a"), &json!("m-a")));
     }
 }
 
