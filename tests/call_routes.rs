@@ -22,7 +22,8 @@ mod support;
 use routes::*;
 use serde_json::{Value, json};
 use support::*;
-use trunkline::client::{Answer, Endpoint, Mode};
+use trunkline::client::{Answer, Call, Endpoint, Mode};
+use trunkline::config::CallKind;
 use trunkline::error::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,12 @@ impl Form {
         match self {
             Self::Chat => site.call(Endpoint::Chat, &request(), options).await,
             Self::Stream => site.stream(Mode::Objects, &request(), options).await.result,
-            Self::Wire => site.stream(Mode::Whole, &request(), options).await.result,
+            Self::Wire => {
+                let options = merge(options, json!({ "wire": "stream" }));
+                let options = site.client.call_options_of(CallKind::Whole, Some(options)).unwrap();
+                let call = Call { endpoint: Endpoint::Chat, body: request().to_string(), options };
+                site.client.call(call).await
+            }
             Self::Embed => {
                 site.call(Endpoint::Embeddings, &json!({ "model": "e", "input": "a" }), options).await
             }
@@ -115,10 +121,56 @@ async fn after_its_retries_a_target_is_given_up_for_the_next() {
         let (saved, lost) = maybe("maybe", "ERR_CONNECTION", "Connection receive retryable");
         row(&FORMS, fault, json!({}), &saved, &lost).await;
     }
+    // A server that says so is asked again, and one that says nothing as often as any.
+    let (saved, lost) = maybe("no", "ERR_BAD_REQUEST", "BadRequest 400");
+    let again = json!({ "kind": "status", "status": 400, "headers": { "x-should-retry": "true" } });
+    row(&FORMS, again, json!({}), &saved, &lost).await;
     // Before its first content, a cut is nothing else.
     let (saved, lost) = maybe("maybe", "ERR_CONNECTION", "Connection receive retryable");
-    let cut = json!({ "kind": "cut", "afterTokens": 0 });
-    row(&[Form::Stream, Form::Wire], cut, json!({}), &saved, &lost).await;
+    for cut in [json!({ "kind": "cut", "afterTokens": 0 }), json!({ "kind": "malformed", "atEvent": 1 })] {
+        row(&[Form::Stream, Form::Wire], cut, json!({}), &saved, &lost).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_unprocessed_is_sent_again_for_free_before_the_next_target_is_asked() {
+    for way in [Way::H2c, Way::H2] {
+        let site = Routed::of(way, 2, json!({}));
+        for form in FORMS {
+            site.fault(0, json!({ "kind": "goaway", "lastStream": "refused" }), json!({ "times": OFTEN }));
+            let end = "ok after no,no,no,no,no,no,yes; seen 6,1; a/m-a > b/m-b ERR_CONNECTION";
+            assert_eq!(form.end(&site).await, end, "{way:?} {form:?}");
+            site.reset();
+        }
+    }
+    for way in WAYS {
+        let site = Routed::of(way, 2, json!({}));
+        for form in FORMS {
+            site.fault(0, status(421, Value::Null), json!({ "times": OFTEN }));
+            let end = "ok after no,no,yes; seen 2,1; a/m-a > b/m-b ERR_API";
+            assert_eq!(form.end(&site).await, end, "{way:?} {form:?}");
+            site.reset();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_inside_a_good_answer_is_the_error_that_it_names() {
+    for (code, end) in [
+        ("model_not_found", "ok after no,yes; seen 1,1; a/m-a > b/m-b ERR_NOT_FOUND"),
+        ("insufficient_quota", "ok after no,yes; seen 1,1; a/m-a > b/m-b ERR_RATE_LIMIT"),
+        ("invalid_request_error", "BadRequest 400, billed no, after no; seen 1,0"),
+        ("content_filter", "ContentFilter 400, billed no, after no; seen 1,0"),
+        ("server_error", "ok after maybe,maybe,maybe,yes; seen 3,1; a/m-a > b/m-b ERR_INTERNAL_SERVER"),
+    ] {
+        for form in [Form::Chat, Form::Stream, Form::Wire] {
+            let site = Routed::of(Way::H1, 2, json!({}));
+            let body = json!({ "error": { "code": code, "message": "no" } });
+            let fault = json!({ "kind": "error-in-stream", "afterTokens": 0, "body": body });
+            site.fault(0, fault, json!({ "times": OFTEN }));
+            assert_eq!(form.end(&site).await, end, "{form:?} {code}");
+        }
+    }
 }
 
 /// A refusal makes a key rest, and a target whose only key rests is asked last: each refusal meets a client of its own.
@@ -671,15 +723,43 @@ async fn hedging_stays_within_a_target_and_its_attempts_are_told() {
     assert_eq!(answered_by(&answer), "b/m-b");
 }
 
+/// Vectors of two models have nothing to do with each other.
 #[tokio::test]
-async fn long_embeddings_go_to_the_next_target_part_by_part() {
-    let site = Routed::of(Way::H2c, 2, json!({ "retry": { "maxRetries": 0 } }));
-    let inputs: Vec<_> = (0..2048 * 3).map(|n| n.to_string()).collect();
-    site.fault(0, status(503, Value::Null), json!({ "times": 2 }));
-    let answer =
-        site.call(Endpoint::Embeddings, &json!({ "model": "e", "input": inputs }), json!({})).await.unwrap();
-    assert_eq!(body_of(&answer)["data"].as_array().unwrap().len(), inputs.len());
-    assert_eq!(site.seen(), [3, 2]);
-    assert_eq!(site.failovers(), ["a/e-a > b/e-b ERR_INTERNAL_SERVER"; 2]);
-    assert_eq!((site.metric("failedOver"), site.metric("started")), (2, 1));
+async fn all_parts_of_long_embeddings_are_of_the_same_target() {
+    const PART: usize = 2048;
+    let inputs = |parts: usize| (0..PART * parts).map(|n| n.to_string()).collect::<Vec<_>>();
+    for (parts, failing, seen) in [
+        // Two of the first four go to the next, and the others after them, again.
+        (3, 2, [3, 3]),
+        (6, 2, [4, 6]),
+        (2, 2, [2, 2]),
+        (5, 0, [5, 0]),
+    ] {
+        let site = Routed::of(Way::H2c, 2, json!({ "retry": { "maxRetries": 0 } }));
+        if failing > 0 {
+            site.fault(0, status(503, Value::Null), json!({ "times": failing }));
+        }
+        let request = json!({ "model": "e", "input": inputs(parts) });
+        let answer = site.call(Endpoint::Embeddings, &request, json!({})).await.unwrap();
+        let body = body_of(&answer);
+        assert_eq!(body["data"].as_array().unwrap().len(), PART * parts);
+        assert_eq!(site.seen(), seen, "{parts} {failing}");
+        assert_eq!(answered_by(&answer), if failing > 0 { "b/e-b" } else { "a/e-a" });
+        // Each part once at the one that answered them all.
+        let last = site.bodies(usize::from(failing > 0));
+        let mut firsts: Vec<usize> =
+            last.iter().map(|body| body["input"][0].as_str().unwrap().parse().unwrap()).collect();
+        firsts.sort_unstable();
+        assert_eq!(firsts, (0..parts).map(|part| part * PART).collect::<Vec<_>>());
+        assert_eq!((site.metric("failedOver"), site.metric("started")), (failing, 1));
+    }
+    // A chance that falls for each part would mix them, too.
+    let targets = json!([{ "provider": "a", "model": "e-a" }, { "provider": "b", "model": "e-b" }]);
+    let site =
+        Routed::of(Way::H2c, 2, json!({ "routes": { "e": { "strategy": "weighted", "targets": targets } } }));
+    let before = site.seen();
+    let result =
+        site.call(Endpoint::Embeddings, &json!({ "model": "e", "input": inputs(6) }), json!({})).await;
+    let told = site.told(&result, &before);
+    assert!(told.ends_with("; seen 6,0") || told.ends_with("; seen 0,6"), "{told}");
 }

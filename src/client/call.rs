@@ -187,6 +187,11 @@ impl<'a> Journey<'a> {
         Ok(Self { client, accepted, options, endpoint, body, path, request, deadline })
     }
 
+    /// The same along another path.
+    pub(super) fn along(self, path: Path<'a>) -> Self {
+        Self { path, ..self }
+    }
+
     /// The request for the first target; none where only others may have words for it.
     pub(super) fn begin(&self, is_stream: bool) -> Result<Option<Outgoing>, Error> {
         let Some(first) = self.path.first() else { return Ok(None) };

@@ -118,6 +118,11 @@ impl Record {
         &self.wanted
     }
 
+    /// Who is asked, or was last.
+    pub(super) fn provider(&self) -> &Arc<str> {
+        &self.provider
+    }
+
     /// What the target is asked for.
     pub(super) fn model_asked(&self) -> &Arc<str> {
         &self.asked
