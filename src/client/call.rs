@@ -61,6 +61,11 @@ pub(super) trait Consume: Send {
     fn prefill(&self) -> Option<&str> {
         None
     }
+
+    /// The error of a call that nobody else is asked for: that of its last attempt, unless an earlier one left more to tell.
+    fn lost(&mut self, last: Error) -> Error {
+        last
+    }
 }
 
 /// What is known of a request before it is sent.
@@ -182,6 +187,11 @@ impl<'a> Journey<'a> {
         Ok(Self { client, accepted, options, endpoint, body, path, request, deadline })
     }
 
+    /// The same along another path.
+    pub(super) fn along(self, path: Path<'a>) -> Self {
+        Self { path, ..self }
+    }
+
     /// The request for the first target; none where only others may have words for it.
     pub(super) fn begin(&self, is_stream: bool) -> Result<Option<Outgoing>, Error> {
         let Some(first) = self.path.first() else { return Ok(None) };
@@ -233,16 +243,20 @@ async fn targets<C: Consume>(
 ) -> Result<bytes::Bytes, Error> {
     let Journey { client, accepted, options, ref path, request, .. } = *journey;
     let mut before: Option<(&Target, GivenUp)> = None;
+    // Whoever takes no more than these is not asked, whatever fails after them.
+    let mut too_small: Vec<&Target> = Vec::new();
     for target in path.iter() {
         let asked = record.wanted().clone();
-        if let Some((failed, GivenUp { next, .. })) = &before {
+        if let Some((_, GivenUp { next, .. })) = &before {
             let is_next = match next {
                 Next::Never | Next::IfRecovered => false,
-                Next::Yes => true,
+                Next::Yes | Next::LargerContext => true,
                 Next::IfRouteSaysSo => path.on_content_filter,
-                Next::LargerContext => takes_more(target.max_input_tokens, failed.max_input_tokens, request),
             };
-            if !is_next || (consumer.prefill().is_some() && !target.takes_prefill(&asked)) {
+            let takes_it =
+                |failed: &&Target| takes_more(target.max_input_tokens, failed.max_input_tokens, request);
+            let goes_on = consumer.prefill().is_none() || target.takes_prefill(&asked);
+            if !(is_next && goes_on && too_small.iter().all(takes_it)) {
                 continue;
             }
         }
@@ -254,7 +268,10 @@ async fn targets<C: Consume>(
             Ok(outgoing) => outgoing,
             // It has no words for it. Another may.
             Err(error) => {
-                before.get_or_insert((target, GivenUp { error, next: Next::Yes }));
+                if before.is_none() {
+                    record.aim(target.provider.name(), target.model_for(&asked), &[]);
+                    before = Some((target, GivenUp { error, next: Next::Yes }));
+                }
                 continue;
             }
         };
@@ -276,11 +293,16 @@ async fn targets<C: Consume>(
         record.aim(provider.name(), model, &outgoing.dropped);
         match attempts(journey, target, life, record, consumer).await {
             Ok(body) => return Ok(body),
-            Err(given_up) => before = Some((target, given_up)),
+            Err(given_up) => {
+                if given_up.next == Next::LargerContext {
+                    too_small.push(target);
+                }
+                before = Some((target, given_up));
+            }
         }
     }
     // A client has a provider, and a route a target.
-    Err(before.map_or_else(Error::closed, |(_, GivenUp { error, .. })| error))
+    Err(before.map_or_else(Error::closed, |(_, GivenUp { error, .. })| consumer.lost(error)))
 }
 
 /// Why no further attempt is made at a target, and who may be asked instead.
@@ -349,7 +371,11 @@ async fn attempts<C: Consume>(
             keys.strike(&key, strike);
             refused.add(key.index());
         }
-        let next = options.retry.next_target(failure, repeatable);
+        let mut next = options.retry.next_target(failure, repeatable);
+        if consumer.prefill().is_some() && next == Next::Never && matches!(failure, Failure::Status { .. }) {
+            // The caller's request was good enough for an answer to begin: what this one refuses is the prefill, which is ours.
+            next = Next::Yes;
+        }
         if consumer.prefill().is_some() && !target.takes_prefill(record.wanted()) {
             return Err(GivenUp { error, next });
         }

@@ -1,4 +1,7 @@
 //! Embeddings: inputs beyond what one request takes are split, and the vectors joined in order.
+//!
+//! Vectors of two models have nothing to do with each other, so all parts are answered by the same target: if one of them had to go to the
+//! next, those that were answered before are asked there again.
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -8,8 +11,9 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::Client;
-use super::call::{self, Accepted, Answer, Call, Journey};
+use super::call::{self, Answer, Call, Journey};
 use super::record::Record;
+use super::targets::Path;
 use super::whole::Whole;
 use crate::config::CallOptions;
 use crate::error::{Error, Kind};
@@ -25,35 +29,60 @@ const SIDE_BY_SIDE: usize = 4;
 /// tells of all their attempts.
 pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
     let accepted = call::accept(&call, arrived)?;
-    let parts = split(&call.body, most_inputs(client, &call, &accepted)?);
+    let request = accepted.request(call.body.len(), false);
+    let wanted = call.options.provider.as_deref();
+    let path = client.targets.path(accepted.model(), wanted, request, arrived)?;
+    let parts = split(&call.body, most_inputs(&path));
     if parts.is_empty() {
         return call::run(client, call, &accepted, &mut Whole { is_model_answer: true }).await;
     }
     let inputs: Vec<_> = parts.iter().map(|part| part.inputs).collect();
     let options = options(&call, parts.len());
-    let journeys = parts.into_iter().zip(&options).map(|(part, options)| {
-        let journey = Journey::plan(client, &call.endpoint, part.body.into(), &accepted, options, false)?;
+    let parts: Vec<_> = parts.into_iter().map(|part| Bytes::from(part.body)).zip(&options).collect();
+    let plan = |part: &(Bytes, _), from: usize| {
+        let (body, options) = (part.0.clone(), part.1);
+        let journey = Journey::plan(client, &call.endpoint, body, &accepted, options, false)?;
+        let journey = journey.along(path.skip(from));
         let first = journey.begin(false)?;
-        Ok((journey, first))
-    });
-    let mut journeys = journeys.collect::<Result<Vec<_>, Error>>()?;
+        Ok::<_, Error>((journey, first))
+    };
+    // What nobody can be sent is refused before it counts.
+    parts.iter().try_for_each(|part| plan(part, 0).map(drop))?;
 
     let guard = client.begin(arrived);
     let mut record = Record::new(guard.started(), accepted.model());
     let ended = async {
-        let mut bodies = Vec::with_capacity(journeys.len());
-        // In slices, so that one call of a million inputs does not take the pool for itself.
-        for slice in journeys.chunks_mut(SIDE_BY_SIDE) {
+        // By which target of the path, and what.
+        let mut answers: Vec<(usize, Option<Bytes>)> = vec![(0, None); parts.len()];
+        let mut from = 0;
+        loop {
+            let missing = answers.iter().enumerate();
+            let missing = missing.filter(|(_, (by, answer))| answer.is_none() || *by < from);
+            // In slices, so that one call of a million inputs does not take the pool for itself.
+            let slice: Vec<_> = missing.map(|(part, _)| part).take(SIDE_BY_SIDE).collect();
+            if slice.is_empty() {
+                break;
+            }
+            let planned = slice.iter().filter_map(|part| parts.get(*part)).map(|part| plan(part, from));
+            let mut journeys = planned.collect::<Result<Vec<_>, Error>>()?;
             let mut records: Vec<_> =
                 slice.iter().map(|_| Record::new(guard.started(), accepted.model())).collect();
-            let running = slice.iter_mut().zip(&mut records).map(|((journey, first), record)| async {
+            let running = journeys.iter_mut().zip(&mut records).map(|((journey, first), record)| async {
                 call::live(journey, first.take(), record, &mut Whole { is_model_answer: true }).await
             });
             // The first error ends them all.
             let ended = try_join_all(running).await;
+            let by: Vec<_> =
+                records.iter().map(|record| from + asked_last(&path.skip(from), record)).collect();
             records.into_iter().for_each(|part| record.absorb(part));
-            bodies.extend(ended?);
+            for ((part, by), body) in slice.into_iter().zip(by).zip(ended?) {
+                if let Some(answer) = answers.get_mut(part) {
+                    *answer = (by, Some(body));
+                }
+                from = from.max(by);
+            }
         }
+        let bodies: Vec<_> = answers.into_iter().filter_map(|(_, body)| body).collect();
         let (body, usage) = join(&bodies, &inputs)?;
         record.usage = Some(usage);
         Ok(body)
@@ -69,12 +98,19 @@ struct Part {
 }
 
 /// The most inputs that one request takes, whichever of its targets it goes to.
-fn most_inputs(client: &Client, call: &Call, accepted: &Accepted) -> Result<usize, Error> {
-    let request = accepted.request(call.body.len(), false);
-    let wanted = call.options.provider.as_deref();
-    let path = client.targets.path(accepted.model(), wanted, request, accepted.arrived)?;
+fn most_inputs(path: &Path<'_>) -> usize {
     let most = path.iter().map(|target| target.provider.protocol().most_inputs()).min();
-    Ok(most.unwrap_or(usize::MAX))
+    most.unwrap_or(usize::MAX)
+}
+
+/// Which of the targets the part was sent to last.
+fn asked_last(path: &Path<'_>, record: &Record) -> usize {
+    let mut targets = path.iter();
+    let asked = targets.position(|target| {
+        target.provider.name() == record.provider()
+            && target.model_for(record.wanted()) == *record.model_asked()
+    });
+    asked.unwrap_or_default()
 }
 
 /// The options of the parts. Each has an idempotency key of its own, or a server would take them for repetitions of the first.

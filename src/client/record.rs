@@ -118,6 +118,11 @@ impl Record {
         &self.wanted
     }
 
+    /// Who is asked, or was last.
+    pub(super) fn provider(&self) -> &Arc<str> {
+        &self.provider
+    }
+
     /// What the target is asked for.
     pub(super) fn model_asked(&self) -> &Arc<str> {
         &self.asked
@@ -135,6 +140,9 @@ impl Record {
         self.model = model.clone();
         self.asked = model;
         self.usage = None;
+        // Of the one before, nothing is said of this one.
+        self.status = 0;
+        self.headers.clear();
         self.dropped = dropped.to_vec();
     }
 

@@ -22,8 +22,9 @@ pub(super) struct Recovery {
 struct Seam {
     /// What was seen, without the white space at its end.
     prefill: String,
-    /// The rest of that white space which the continuation may begin with.
+    /// That white space, which the continuation may begin with, and how much of it the one under way has had.
     space: String,
+    again: usize,
     /// Whether the continuation has got beyond it.
     is_closed: bool,
 }
@@ -45,15 +46,18 @@ impl Recovery {
                 let Some(text) = seen.plain_text() else { return false };
                 let prefill = text.trim_end();
                 let space = text[prefill.len()..].to_owned();
-                self.seam = Some(Seam { prefill: prefill.to_owned(), space, is_closed: false });
+                self.seam = Some(Seam { prefill: prefill.to_owned(), space, again: 0, is_closed: false });
                 true
             }
         }
     }
 
-    /// Whether what was gathered stays, and is gone on with.
-    pub(super) fn goes_on(&self) -> bool {
-        self.seam.is_some()
+    /// Another attempt begins. Whether what was gathered stays, and is gone on with.
+    pub(super) fn begin(&mut self) -> bool {
+        let Some(seam) = &mut self.seam else { return false };
+        // One before it may have broken when it had said no more than this white space.
+        (seam.again, seam.is_closed) = (0, false);
+        true
     }
 
     /// What the next attempt is given as the beginning of its answer.
@@ -75,10 +79,11 @@ impl Recovery {
         if text.is_empty() {
             return json.into();
         }
-        let again = text.chars().zip(seam.space.chars()).take_while(|(new, seen)| new == seen);
+        let space = seam.space.get(seam.again..).unwrap_or_default();
+        let again = text.chars().zip(space.chars()).take_while(|(new, seen)| new == seen);
         let again: usize = again.map(|(new, _)| new.len_utf8()).sum();
-        seam.space.drain(..again);
-        seam.is_closed = again < text.len() || seam.space.is_empty();
+        seam.is_closed = again < text.len() || again == space.len();
+        seam.again += again;
         if again == 0 {
             return json.into();
         }
@@ -136,12 +141,24 @@ mod tests {
     }
 
     #[test]
+    fn a_continuation_that_breaks_within_the_seam_leaves_it_as_it_was() {
+        let mut recovery = Recovery::new(Recover::Continue);
+        assert!(recovery.prepare(&seen(&["One,\n\n"])));
+        for text in ["\n", "\n\n", "\n\ntwo", "two"] {
+            assert!(recovery.begin());
+            let json = chunk(text);
+            let joined = recovery.join(&json).into_owned();
+            assert_eq!(Chunk::of(&joined).unwrap().text(), text.trim_start(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn what_was_seen_is_given_without_the_white_space_at_its_end() {
         let mut recovery = Recovery::new(Recover::Continue);
         assert!(recovery.prepare(&seen(&["One, ", "two, "])));
         assert_eq!(recovery.prefill(), Some("One, two,"));
         assert!(recovery.prepare(&seen(&[" \n"])));
-        assert_eq!((recovery.prefill(), recovery.goes_on()), (None, true));
+        assert!(recovery.begin() && recovery.prefill().is_none());
     }
 
     #[test]
@@ -167,7 +184,7 @@ mod tests {
         let mut recovery = Recovery::new(Recover::Restart);
         assert!(!recovery.take_restart());
         assert!(recovery.prepare(&seen(&["a"])));
-        assert_eq!((recovery.goes_on(), recovery.prefill()), (false, None));
+        assert!(!recovery.begin() && recovery.prefill().is_none());
         assert!(recovery.take_restart() && !recovery.take_restart());
         assert!(!Recovery::new(Recover::None).prepare(&seen(&["a"])));
     }

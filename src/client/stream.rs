@@ -59,6 +59,8 @@ struct Chunks {
     translation: Option<dialect::Events>,
     completion: Completion,
     recovery: Recovery,
+    /// What of the answer its reader had seen when it last broke, as JSON.
+    seen: Option<String>,
     /// Whether a chunk has said something: from then on, a repetition would be seen.
     spoke: bool,
     /// Chunks that said nothing, held back until one does, so that an attempt which ends before is never seen.
@@ -96,7 +98,7 @@ impl Consume for Chunks {
         record: &mut Record,
         pass: &mut Pass,
     ) -> Result<Bytes, Failed> {
-        if self.recovery.goes_on() {
+        if self.recovery.begin() {
             self.completion.go_on();
         } else {
             self.completion = Completion::default();
@@ -135,6 +137,17 @@ impl Consume for Chunks {
 
     fn prefill(&self) -> Option<&str> {
         self.recovery.prefill()
+    }
+
+    /// Whatever the attempts after it met: to the reader, it is the stream that broke.
+    fn lost(&mut self, last: Error) -> Error {
+        match self.seen.take() {
+            Some(seen) if !matches!(last.kind, Kind::StreamInterrupted { .. } | Kind::Closed) => {
+                let message = format!("{}; a part of the answer had come before", last.message);
+                interrupted(last, seen, message)
+            }
+            _ => last,
+        }
     }
 }
 
@@ -230,29 +243,23 @@ impl Chunks {
         if !self.spoke {
             return failure;
         }
-        let FailedAttempt { failure, error: mut cause } = *failure;
+        let FailedAttempt { failure, error } = *failure;
         // What is too long once is too long again.
         let is_lost = matches!(failure, Failure::InvalidResponse);
-        let unseen = self.outlet.rewind() || (!is_lost && self.recovery.prepare(&self.completion));
-        let failure = match (unseen, failure) {
+        let partial = self.completion.to_json();
+        let unseen = self.outlet.rewind();
+        self.seen = (!unseen).then(|| partial.clone());
+        let goes_on = unseen || (!is_lost && self.recovery.prepare(&self.completion));
+        let failure = match (goes_on, failure) {
             (false, _) => Failure::CutSeen,
             // A provider that stalls is as silent as one that never spoke.
             (true, Failure::Silence) => Failure::Silence,
             // Nothing broke: there is too much of it.
-            (true, Failure::InvalidResponse) => return failed(failure, cause),
+            (true, Failure::InvalidResponse) => return failed(failure, error),
             (true, _) => Failure::CutUnseen,
         };
-        let message = format!("the stream broke after a part of the answer: {}", cause.message);
-        let body = match &mut cause.kind {
-            Kind::Api(api) => Some(std::mem::take(&mut api.body)),
-            _ => None,
-        };
-        let mut error =
-            Error::new(Kind::StreamInterrupted { partial: self.completion.to_json(), body }, message);
-        error.cause = cause.cause.take();
-        error.retryable = true;
-        error.billed = Billed::Maybe;
-        failed(failure, error)
+        let message = format!("the stream broke after a part of the answer: {}", error.message);
+        failed(failure, interrupted(error, partial, message))
     }
 
     fn settle(&self, client: &Client, record: &mut Record) {
@@ -268,6 +275,19 @@ impl Chunks {
         }
         record.usage = Some(usage.to_owned());
     }
+}
+
+/// The error of a stream of which a part had come.
+fn interrupted(mut cause: Error, partial: String, message: String) -> Error {
+    let body = match &mut cause.kind {
+        Kind::Api(api) => Some(std::mem::take(&mut api.body)),
+        _ => None,
+    };
+    let mut error = Error::new(Kind::StreamInterrupted { partial, body }, message);
+    error.cause = cause.cause.take();
+    error.retryable = true;
+    error.billed = Billed::Maybe;
+    error
 }
 
 /// The `data` lines of an event are joined by line feeds, which JSON may have between its tokens; a piece handed over as

@@ -185,11 +185,17 @@ impl<'a> Path<'a> {
         })
     }
 
+    /// Without the first `n` of them.
+    pub(super) fn skip(&self, n: usize) -> Self {
+        let all = if self.order.is_empty() { (0..self.targets.len()).collect() } else { self.order.clone() };
+        Self { order: all.get(n..).map(<[_]>::to_vec).unwrap_or_default(), ..*self }
+    }
+
     pub(super) fn first(&self) -> Option<&'a Target> {
         self.iter().next()
     }
 
     pub(super) fn has_others(&self) -> bool {
-        self.targets.len() > 1
+        self.iter().nth(1).is_some()
     }
 }

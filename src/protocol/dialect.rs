@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::json::Members;
+use super::json::{Members, Text, quote};
 use super::openai::{self, ErrorFields};
 use super::translate::{Inexpressible, Malformed, Next};
 use super::{anthropic, gemini};
@@ -215,19 +216,29 @@ impl Events {
     }
 }
 
-/// A request whose last message is the beginning of its answer.
+/// A request whose last message is the beginning of its answer; if it is that already, it gets longer: two messages of one role in a row
+/// mean something else, or are refused.
 fn with_prefill(body: &str, prefill: &str) -> Result<String, Inexpressible> {
     let members = Members::of(body).map_err(|_| no_object())?;
-    let messages = members.raw("messages").map(str::trim_end).and_then(|list| list.strip_suffix(']'));
-    let messages = messages.ok_or_else(|| Inexpressible {
+    let mut messages = members.value::<Vec<&RawValue>>("messages").ok_or_else(|| Inexpressible {
         path: "messages".to_owned(),
         message: "must be an array".to_owned(),
     })?;
-    // A string always has a text.
-    let text = serde_json::to_string(prefill).unwrap_or_default();
-    let comma = if messages.trim_end().ends_with('[') { "" } else { "," };
-    let messages = format!(r#"{messages}{comma}{{"role":"assistant","content":{text}}}]"#);
-    Ok(members.with("messages", &messages))
+    let last = messages.last().and_then(|last| begun(last.get(), prefill));
+    if last.is_some() {
+        messages.pop();
+    }
+    let last = last.unwrap_or_else(|| format!(r#"{{"role":"assistant","content":{}}}"#, quote(prefill)));
+    let messages: Vec<_> = messages.iter().map(|message| message.get()).chain([&*last]).collect();
+    Ok(members.with("messages", &format!("[{}]", messages.join(","))))
+}
+
+/// This message with so much more text, if it is the beginning of an answer and nothing but a text.
+fn begun(message: &str, prefill: &str) -> Option<String> {
+    let message = Members::of(message).ok()?;
+    let is_text = message.value::<Text<'_>>("role")?.0 == "assistant" && message.raw("tool_calls").is_none();
+    let Text(text) = message.value::<Text<'_>>("content").filter(|_| is_text)?;
+    Some(message.with("content", &quote(&format!("{text}{prefill}"))))
 }
 
 fn no_object() -> Inexpressible {
@@ -266,6 +277,31 @@ mod tests {
         let empty = Chat { prefill: Some("a"), ..chat(r#"{"model":"m","messages":[ ]}"#) };
         let said = Protocol::OpenAi.chat(empty).unwrap().body.unwrap();
         assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["messages"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_prefill_of_the_callers_own_gets_longer() {
+        let body = |last: Value| {
+            let given =
+                json!({"model": "m", "messages": [{"role": "user", "content": "hi"}, last]}).to_string();
+            let said =
+                Protocol::OpenAi.chat(Chat { prefill: Some("b"), ..chat(&given) }).unwrap().body.unwrap();
+            let Value::Array(mut messages) = serde_json::from_str::<Value>(&said).unwrap()["messages"].take()
+            else {
+                panic!("{said}")
+            };
+            messages.split_off(1)
+        };
+        let own = json!({"role": "assistant", "name": "n", "content": "a "});
+        assert_eq!(body(own), [json!({"role": "assistant", "name": "n", "content": "a b"})]);
+        let added = json!({"role": "assistant", "content": "b"});
+        for other in [
+            json!({"role": "user", "content": "a"}),
+            json!({"role": "assistant", "content": "a", "tool_calls": []}),
+            json!({"role": "assistant", "content": [{"type": "text", "text": "a"}]}),
+        ] {
+            assert_eq!(body(other.clone()), [other, added.clone()]);
+        }
     }
 
     #[test]

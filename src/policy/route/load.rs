@@ -19,6 +19,8 @@ const DECAY: Duration = Duration::from_secs(30);
 const FORGOTTEN: Duration = Duration::from_secs(5 * 30);
 /// A failure counts as so slow an answer. Or what refuses at once would be the fastest of all.
 const FAILED: Duration = Duration::from_secs(10);
+/// Who is given up on sooner, by a caller or a deadline, is not known to be slow.
+const SLOW: Duration = Duration::from_secs(1);
 /// The cost of each call under way at a target of which nothing is known, in seconds: above anything measured. Its first call is free, so that
 /// something becomes known; until then the others go elsewhere.
 const UNKNOWN: f64 = 3600.0;
@@ -37,12 +39,15 @@ pub struct Load {
     estimates: Mutex<[Option<Estimate>; 2]>,
 }
 
-/// A call under way. Dropped without a word (aborted, cancelled) it has only been one.
+/// A call under way. Dropped without a word (aborted, cancelled, at its deadline) it would have taken longer still, where that is the whole
+/// answer's time; the first piece of a stream may have come long before. Else whoever never answers would never be known to be slow.
 #[must_use]
 #[derive(Debug)]
 pub struct Running {
     load: Arc<Load>,
     wait: Wait,
+    began: Instant,
+    has_ended: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +60,7 @@ impl Load {
     /// A call begins.
     pub fn begin(self: &Arc<Self>, wait: Wait) -> Running {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Running { load: self.clone(), wait }
+        Running { load: self.clone(), wait, began: Instant::now(), has_ended: false }
     }
 
     pub fn in_flight(&self) -> usize {
@@ -84,21 +89,32 @@ impl Load {
         };
         *estimate = Some(Estimate { seconds, at: now });
     }
+
+    /// It takes longer than this.
+    fn observe_at_least(&self, wait: Wait, took: Duration, now: Instant) {
+        let known = self.estimates.lock()[wait as usize].and_then(|estimate| estimate.at(now));
+        if took >= SLOW && known.is_none_or(|known| took.as_secs_f64() > known) {
+            self.observe(wait, took, now);
+        }
+    }
 }
 
 impl Running {
     /// What was waited for came after so long.
     pub fn observe(&mut self, took: Duration, now: Instant) {
+        self.has_ended = true;
         self.load.observe(self.wait, took, now);
     }
 
     /// The target failed, after so long.
     pub fn failed(&mut self, took: Duration, now: Instant) {
+        self.has_ended = true;
         self.load.observe(self.wait, took.max(FAILED), now);
     }
 
     /// The call has ended: after `first` its first piece had come, and `took` is all of its time.
     pub fn ended(&mut self, outcome: Outcome, first: Option<Duration>, took: Duration, now: Instant) {
+        self.has_ended = true;
         match (outcome, self.wait) {
             (Outcome::Success, Wait::WholeAnswer) => self.observe(took, now),
             (Outcome::Success, Wait::FirstPiece) => self.observe(first.unwrap_or(took), now),
@@ -112,6 +128,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.has_ended && self.wait == Wait::WholeAnswer {
+            let now = Instant::now();
+            self.load.observe_at_least(self.wait, now - self.began, now);
+        }
     }
 }
 
@@ -187,6 +207,26 @@ mod tests {
         assert!(is_about(load.cost(WAIT, now + FORGOTTEN), 0.0));
         // A clock that stands before the estimate does no harm.
         assert!(load.cost(WAIT, now - SECOND).is_finite());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_on_would_have_taken_longer() {
+        let load = Arc::<Load>::default();
+        let give_up_after = async |wait: Wait, seconds: f64| {
+            let running = load.begin(wait);
+            tokio::time::advance(Duration::from_secs_f64(seconds)).await;
+            drop(running);
+            load.cost(wait, Instant::now())
+        };
+        assert!(is_about(give_up_after(Wait::WholeAnswer, 0.9).await, 0.0), "nothing is known of it");
+        assert!(is_about(give_up_after(Wait::FirstPiece, 20.0).await, 0.0), "its pieces may have come");
+        assert!(is_about(give_up_after(Wait::WholeAnswer, 20.0).await, 20.0));
+        assert!(give_up_after(Wait::WholeAnswer, 5.0).await > 15.0, "no longer than is known");
+        let mut refused = load.begin(Wait::WholeAnswer);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        refused.ended(Outcome::Neutral, None, Duration::from_secs(60), Instant::now());
+        drop(refused);
+        assert!(load.cost(Wait::WholeAnswer, Instant::now()) < 20.0);
     }
 
     #[test]
