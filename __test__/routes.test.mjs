@@ -208,7 +208,12 @@ test('a select that goes round, throws or gives no name is an error of that call
       },
       number: { select: () => 5 },
       nothing: { select: () => '' },
-      later: { select: async () => 'a' },
+      // Its rejection is none that nobody handles.
+      later: {
+        select: async () => {
+          throw thrown
+        },
+      },
     },
   })
   const table = {

@@ -96,6 +96,8 @@ function selected(select, request, path) {
     throw configError(`${path}: threw`, cause)
   }
   if (typeof model !== 'string' || model === '') {
+    // One that was asynchronous and then fails is nobody's to handle.
+    if (model instanceof Promise) model.catch(() => {})
     const kind = model === '' ? 'an empty string' : kindOf(model)
     throw configError(`${path}: must give the name of a route or a model, got ${kind}`)
   }

@@ -188,7 +188,12 @@ impl<'a> Journey<'a> {
         match self.outgoing(first, is_stream, None) {
             Ok(outgoing) => Ok(Some(outgoing)),
             Err(_) if self.path.has_others() => Ok(None),
-            Err(error) => Err(error),
+            Err(mut error) => {
+                let model = first.model_for(&self.accepted.model().into());
+                error.provider = Some(first.provider.name().clone());
+                error.model = Some(model).filter(|model| !model.is_empty());
+                Err(error)
+            }
         }
     }
 
@@ -253,7 +258,10 @@ async fn targets<C: Consume>(
             Ok(outgoing) => outgoing,
             // It has no words for it. Another may.
             Err(error) => {
-                before.get_or_insert((target, GivenUp { error, next: Next::Yes }));
+                if before.is_none() {
+                    record.aim(target.provider.name(), target.model_for(&asked), &[]);
+                    before = Some((target, GivenUp { error, next: Next::Yes }));
+                }
                 continue;
             }
         };
