@@ -1135,6 +1135,8 @@ export interface ChatCompletionMessage {
   thinking_blocks?: ThinkingBlock[]
   /** Anthropic's, in its words. */
   citations?: { [field: string]: unknown }[]
+  /** Sources, as OpenAI's search has them. */
+  annotations?: Annotation[]
   /** Images that the model made, as data URLs. */
   images?: GeneratedImage[]
   /** What Gemini wants back with the message, and what OpenAI's shape has no name for. */
@@ -1146,6 +1148,10 @@ export interface ThinkingBlock {
   thinking?: string
   signature?: string
   [field: string]: unknown
+}
+export interface Annotation {
+  type: 'url_citation'
+  url_citation: { start_index: number; end_index: number; title: string; url: string }
 }
 export interface GeneratedImage {
   type: 'image_url'

@@ -197,6 +197,7 @@ test('what a provider has no words for is told, or refused by its place', async 
   const error = await rejection(claude.chat({ ...REQUEST, n: 2 }))
   assert.ok(error instanceof ConfigError)
   assert.match(error.message, /^request\.n: /)
+  assert.deepEqual([error.provider, error.model], ['default', REQUEST.model])
   assert.equal(upstream.requests.length, 1)
 })
 
