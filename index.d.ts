@@ -25,10 +25,12 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   constructor(options?: TrunklineOptions)
 
   /**
-   * One chat completion: `POST /chat/completions` below `baseURL`, and the answer as a whole.
+   * One chat completion, and the answer as a whole, in OpenAI's shape whichever provider answers. What a provider has no words for is told in
+   * {@link CallMeta.dropped}, or refused by its place.
    *
    * Never throws; it rejects with a {@link TrunklineError} of the class that fits, or with the signal's reason.
-   * {@link ConfigError}: a request that is no object, has no model or cannot be written as JSON; nothing is sent then.
+   * {@link ConfigError}: a request that is no object, has no model, cannot be written as JSON, or cannot be said in the protocol of any target; nothing
+   * is sent then.
    */
   chat(request: ChatRequest, options?: CallOptions): Call<ChatCompletion>
 
@@ -39,8 +41,8 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   stream(request: ChatRequest, options?: StreamOptions): ChatStream
 
   /**
-   * Embeddings: `POST /embeddings`. More than 2,048 inputs are sent in several requests, and the vectors joined in the order
-   * of the inputs, usage added up. Rejects as {@link chat} does.
+   * Embeddings. More inputs than the provider takes at once (2,048; Gemini 100) are sent in several requests, and the vectors joined in the order
+   * of the inputs, usage added up. Anthropic has none. Rejects as {@link chat} does.
    */
   embed(request: EmbeddingRequest, options?: CallOptions): Call<EmbeddingResponse>
 
@@ -52,7 +54,8 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   batch<T = ChatCompletion>(requests: Iterable<BatchItem> | AsyncIterable<BatchItem>, options?: BatchOptions): Batch<T>
 
   /**
-   * Any other JSON endpoint below `baseURL`. `path` begins with a slash; a full URL is refused, since credentials stay with
+   * Any other JSON endpoint below `baseURL`, that of the first provider unless `provider` names another; routes are of models, and are not asked. The body is
+   * sent as it is, in whatever shape that provider has. `path` begins with a slash; a full URL is refused, since credentials stay with
    * their provider, and so are the segments `.` and `..`. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
    * Rejects as {@link chat} does; an empty answer of status 204 or 205 is `null`.
    */
@@ -78,6 +81,13 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   warmup(options?: WarmupOptions): Promise<void>
 
   /**
+   * Gives a provider (`default` without `providers`) another key, or several, in the place of all that it had: for the calls that begin
+   * from now on. Running calls finish with the old ones; no connection is dropped.
+   * @throws {ConfigError} for a provider that there is not, and for what is no key; the old ones stay then.
+   */
+  rotateKey(provider: string, key: ApiKey | ApiKey[]): void
+
+  /**
    * No new calls: they reject with {@link ClosedError}. Unless another client shares the pool, the sockets that rest close.
    * Running calls get `drainTimeout` to finish; the rest then reject with {@link ClosedError} as well. Resolves when they have
    * ended and every socket that no other client shares is closed, with its reason counted and its event emitted.
@@ -98,8 +108,13 @@ export interface TrunklineEvents {
    * is dropped, and a process warning of code `TRUNKLINE_EVENTS_LOST` says how many. The metrics count all.
    */
   connection: [ConnectionEvent]
-  /** An attempt has failed, and the call is tried again after `delay` milliseconds. */
+  /** An attempt has failed, and the same target is asked again after `delay` milliseconds, at once with another key or where nothing was processed. */
   retry: [{ attempt: Attempt; delay: number }]
+  /**
+   * A call goes from one target of its route to the next. Both as `provider/model`; `reason` is the `code` of the error that the first one ended with
+   * (`ERR_CONFIG`: the request cannot be said in its protocol).
+   */
+  failover: [{ from: string; to: string; reason: string }]
   /**
    * A circuit has opened, lets a probe through, or has closed. `model`: null for that of the provider as a whole, which opens when all
    * models that are in use fail, and these are two or more: a client of one model is told of one circuit. `'(none)'` for the calls that
@@ -229,11 +244,14 @@ export interface TrunklineOptions {
   /** Sent with every request. An `authorization` in here takes the place of the key. Default: none. */
   headers?: HeaderFields
   /**
-   * Several providers by name, in the place of `baseURL`, `apiKey`, `protocol` and `headers`. The first one is asked for models that have
+   * Several providers by name (1 to 64 bytes), in the place of `baseURL`, `apiKey`, `protocol` and `headers`. The first one is asked for models that have
    * no route. `timeouts`, `concurrency` and `rateLimit` here are for each of them, where its own do not say otherwise.
    */
   providers?: Record<string, ProviderOptions>
-  /** What a model's name in a request means. A name that is not here goes to the first provider as it is. */
+  /**
+   * What a model's name in a request means: a target, several of which each is asked when those before it have failed, or a choice. A name that is
+   * not here goes to the first provider as it is. Of `chat`, `stream`, `embed` and `batch`, unless the call names a `provider`.
+   */
   routes?: Record<string, RouteTarget | RouteTarget[] | RouteOptions>
   /** Limits of time. */
   timeouts?: TimeoutOptions
@@ -249,31 +267,41 @@ export interface TrunklineOptions {
   hedge?: HedgeOptions | false
   /** What is told by the `alert` event; `{}` for the defaults. Default: nothing. */
   alerts?: AlertOptions | false
+  /** What models cost, by their name or by `provider/model`: for the strategy `lowest-cost`. Default: no model has a price. */
+  pricing?: Record<string, Price>
   /** Sockets. */
   pool?: PoolOptions
   /** Limits of each tenant, whom calls name by their `tenant`. */
   tenants?: TenantOptions
 }
 
+/**
+ * `openai`: Chat Completions, of OpenAI and of all who are compatible (DeepSeek, relays, vLLM, Ollama, Azure); what is asked passes as it is. `anthropic`:
+ * Messages. `gemini`: generateContent, of the Gemini API. Bedrock and Vertex AI are not spoken: they want signed requests.
+ */
 export type Protocol = 'openai' | 'anthropic' | 'gemini'
 
 export interface ProviderOptions {
-  /** As at the top, and without a default. */
+  /**
+   * As at the top, and without a default. A path that does not end in a version (`/v1`, `/v1beta`) gets that of the protocol; `openai` has none, so
+   * that it must be in here.
+   */
   baseURL: string
   /**
-   * Several keys (at most 64) are used in turn; one that is limited or refused rests while the others work. Default: none; those of the
-   * environment are not sent.
+   * Several keys (at most 64) are used in turn; one that is limited or refused rests while the others work: as long as the answer says or, where it
+   * does not say, 5 s after a 429, a minute after a 401 or 403, ten minutes where the credit is gone, twice as long each further time, up to a minute (429) or an
+   * hour. Default: none; those of the environment are not sent, since they may be somebody else's.
    */
   apiKey?: ApiKey | ApiKey[]
   /** Default `openai`. */
   protocol?: Protocol
   headers?: HeaderFields
-  /** Parameters of every request (Azure's `api-version`). */
+  /** Parameters of every request (Azure's `api-version`). Default: none. */
   query?: Record<string, string>
   /** What this provider's origin has differently. The totals are the client's. Providers of one origin have the same. */
   pool?: Omit<PoolOptions, 'maxConnections' | 'maxIdleConnections'>
-  /** Of these, what is given takes the place of what stands at the top. */
-  timeouts?: TimeoutOptions
+  /** Of these, what is given takes the place of what stands at the top. A deadline is of a call, wherever it goes, and not of a provider. */
+  timeouts?: Omit<TimeoutOptions, 'total'>
   concurrency?: ConcurrencyOptions
   rateLimit?: RateLimitOptions
 }
@@ -285,23 +313,47 @@ export interface RouteTarget {
   model?: string
   /** Its share where the strategy is `weighted`; 0 for a fall-back alone. Default 1. */
   weight?: number
-  /** A request that was too long for one target goes to targets that take more. */
+  /**
+   * How much it reads. A request that was too long for one target goes only to targets that take more: by these numbers, or, where the one that
+   * refused it has none, by an estimate of the request. Default: not known.
+   */
   maxInputTokens?: number
-  /** Whether it goes on with an answer that was begun. Default false. */
+  /**
+   * Whether it goes on with an answer that was begun, where the last message is the assistant's: what `recover: 'continue'` needs. Default: as the providers
+   * document it: true with `gemini`, with `anthropic` for models up to Claude 4.5, false with `openai`, whose models begin anew.
+   */
   supportsPrefill?: boolean
 }
 
 export interface RouteOptions {
-  /** At least one, unless there is `select`. */
+  /** In the order in which they are asked. At least one, unless there is `select`. */
   targets?: RouteTarget[]
   /**
    * How the first target is chosen; the others are the fall-backs, in order, and those that are not likely to answer come last. `least-busy`:
    * fewest calls under way. `lowest-latency`: the better of two drawn at random, by what it took of late and by its calls under way.
-   * `lowest-cost`: by the prices, for this request. Default `ordered`.
+   * `lowest-cost`: by `pricing`, for this request; what has no price comes after what has one. Default `ordered`, since who lists one provider before
+   * another mostly means it.
    */
   strategy?: 'ordered' | 'weighted' | 'least-busy' | 'lowest-latency' | 'lowest-cost'
-  /** Called instead, with the request. The name of another route sends it there. */
+  /**
+   * Whether a request that a target refuses for its content is asked of the next one. Default `fail`: what one provider will not have should not be
+   * shopped around unless somebody has decided so.
+   */
+  onContentFilter?: 'fail' | 'next'
+  /**
+   * Called first, with the request (of `embed`, with that), and at once: it gives the name of another route, which is taken, or of a model, which goes to the
+   * first provider. Its own name means `targets`. A call whose `select` throws, gives no string or goes round is a {@link ConfigError}.
+   */
   select?: (request: ChatRequest) => string
+}
+
+/** US dollars for a million tokens. A choice among targets goes by `input` and `output`; the others have no effect yet. */
+export interface Price {
+  input: number
+  output: number
+  cachedInput?: number
+  cacheWrite?: number
+  reasoning?: number
 }
 
 export interface PoolOptions {
@@ -382,7 +434,7 @@ export interface TimeoutOptions {
 }
 
 export interface RetryOptions {
-  /** Attempts after the first. Default 2. */
+  /** Attempts after the first, at each target. Default 2. */
   maxRetries?: number
   /** How the delay grows: `baseDelay` × 2ⁿ, `baseDelay` × (n + 1), or none. Default `exponential`. */
   strategy?: 'exponential' | 'linear' | 'immediate'
@@ -390,12 +442,12 @@ export interface RetryOptions {
   baseDelay?: number
   /** The bound of any delay. Default 8,000 ms. */
   maxDelay?: number
-  /** A server that asks for a longer wait than this is not waited for: the call fails at once. Default 60,000 ms. */
+  /** A server that asks for a longer wait than this is not waited for: the call goes to the next target, or fails at once. Default 60,000 ms. */
   maxRetryAfter?: number
   /** Statuses, 400 to 599, that are asked again. Default 408, 409, 429, 500, 502, 503, 504, 520 to 526, 529. */
   statuses?: number[]
   /**
-   * Retries as a share of the calls of the last 10 s, and so many a second besides, so that an outage is not multiplied. Of the client:
+   * Retries as a share of the calls of the last 10 s, and so many a second besides, so that an outage is not multiplied. Of each provider:
    * a call cannot have its own. Default `{ ratio: 0.2, minPerSecond: 10 }`.
    */
   budget?: { ratio?: number; minPerSecond?: number }
@@ -440,10 +492,6 @@ export interface RateLimitOptions {
 }
 
 /**
- * Thresholds of the `alert` event, over a rolling window. Raised above a threshold, with 20 calls at least; cleared at or below it for a tenth
- * of the window. `false` leaves one out.
- */
-/**
  * A call that is without the first byte of its answer (a stream: its first event) for longer than it should be gets a second attempt, whichever
  * answers first is taken, and the other is cancelled; it may be billed as well. Only for calls that are safe to repeat, only where a turn is free at
  * once, and never for the probe of a circuit. Dean and Barroso, "The Tail at Scale", 2013.
@@ -460,6 +508,10 @@ export interface HedgeOptions {
   budget?: number
 }
 
+/**
+ * Thresholds of the `alert` event, over a rolling window. Raised above a threshold, with 20 calls at least; cleared at or below it for a tenth
+ * of the window. `false` leaves one out.
+ */
 export interface AlertOptions {
   /** Failed calls ÷ calls. Default 0.01. */
   errorRate?: number | false
@@ -477,7 +529,10 @@ export interface ConcurrencyOptions {
    * Default: as many as the pool has connections for.
    */
   max?: number | 'adaptive'
-  /** Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. Default 10,000. */
+  /**
+   * Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. A waiting call takes about 7 KB and its
+   * body. Default 10,000.
+   */
   maxQueue?: number
   /**
    * So that nothing waits for ever: a call that has waited such a span for each priority between lets three more urgent ones in a row go
@@ -503,6 +558,8 @@ export type Priority = 'critical' | 'interactive' | 'batch' | 'background'
 export interface WarmupOptions {
   /** Default 1. */
   connections?: number
+  /** Whose, by name. Default: the first one's. */
+  provider?: string
   /** Stops the waiting. */
   signal?: AbortSignal
 }
@@ -532,9 +589,26 @@ export interface CallOptions {
   tenant?: string
   /** Sent as `Idempotency-Key`; makes the repetition of a `post` or `events` safe. Visible ASCII. */
   idempotencyKey?: string
+  /** Asks this provider and no other, for the model as the request names it: no route is taken. Default: what the model's name leads to. */
+  provider?: string
+  /**
+   * How the answer of a chat that is handed over whole comes. `stream`: as one, so that a stall is seen after `timeouts.firstByte` and `idle` and
+   * what is on the way sees traffic. `unary`: in one piece. Default `auto`: as a stream if more than 21,333 tokens are asked for, which may take longer than ten
+   * minutes.
+   */
+  wire?: 'auto' | 'stream' | 'unary'
 }
 
-export interface StreamOptions extends CallOptions {
+/** As of a call; how it comes is no question. */
+export interface StreamOptions extends Omit<CallOptions, 'wire'> {
+  /**
+   * Of a chat: what becomes of it when it breaks after a piece was handed over; before that, and where {@link ChatStream.final} alone waits for it, it is always tried
+   * again, and at the next target. `none`: it fails with {@link StreamInterruptedError}. `restart`: it begins anew, and says so by a chunk before the next piece, with
+   * `trunkline: { restart: true }`: what was read before is void. `text()` and `toReadableStream()` have no room for that, and refuse. `continue`: it goes on
+   * where it broke, at targets that take the beginning of an answer (`supportsPrefill`); where there is none, and with tools, reasoning or several choices,
+   * as with `none`. Default `none`: a reader who knows of no restart would show an answer twice.
+   */
+  recover?: 'none' | 'restart' | 'continue'
   /**
    * How long small pieces may be gathered before JavaScript is woken; the first is never held back. At most 1,000. Default
    * 5 ms.
@@ -551,6 +625,7 @@ export interface Call<T> extends Promise<T> {
 export interface CallMeta {
   /** Names the call in this process. */
   id: string
+  /** Who answered: with several targets, perhaps not the one that was asked first. */
   provider: string
   /** The model that answered, as it says itself. */
   model: string
@@ -563,7 +638,10 @@ export interface CallMeta {
   connection: { id: number; protocol: 'h1' | 'h2'; reused: boolean } | null
   /** Milliseconds. `dns`, `connect` (with all that a proxy takes) and `tls` are 0 on a connection that was there. */
   timings: { queued: number; dns: number; connect: number; tls: number; firstByte: number; total: number }
+  /** Of the answer that was handed over, and so of the model that gave it. */
   usage: Usage | null
+  /** Paths in the request (`seed`, `messages[2].name`) for which the provider that answered has no words, so that they were left out or done by halves. */
+  dropped: string[]
 }
 
 export interface Attempt {
@@ -682,6 +760,7 @@ export interface BatchProgress {
 export declare class TrunklineError extends Error {
   /** `ERR_CONFIG`, `ERR_RATE_LIMIT`, …; `ERR_INTERNAL` is a bug of this package. */
   readonly code: string
+  /** With several targets, the last that was asked; the others are in `attempts`. */
   readonly provider: string | null
   readonly model: string | null
   /** The provider's own name for the request that failed. */
@@ -711,7 +790,7 @@ export declare class APIError extends TrunklineError {
 }
 /** `ERR_BAD_REQUEST`: 400. */
 export declare class BadRequestError extends APIError {}
-/** `ERR_CONTEXT_LENGTH`: the prompt is longer than the model takes. */
+/** `ERR_CONTEXT_LENGTH`: the prompt is longer than the model takes, and no target of the route takes more. */
 export declare class ContextLengthError extends BadRequestError {}
 /** `ERR_CONTENT_FILTER`: refused for its content. */
 export declare class ContentFilterError extends BadRequestError {}
@@ -770,13 +849,17 @@ export declare class ClosedError extends TrunklineError {}
 // ───────────────────────────── figures ─────────────────────────────
 
 export interface Metrics {
-  /** Calls of this client since it was made. `retried` counts attempts after a failed one, `hedged` those beside a slow one (`hedge`). */
+  /**
+   * Calls of this client since it was made. `retried` counts attempts after a failed one at the same target, `failedOver` steps from one target to the next,
+   * `hedged` attempts beside a slow one (`hedge`).
+   */
   requests: {
     started: number
     succeeded: number
     failed: number
     aborted: number
     retried: number
+    failedOver: number
     hedged: number
     inFlight: number
   }
@@ -954,6 +1037,9 @@ export interface AssistantMessage extends FurtherFields {
   refusal?: string | null
   tool_calls?: ToolCall[]
   name?: string
+  /** Of an answer, which goes back as it came: see {@link ChatCompletionMessage}. */
+  thinking_blocks?: ThinkingBlock[]
+  extra_content?: ExtraContent
 }
 export interface ToolMessage extends FurtherFields {
   role: 'tool'
@@ -1016,6 +1102,8 @@ export interface FunctionToolCall {
   type: 'function'
   /** `arguments` is JSON as text, written by the model. */
   function: { name: string; arguments: string }
+  /** Gemini's signature of the call, which it wants back. */
+  extra_content?: ExtraContent
 }
 export interface CustomToolCall {
   id: string
@@ -1038,6 +1126,8 @@ export interface ChatCompletionChoice {
   index: number
   message: ChatCompletionMessage
   finish_reason: FinishReason
+  /** The provider's own word, where it says more: `refusal`, `SAFETY`. */
+  native_finish_reason?: string | null
   logprobs: Logprobs | null
 }
 export interface ChatCompletionMessage {
@@ -1047,6 +1137,41 @@ export interface ChatCompletionMessage {
   tool_calls?: ToolCall[]
   /** Of providers that show their model's reasoning. */
   reasoning_content?: string | null
+  /** Anthropic's thinking, with its signatures: the message that goes back has to have it where tools are used. */
+  thinking_blocks?: ThinkingBlock[]
+  /** Anthropic's, in its words. */
+  citations?: { [field: string]: unknown }[]
+  /** Sources, as OpenAI's search has them. */
+  annotations?: Annotation[]
+  /** Images that the model made, as data URLs. */
+  images?: GeneratedImage[]
+  /** What Gemini wants back with the message, and what OpenAI's shape has no name for. */
+  extra_content?: ExtraContent
+}
+/** A block in Anthropic's words: `thinking`, `redacted_thinking`, or of a tool that Anthropic runs. */
+export interface ThinkingBlock {
+  type: string
+  thinking?: string
+  signature?: string
+  [field: string]: unknown
+}
+export interface Annotation {
+  type: 'url_citation'
+  url_citation: { start_index: number; end_index: number; title: string; url: string }
+}
+export interface GeneratedImage {
+  type: 'image_url'
+  image_url: { url: string }
+}
+/** As Google's own endpoint for OpenAI's shape has it. */
+export interface ExtraContent {
+  google?: {
+    thought_signature?: string
+    parts?: { [field: string]: unknown }[]
+    grounding_metadata?: unknown
+    url_context_metadata?: unknown
+    citation_metadata?: unknown
+  }
 }
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter' | 'function_call'
 
@@ -1060,11 +1185,14 @@ export interface ChatCompletionChunk {
   usage?: Usage | null
   system_fingerprint?: string
   service_tier?: 'auto' | 'default' | 'flex' | 'scale' | 'priority' | 'fast' | null
+  /** With `recover: 'restart'`: what came before this chunk, which has no choices, is void. */
+  trunkline?: { restart: true }
 }
 export interface ChatCompletionChunkChoice {
   index: number
   delta: ChatCompletionDelta
   finish_reason: FinishReason | null
+  native_finish_reason?: string | null
   logprobs?: Logprobs | null
 }
 export interface ChatCompletionDelta {
@@ -1074,6 +1202,11 @@ export interface ChatCompletionDelta {
   tool_calls?: ToolCallDelta[]
   /** Of providers that show their model's reasoning. */
   reasoning_content?: string | null
+  /** In the last delta before the end. */
+  thinking_blocks?: ThinkingBlock[]
+  citations?: { [field: string]: unknown }[]
+  images?: (GeneratedImage & { index: number })[]
+  extra_content?: ExtraContent
 }
 export interface ToolCallDelta {
   index: number
@@ -1081,6 +1214,7 @@ export interface ToolCallDelta {
   type?: 'function' | 'custom'
   function?: { name?: string; arguments?: string }
   custom?: { name?: string; input?: string }
+  extra_content?: ExtraContent
 }
 
 export interface Logprobs {
@@ -1098,7 +1232,8 @@ export interface Usage {
   prompt_tokens: number
   completion_tokens: number
   total_tokens: number
-  prompt_tokens_details?: { cached_tokens?: number; audio_tokens?: number }
+  /** `cache_write_tokens`: Anthropic's, written to the cache. */
+  prompt_tokens_details?: { cached_tokens?: number; cache_write_tokens?: number; audio_tokens?: number }
   completion_tokens_details?: {
     reasoning_tokens?: number
     audio_tokens?: number

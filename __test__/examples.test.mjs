@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** Runs node in a child process; what it said, and how it ended. The environment names no provider, unless `env` does. */
 function run(args, env = {}) {
-  const provider = /^(TRUNKLINE|OPENAI)_/
+  const provider = /^(TRUNKLINE|OPENAI|ANTHROPIC|GEMINI|GOOGLE_GEMINI)_/
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !provider.test(name)))
   // A child of the test runner would report to it.
   delete clean.NODE_TEST_CONTEXT
@@ -39,6 +39,40 @@ const examples = {
     /(together: the window was closed\n){3}/,
     /enough: /,
     /5 calls were cancelled/,
+  ],
+  'fall-back.mjs': [
+    /^up: main\/gpt-4o, 1 attempts$/m,
+    /^failover: from main\/gpt-4o to spare\/claude-sonnet-4-5, ERR_INTERNAL_SERVER$/m,
+    /^down, a stream: spare\/claude-sonnet-4-5, 3 attempts$/m,
+    /^circuit: main\/gpt-4o is open$/m,
+    /^down, with an open circuit: spare\/claude-sonnet-4-5, 1 attempts$/m,
+    /^6 calls answered, 3 times/m,
+  ],
+  'keys.mjs': [
+    /^10 questions answered; 1 time a key was limited/m,
+    /^sk-one: 10 requests, sk-two: 1 requests$/m,
+    /^after rotateKey: Bearer sk-new, over 1 connection$/m,
+    /it was asked for again 1 time$/m,
+  ],
+  'selection.mjs': [
+    /^small-1 {2}What is/m,
+    /^small-1 {2}Thanks/m,
+    /^medium-1 Compare/m,
+    /^large-1 {2}Why/m,
+    /^large-1 {2}Prove/m,
+  ],
+  'recover.mjs': [
+    /^none: interrupted after "… .*(thirteen|fourteen|fifteen)"$/m,
+    /^restart: "one two three …" is void\nrestart: the reader ends with the answer once: true$/m,
+    /^final\(\): the answer is whole: true$/m,
+  ],
+  'protocols.mjs': [
+    /^openai:\n {2}\/v1\/chat\/completions/m,
+    /^anthropic:\n {2}\/v1\/messages/m,
+    /^gemini:\n {2}\/v1beta\/models\/m:generateContent/m,
+    /(the stream says what the chat says: true[\s\S]*){3}/,
+    /(calls weather, tool_calls[\s\S]*){3}/,
+    /has no words for: seed/,
   ],
   'workers.mjs': [/4 threads, 100 chats: 1 connection opened/],
 }

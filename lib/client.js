@@ -95,8 +95,12 @@ function selected(select, request, path) {
   } catch (cause) {
     throw configError(`${path}: threw`, cause)
   }
-  if (typeof model !== 'string' || model === '')
-    throw configError(`${path}: must give the name of a route or a model, got ${kindOf(model)}`)
+  if (typeof model !== 'string' || model === '') {
+    // One that was asynchronous and then fails is nobody's to handle.
+    if (model instanceof Promise) model.catch(() => {})
+    const kind = model === '' ? 'an empty string' : kindOf(model)
+    throw configError(`${path}: must give the name of a route or a model, got ${kind}`)
+  }
   return model
 }
 
@@ -111,7 +115,7 @@ class Trunkline extends Emitter {
   #closing = null
   /** Those among the options, by the number under which Rust knows them. @type {Function[]} */
   #functions = []
-  /** Of the routes that have one, by their names. @type {Map<string, Function>} */
+  /** Of the routes that have one, by their names. @type {Map<string, { select: Function, hasTargets: boolean }>} */
   #selects = new Map()
   /** Whether Rust tells of connections, and of calls. */
   #listening = false
@@ -126,7 +130,8 @@ class Trunkline extends Emitter {
       const { text, functions } = encodeClientOptions(options)
       this.#functions = functions
       for (const [name, route] of Object.entries(options?.routes ?? {})) {
-        if (typeof route?.select === 'function') this.#selects.set(name, route.select)
+        if (typeof route?.select !== 'function') continue
+        this.#selects.set(name, { select: route.select, hasTargets: route.targets !== undefined })
       }
       this.#native = new native.Client(border, this.#number, text, JSON.stringify(environment()))
     } catch (error) {
@@ -142,12 +147,12 @@ class Trunkline extends Emitter {
 
   /** @param {any} request @param {any} [options] */
   chat(request, options) {
-    return this.#call(CHAT, () => encodeRequest(this.#routed(request), 'request'), undefined, options)
+    return this.#call(CHAT, () => encodeRequest(this.#routed(request, options), 'request'), undefined, options)
   }
 
   /** @param {any} request @param {any} [options] */
   embed(request, options) {
-    return this.#call(EMBEDDINGS, () => encodeRequest(this.#routed(request), 'request'), undefined, options)
+    return this.#call(EMBEDDINGS, () => encodeRequest(this.#routed(request, options), 'request'), undefined, options)
   }
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
@@ -163,7 +168,7 @@ class Trunkline extends Emitter {
   /** @param {any} request @param {any} [options] */
   stream(request, options) {
     const restarts = options?.recover === 'restart'
-    const encode = () => encodeRequest(this.#routed(request), 'request')
+    const encode = () => encodeRequest(this.#routed(request, options), 'request')
     return new ChatStream(this.#stream(CHAT, encode, undefined, options), restarts)
   }
 
@@ -295,17 +300,19 @@ class Trunkline extends Emitter {
     collected.register(this, this.#number)
   }
 
-  /** The request with the model that its route selects. @param {any} request */
-  #routed(request) {
+  /** The request with the model that its route selects, unless the caller names a provider. @param {any} request @param {any} options */
+  #routed(request, options) {
+    if (options?.provider !== undefined) return request
     let routed = request
     /** @type {string[]} */
     const seen = []
     for (;;) {
       const name = routed?.model
-      const select = this.#selects.get(name)
-      if (select === undefined) return routed
+      const route = this.#selects.get(name)
+      if (route === undefined) return routed
       seen.push(name)
-      const model = selected(select, routed, `routes.${name}.select`)
+      const model = selected(route.select, routed, `routes.${name}.select`)
+      if (model === name && route.hasTargets) return routed
       if (seen.includes(model)) {
         throw configError(`routes.${name}.select: goes round: ${[...seen, model].join(', ')}`)
       }

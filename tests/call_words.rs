@@ -13,11 +13,15 @@ use trunkline::pool::Tasks;
 
 /// A chat to `url` that fails, and why.
 async fn failure(url: &str, options: Value) -> Error {
+    failure_of(url, options, &request()).await
+}
+
+async fn failure_of(url: &str, options: Value, request: &Value) -> Error {
     let tasks = Tasks::new(tokio::runtime::Handle::current());
     let client = client_of(url, merge(json!({ "retry": false }), options), &tasks);
     let call = trunkline::client::Call {
         endpoint: Endpoint::Chat,
-        body: request().to_string(),
+        body: request.to_string(),
         options: client.call_options(None).unwrap(),
     };
     client.call(call).await.unwrap_err()
@@ -46,6 +50,22 @@ async fn an_error_of_connecting_names_what_was_connected_to() {
     let proxied = failure("http://a.example", proxy).await;
     assert_eq!(proxied.message, format!("default: no connection through the proxy http://{nobody}"));
     assert!(!proxied.to_json().contains("SeCrEt"));
+}
+
+#[tokio::test]
+async fn what_nobody_has_words_for_names_the_place_and_whom_it_was_for() {
+    let request = with(json!({ "model": "m", "n": 2 }));
+    let two = json!([{ "provider": "default" }, { "provider": "default", "model": "other" }]);
+    for routes in [json!({}), json!({ "m": two })] {
+        let options = json!({ "protocol": "anthropic", "routes": routes });
+        let error = failure_of("http://a.example", options, &request).await;
+        assert_eq!(
+            error.message,
+            "request.n: cannot be said in Anthropic's protocol: more than one answer to a request"
+        );
+        assert_eq!((error.provider.as_deref(), error.model.as_deref()), (Some("default"), Some("m")));
+        assert!(error.attempts.is_empty());
+    }
 }
 
 #[cfg(unix)]

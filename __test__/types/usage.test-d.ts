@@ -7,6 +7,7 @@ import {
   type CallMeta,
   type ChatCompletion,
   type ChatCompletionChunk,
+  type ChatRequest,
   type CloseReason,
   ConfigError,
   ConnectionError,
@@ -93,8 +94,17 @@ export async function calls() {
 }
 
 export async function streams(line: Trunkline, signal: AbortSignal) {
-  const stream = line.stream({ model: 'gpt-5', messages }, { signal, flushInterval: 10 })
-  for await (const chunk of stream) is<ChatCompletionChunk>()(chunk, true)
+  const stream = line.stream(
+    { model: 'gpt-5', messages },
+    { signal, flushInterval: 10, recover: 'restart', provider: 'main' },
+  )
+  let answer = ''
+  for await (const chunk of stream) {
+    is<ChatCompletionChunk>()(chunk, true)
+    if (chunk.trunkline?.restart) answer = ''
+    answer += chunk.choices[0]?.delta.content ?? ''
+  }
+  is<string>()(answer, true)
   for await (const text of line.stream({ model: 'gpt-5', messages }).text()) is<string>()(text, true)
   is<ChatCompletion>()(await stream.final(), true)
   is<string>()(await stream.finalText(), true)
@@ -206,6 +216,7 @@ export function providers() {
       },
       claude: { baseURL: 'https://api.anthropic.com', protocol: 'anthropic', rateLimit: { requestsPerMinute: 50 } },
     },
+    pricing: { small: { input: 0.1, output: 0.4 }, 'main/large': { input: 3, output: 15, cachedInput: 0.3 } },
     routes: {
       fast: { provider: 'main', model: 'small' },
       good: [
@@ -213,7 +224,33 @@ export function providers() {
         { provider: 'claude', model: 'large', maxInputTokens: 200_000, supportsPrefill: true },
       ],
       shared: { targets: [{ provider: 'main', weight: 3 }, { provider: 'azure' }], strategy: 'weighted' },
+      strict: { targets: [{ provider: 'main' }], onContentFilter: 'next', strategy: 'lowest-cost' },
       auto: { select: ({ messages }) => (messages.length > 5 ? 'good' : 'fast') },
     },
   })
+}
+
+export async function several(line: Trunkline) {
+  line.rotateKey('main', 'sk-2')
+  line.rotateKey('main', ['sk-2', key])
+  await line.warmup({ provider: 'claude' })
+  line.on('failover', ({ from, to, reason }) => {
+    is<string>()(from, true)
+    is<string>()(to, true)
+    is<string>()(reason, true)
+  })
+  is<number>()(line.metrics().requests.failedOver, true)
+  const { data, meta } = await line.chat({ model: 'good', messages }, { provider: 'claude', wire: 'stream' }).withMeta()
+  is<string[]>()(meta.dropped, true)
+  const [{ message }] = data.choices
+  is<string | null | undefined>()(message.reasoning_content, true)
+  is<string | undefined>()(message.thinking_blocks?.[0].signature, true)
+  is<string | undefined>()(message.extra_content?.google?.thought_signature, true)
+  is<string | undefined>()(message.images?.[0].image_url.url, true)
+  // It goes back as it came.
+  const next: ChatRequest = {
+    model: 'good',
+    messages: [...messages, message, { role: 'tool', tool_call_id: 'c', content: '7' }],
+  }
+  await line.batch([next], { provider: 'claude', wire: 'stream' })
 }

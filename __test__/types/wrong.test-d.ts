@@ -41,6 +41,16 @@ new Trunkline({ protocol: 'bedrock' })
 new Trunkline({ routes: { fast: { model: 'm' } } })
 // @ts-expect-error: gives no name
 new Trunkline({ routes: { fast: { select: () => 5 } } })
+// @ts-expect-error: gives it later
+new Trunkline({ routes: { fast: { select: async () => 'm' } } })
+// @ts-expect-error: not a way
+new Trunkline({ routes: { fast: { targets: [{ provider: 'a' }], onContentFilter: 'retry' } } })
+// @ts-expect-error: not a strategy
+new Trunkline({ routes: { fast: { targets: [{ provider: 'a' }], strategy: 'random' } } })
+// @ts-expect-error: of a call, wherever it goes
+new Trunkline({ providers: { a: { baseURL: 'https://a.example', timeouts: { total: 5 } } } })
+// @ts-expect-error: no price of what is written
+new Trunkline({ pricing: { m: { input: 1 } } })
 // @ts-expect-error: values are strings
 new Trunkline({ headers: { 'x-n': 1 } })
 
@@ -61,8 +71,20 @@ line.chat({ model: 'm', messages }, { signal: new AbortController() })
 line.chat({ model: 'm', messages }, { tenant: 7 })
 // @ts-expect-error: not a priority
 line.chat({ model: 'm', messages }, { priority: 'high' })
-// @ts-expect-error: not there yet
-line.chat({ model: 'm', messages }, { provider: 'a' })
+// @ts-expect-error: a name
+line.chat({ model: 'm', messages }, { provider: { name: 'a' } })
+// @ts-expect-error: not a way
+line.chat({ model: 'm', messages }, { wire: 'websocket' })
+// @ts-expect-error: of streams
+line.chat({ model: 'm', messages }, { recover: 'restart' })
+// @ts-expect-error: of what comes whole
+line.stream({ model: 'm', messages }, { wire: 'unary' })
+// @ts-expect-error: not a way
+line.stream({ model: 'm', messages }, { recover: 'always' })
+// @ts-expect-error: no key
+line.rotateKey('a')
+// @ts-expect-error: gives no string
+line.rotateKey('a', () => 5)
 // @ts-expect-error: no input
 line.embed({ model: 'm' })
 // @ts-expect-error: no body

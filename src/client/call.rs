@@ -198,7 +198,12 @@ impl<'a> Journey<'a> {
         match self.outgoing(first, is_stream, None) {
             Ok(outgoing) => Ok(Some(outgoing)),
             Err(_) if self.path.has_others() => Ok(None),
-            Err(error) => Err(error),
+            Err(mut error) => {
+                let model = first.model_for(&self.accepted.model().into());
+                error.provider = Some(first.provider.name().clone());
+                error.model = Some(model).filter(|model| !model.is_empty());
+                Err(error)
+            }
         }
     }
 
