@@ -9,7 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::keys::UsedKey;
-use crate::config::{BaseUrl, Key, ProviderConfig};
+use crate::config::{BaseUrl, ProviderConfig};
 use crate::error::Error;
 use crate::pool::{Protocol as Wire, RequestBody};
 use crate::protocol::anthropic;
@@ -88,7 +88,7 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("trunkline/", env!("
 
 impl Endpoints {
     pub(super) fn of(config: &ProviderConfig) -> Result<Self, Error> {
-        let ProviderConfig { base, protocol, keys, headers: own, query, .. } = config;
+        let ProviderConfig { base, protocol, headers: own, query, .. } = config;
         let protocol = *protocol;
         let host = HeaderValue::from_str(&base.origin.authority())
             .map_err(|_| Error::config("baseURL: must be an absolute http or https URL"))?;
@@ -106,9 +106,8 @@ impl Endpoints {
             }
             // Places for what each request brings: a copy that had to grow would cost more than the copying.
             headers.insert(HOST, host.clone());
-            if !matches!(**keys, [Key::None]) {
-                headers.insert(&key_header, PLACE);
-            }
+            // Also where there is none: one may be given later.
+            headers.insert(&key_header, PLACE);
             headers.extend(own.clone());
             Arc::new(headers)
         };
@@ -235,10 +234,10 @@ fn climbs(path: &str) -> bool {
 
 impl Outgoing {
     /// Whether neither the client nor the caller gave any kind of key.
-    pub(super) fn has_no_key(&self) -> bool {
-        ["authorization", "x-api-key", "api-key", "x-goog-api-key"]
-            .iter()
-            .all(|name| !self.headers.contains_key(*name))
+    pub(super) fn has_no_key(&self, key: &UsedKey) -> bool {
+        let is_given = |name| self.headers.get(name).is_some_and(|value| *value != PLACE);
+        let usual = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+        key.header().is_none() && !usual.into_iter().any(is_given)
     }
 
     /// What is asked for, and of which path: its URI may have a query, which is nobody else's to see.
