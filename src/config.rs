@@ -26,6 +26,7 @@ use zeroize::{Zeroize, Zeroizing};
 pub use self::call::{CallKind, CallOptions, Recover, Wire};
 pub use self::providers::{Key, ProviderConfig};
 pub use self::routes::{RouteConfig, TargetConfig};
+pub use self::secret::Hidden;
 use self::section::Section;
 use crate::error::Error;
 use crate::policy::adaptive::MaxConcurrency;

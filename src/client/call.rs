@@ -1,5 +1,6 @@
 //! The life of a call.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,6 @@ use crate::protocol::openai::Asked;
 use crate::telemetry::CallGuard;
 
 /// A call as the border hands it over: the body is JSON text.
-#[derive(Debug)]
 pub struct Call {
     pub endpoint: Endpoint,
     pub body: String,
@@ -40,6 +40,13 @@ pub struct Call {
 pub struct Answer {
     pub body: bytes::Bytes,
     pub meta: Vec<u8>,
+}
+
+/// Not its body, which is what the caller says to a model, nor its path, whose query may have a key.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 /// How the body of a good answer is taken in: whole, or as a stream.
@@ -150,7 +157,6 @@ pub(super) fn settle(
 }
 
 /// What is the same at every target: what is asked for, and where.
-#[derive(Debug)]
 pub(super) struct Journey<'a> {
     client: &'a Client,
     accepted: &'a Accepted,
@@ -177,7 +183,10 @@ impl<'a> Journey<'a> {
             // The model in any other body is its own matter.
             Endpoint::Post(_) | Endpoint::Get(_) => "",
         };
-        let path = client.targets.path(name, options.provider.as_deref(), request, accepted.arrived)?;
+        let mut path = client.targets.path(name, options.provider.as_deref(), request, accepted.arrived)?;
+        if options.has_credentials {
+            path.keep_to_one_provider();
+        }
         let deadline = accepted.arrived + options.total;
         Ok(Self { client, accepted, options, endpoint, body, path, request, deadline })
     }

@@ -1,6 +1,7 @@
 //! Where a call goes to, in which words, and with which headers.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::keys::UsedKey;
-use crate::config::{BaseUrl, ProviderConfig};
+use crate::config::{BaseUrl, Hidden, ProviderConfig};
 use crate::error::Error;
 use crate::pool::{Protocol as Wire, RequestBody};
 use crate::protocol::anthropic;
@@ -35,26 +36,26 @@ pub(super) struct Endpoints {
     /// What paths of ours begin with: none where the base URL ends in a version.
     version: &'static str,
     /// Parameters of every request; empty for none.
-    query: String,
+    query: Hidden<String>,
     chat: Address,
     embeddings: Address,
     key_header: HeaderName,
     /// Of a request for one JSON text, for a stream of events, and for one without a body: shared by the calls that add
     /// none of their own, so that only the request itself copies them.
-    posted: Arc<HeaderMap>,
-    streamed: Arc<HeaderMap>,
-    fetched: Arc<HeaderMap>,
+    posted: Hidden<Arc<HeaderMap>>,
+    streamed: Hidden<Arc<HeaderMap>>,
+    fetched: Hidden<Arc<HeaderMap>>,
 }
 
-/// A URL in the two forms that HTTP/1.1 and HTTP/2 want it in.
-#[derive(Debug, Clone)]
+/// A URL in the two forms that HTTP/1.1 and HTTP/2 want it in. Its query may have a key.
+#[derive(Clone)]
 struct Address {
     path: Uri,
     absolute: Uri,
 }
 
 /// What is asked for, of whichever target.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Asking<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// In OpenAI's shape, where it is a chat or for embeddings; it was a text.
@@ -71,9 +72,9 @@ pub(super) struct Asking<'a> {
 pub(super) struct Outgoing {
     method: Method,
     address: Address,
-    headers: Arc<HeaderMap>,
+    headers: Hidden<Arc<HeaderMap>>,
     key_header: HeaderName,
-    pub(super) body: Bytes,
+    pub(super) body: Hidden<Bytes>,
     /// How its answer is to be understood.
     pub(super) reply: Reply,
     /// What of the request the target has no words for.
@@ -108,8 +109,8 @@ impl Endpoints {
             headers.insert(HOST, host.clone());
             // Also where there is none: one may be given later.
             headers.insert(&key_header, PLACE);
-            headers.extend(own.clone());
-            Arc::new(headers)
+            headers.extend(own.0.clone());
+            Hidden(Arc::new(headers))
         };
         let version = if has_version(&base.path) { "" } else { protocol.version() };
         let at = |path: &str| Address::of(base, &format!("{version}{path}"), query);
@@ -170,10 +171,10 @@ impl Endpoints {
             (false, _) => self.posted.clone(),
         };
         if !own.is_empty() {
-            Arc::make_mut(&mut headers).extend(own.clone());
+            Arc::make_mut(&mut headers.0).extend(own.clone());
         }
         let key_header = self.key_header.clone();
-        Ok(Outgoing { method, address, headers, key_header, body, reply, dropped })
+        Ok(Outgoing { method, address, headers, key_header, body: Hidden(body), reply, dropped })
     }
 }
 
@@ -197,6 +198,12 @@ fn has_version(path: &str) -> bool {
 fn cannot_say(Inexpressible { path, message }: Inexpressible) -> Error {
     let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
     Error::config(format!("request{dot}{path}: {message}"))
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.path.path())
+    }
 }
 
 impl Address {
@@ -247,7 +254,7 @@ impl Outgoing {
 
     /// The request for a connection of this protocol.
     pub(super) fn request(&self, protocol: Wire, key: &UsedKey) -> Request<RequestBody> {
-        let mut request = Request::new(self.body.clone());
+        let mut request = Request::new(self.body.0.clone());
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = HeaderMap::clone(&self.headers);
         match protocol {

@@ -185,11 +185,24 @@ impl<'a> Path<'a> {
         })
     }
 
+    /// Leaves those at the provider of the target that stands first, whichever is tried first: credentials that a caller gives with a call
+    /// are meant for one provider, and are no other's to see.
+    pub(super) fn keep_to_one_provider(&mut self) {
+        let Some(first) = self.targets.first() else { return };
+        if self.order.is_empty() {
+            self.order = (0..self.targets.len()).collect();
+        }
+        let is_its = |at: &usize| {
+            self.targets.get(*at).is_some_and(|target| Arc::ptr_eq(&target.provider, &first.provider))
+        };
+        self.order.retain(is_its);
+    }
+
     pub(super) fn first(&self) -> Option<&'a Target> {
         self.iter().next()
     }
 
     pub(super) fn has_others(&self) -> bool {
-        self.targets.len() > 1
+        if self.order.is_empty() { self.targets.len() > 1 } else { self.order.len() > 1 }
     }
 }

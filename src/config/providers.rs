@@ -9,7 +9,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::pool_options::{has_own_route, parse_own_pool};
-use super::secret::{secret_value, wipe};
+use super::secret::{Hidden, secret_value, wipe};
 use super::section::{Entry, Section, function_of, kind_of};
 use super::{
     BaseUrl, Defaults, Environment, QueueLimits, parse_concurrency, parse_headers, parse_timeouts, rate,
@@ -35,9 +35,9 @@ pub struct ProviderConfig {
     pub base: BaseUrl,
     /// Used in turn. One at least, [`MAX_KEYS`] at most; the only one may be [`Key::None`].
     pub keys: Vec<Key>,
-    pub headers: HeaderMap,
+    pub headers: Hidden<HeaderMap>,
     /// Parameters of every request, encoded and joined: `api-version=2024-10-21`. Empty for none.
-    pub query: String,
+    pub query: Hidden<String>,
     /// The three of this provider, where it is silent the client's.
     pub timeouts: Timeouts,
     pub rate: RateLimits,
@@ -210,8 +210,8 @@ fn parse_only(
         protocol,
         base,
         keys: vec![key],
-        headers: parse_headers(top)?,
-        query: String::new(),
+        headers: Hidden(parse_headers(top)?),
+        query: Hidden::default(),
         timeouts: defaults.timeouts,
         rate: defaults.rate.clone(),
         queue: defaults.queue,
@@ -236,8 +236,8 @@ fn parse_one(entry: Entry, defaults: &Defaults) -> Result<Draft, Error> {
         protocol,
         base,
         keys: parse_keys(&mut given, protocol)?,
-        headers: parse_headers(&mut given)?,
-        query: parse_query(&mut given)?,
+        headers: Hidden(parse_headers(&mut given)?),
+        query: Hidden(parse_query(&mut given)?),
         timeouts: parse_own_timeouts(&mut given)?.over(defaults.timeouts),
         rate: rate::parse_rate(&mut given, &defaults.rate)?,
         queue: parse_concurrency(&mut given, defaults.queue)?,

@@ -4,12 +4,39 @@
 //! buffers that a request is written into (hyper's, those of TLS, the kernel's) and JavaScript's own strings. No table of HPACK keeps a key,
 //! since what is marked sensitive is never indexed.
 
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Environment;
+
+/// What may hold a secret, whatever its name: `Debug` does not show it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Hidden<T>(pub T);
+
+impl<T> fmt::Debug for Hidden<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl<T> Deref for Hidden<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Hidden<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
 
 /// The value of a header, marked sensitive: not shown by `Debug`, not indexed by HPACK. None where these bytes cannot be one.
 pub(super) fn secret_value(bytes: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
