@@ -574,7 +574,10 @@ export interface CloseOptions {
 export interface CallOptions {
   /** Cancels the call: it rejects with the signal's reason. Any number of calls may share one signal. */
   signal?: AbortSignal
-  /** Added to the client's, and in their place where both have one. */
+  /**
+   * Added to the client's, and in their place where both have one. Credentials among them (`authorization`, `cookie`, and whatever is named as a
+   * key, token or secret) are for one provider: the one of the route's target that stands first, or `provider`. Such a call goes to no other.
+   */
   headers?: HeaderFields
   /** In place of the client's, one by one. */
   timeouts?: TimeoutOptions

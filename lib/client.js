@@ -208,9 +208,13 @@ class Trunkline extends Emitter {
   /** @param {string} provider @param {any} key */
   rotateKey(provider, key) {
     if (typeof provider !== 'string') throw configError(`provider: must be a string, got ${kindOf(provider)}`)
+    const known = this.#functions.length
     const text = encodeKeys(key, this.#functions)
     const refused = this.#native.rotateKey(provider, text)
-    if (refused) throw errorOf(refused, Trunkline.prototype.rotateKey)
+    if (refused) {
+      this.#functions.length = known
+      throw errorOf(refused, Trunkline.prototype.rotateKey)
+    }
     if (this.#functions.length > 0) this.#becomeReachable()
   }
 

@@ -67,7 +67,8 @@ function encodeClientOptions(options) {
 }
 
 /**
- * Keys as text: a string, a function, or several of both. Functions join those that Rust knows already.
+ * Keys as text: a string, a function, or several of both. Functions join those that Rust knows already. One that is among them gets a
+ * number of its own again, since calls may still ask it for the key before.
  * @param {any} keys @param {Function[]} functions
  */
 function encodeKeys(keys, functions) {

@@ -12,6 +12,7 @@ mod providers;
 mod rate;
 mod route;
 mod routes;
+mod secret;
 mod section;
 
 use std::collections::BTreeMap;
@@ -20,10 +21,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::Value;
+use zeroize::{Zeroize, Zeroizing};
 
 pub use self::call::{CallKind, CallOptions, Recover, Wire};
 pub use self::providers::{Key, ProviderConfig};
 pub use self::routes::{RouteConfig, TargetConfig};
+pub use self::secret::Hidden;
 use self::section::Section;
 use crate::error::Error;
 use crate::policy::adaptive::MaxConcurrency;
@@ -216,20 +219,26 @@ fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
         if OURS.contains(&header.as_str()) {
             return Err(Error::config(format!("{at}: is set by the connection, and cannot be given")));
         }
-        let Value::String(text) = &value else {
+        let Value::String(mut text) = value else {
             return Err(Error::config(format!("{at}: must be a string, got {}", section::kind_of(&value))));
         };
         // Latin-1, as `Headers` has it. A line break would split the request, and is refused with the other controls.
-        let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-        let value = bytes.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
-        let mut value = value.ok_or_else(|| {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+        let is_latin = text.chars().all(|c| u8::try_from(u32::from(c)).map(|byte| bytes.push(byte)).is_ok());
+        let is_secret = secret::is_credential(&header);
+        let value = match (is_latin, is_secret) {
+            (false, _) => None,
+            (true, false) => HeaderValue::from_bytes(&bytes).ok(),
+            (true, true) => secret::secret_value(bytes),
+        };
+        if is_secret {
+            text.zeroize();
+        }
+        let value = value.ok_or_else(|| {
             Error::config(format!(
                 "{at}: must hold no line breaks, control characters or characters beyond Latin-1"
             ))
         })?;
-        if matches!(header.as_str(), "authorization" | "x-api-key" | "api-key" | "cookie") {
-            value.set_sensitive(true);
-        }
         headers.insert(header, value);
     }
     Ok(headers)

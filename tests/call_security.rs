@@ -1,19 +1,27 @@
 //! Keys, prompts and answers appear in no error, log or figure.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/keyed.rs"]
+mod keyed;
 #[path = "support/client.rs"]
 mod support;
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use keyed::{Keyed, PROTOCOLS, base, function};
 
 use serde_json::{Value, json};
 use support::*;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
-use trunkline::client::{Call, Endpoint, Mode};
+use trunkline::client::{Call, Client, Endpoint, Mode};
+use trunkline::config::{ClientConfig, Environment, parse_keys};
 use trunkline::error::Error;
+use trunkline::mock::MockUpstream;
+use trunkline::pool::Tasks;
+use trunkline::protocol::dialect::Protocol;
 
 const PROMPT: &str = "pRoMpT-of-the-caller";
 const ANSWER: &str = "aNsWeR-of-the-model";
@@ -52,6 +60,16 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
+/// That of this process.
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        tracing::subscriber::set_global_default(log.clone()).unwrap();
+        log
+    })
+}
+
 #[track_caller]
 fn clean(what: &str, text: &str) {
     for secret in [KEY, PROMPT, ANSWER, HEADER, "pRoMpT", "aNsWeR"] {
@@ -76,8 +94,7 @@ fn clean_error(what: &str, error: &Error) {
 
 #[tokio::test]
 async fn nothing_of_a_key_a_prompt_or_an_answer_is_in_an_error_a_trace_or_a_figure() {
-    let log = Log::default();
-    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    let log = log();
     let echo = json!({ "error": {
         "message": format!("Incorrect key {KEY} for {PROMPT}: {ANSWER}"), "code": format!("bad {PROMPT}"), "type": null,
     } });
@@ -127,6 +144,226 @@ async fn nothing_of_a_key_a_prompt_or_an_answer_is_in_an_error_a_trace_or_a_figu
     clean("the log", &log.0.lock().unwrap());
     let log = log.0.lock().unwrap();
     assert!(log.contains("trunkline::") && log.contains(" h2::"), "the log is one");
+}
+
+#[tokio::test]
+async fn no_key_of_any_kind_is_in_anything_that_is_told_in_any_protocol() {
+    let log = log();
+    for protocol in PROTOCOLS {
+        // The first is revoked, the second limited, the third the function's, which is refused at first.
+        let [one, two, old, new] = ["-1", "-2", "-old", "-new"].map(|end| format!("{KEY}{end}"));
+        let known = json!({ "keys": { &two: {}, &new: {} } });
+        let secrets = json!({ "authorization-of-mine": KEY, "x-mine": HEADER, "x-auth-token": KEY });
+        let more = json!({
+            "providers": { "p": { "headers": secrets, "query": { "key-of-mine": KEY } } },
+            "retry": { "maxRetries": 1, "baseDelay": 1, "maxDelay": 1 }, "alerts": {}, "hedge": { "delay": 20 },
+        });
+        let answer = new.clone();
+        let give = move |_, before| Ok(if before == 0 { old.clone() } else { answer.clone() });
+        let site = Keyed::giving(protocol, json!([one, two, function(0)]), known, more, Box::new(give));
+        let connections = Arc::new(Mutex::new(String::new()));
+        let told = connections.clone();
+        let _listener = site.client.listen(Box::new(move |inbox| {
+            let _ = write!(told.lock().unwrap(), "{:?}", inbox.take());
+        }));
+        site.client.events().listen(true);
+
+        let own =
+            json!({ "headers": { "x-goog-user-key": KEY, "x-mine": HEADER }, "retry": { "maxRetries": 2 } });
+        for fault in [
+            json!({ "kind": "status", "status": 429, "headers": { "retry-after-ms": "1" } }),
+            json!({ "kind": "status", "status": 403 }),
+            json!({ "kind": "status", "status": 402, "body": { "error": { "message": format!("no credit for {KEY}") } } }),
+            json!({ "kind": "reset", "after": "headers" }),
+            json!({ "kind": "silence", "for": 100 }),
+        ] {
+            site.fault(fault.clone(), json!({ "times": 4 }));
+            for _ in 0..4 {
+                match site.call(own.clone()).await {
+                    Ok(answer) => clean(
+                        "the meta",
+                        &format!("{answer:?}")[format!("{answer:?}").find("meta").unwrap()..],
+                    ),
+                    Err(error) => clean_error(&format!("{protocol} {fault}"), &error),
+                }
+            }
+        }
+        let (events, _) = site.client.events().take();
+        assert!(!events.is_empty());
+        clean("the events", &format!("{events:?} {}", serde_json::to_string(&events).unwrap()));
+        clean("the figures", &site.metrics().to_string());
+        clean("the client", &format!("{:?} {:#?}", site.client, site.client));
+        clean("the call", &format!("{:?}", chat_of(&site.client, own.clone())));
+        clean("the call's options", &format!("{:?}", site.client.call_options(Some(own)).unwrap()));
+        for keys in bad_keys() {
+            clean_error("a rotation", &site.client.rotate_key("p", keys).unwrap_err());
+        }
+        clean_error("a rotation", &site.client.rotate_key(KEY, json!(KEY)).unwrap_err());
+        site.client.rotate_key("p", json!([KEY, function(1)])).unwrap();
+        clean("the client", &format!("{:?}", site.client));
+        site.client.finish_close().await;
+        let connections = connections.lock().unwrap();
+        assert!(connections.contains("Opened"), "{connections}");
+        clean("the connections", &connections);
+    }
+    clean("the log", &log.0.lock().unwrap());
+}
+
+/// What is no key, though there is one in it.
+fn bad_keys() -> Vec<Value> {
+    let long: Vec<_> = (0..65).map(|_| KEY).collect();
+    vec![
+        json!(format!("{KEY}\n\u{7}")),
+        json!([KEY, format!("{KEY}\r\nx: y")]),
+        json!([KEY, { "key": KEY }]),
+        json!([[KEY], KEY]),
+        json!({ "apiKey": KEY }),
+        json!([KEY, format!("{KEY}ü")]),
+        json!(long),
+    ]
+}
+
+#[test]
+fn a_mistake_among_the_options_does_not_repeat_a_key_that_stands_there() {
+    let provider = |more: Value| json!({ "providers": { "p": merge(json!({ "baseURL": "http://h/", "apiKey": KEY, "headers": { "x-key": KEY } }), more) } });
+    let mut wrong: Vec<_> = bad_keys().into_iter().map(|keys| provider(json!({ "apiKey": keys }))).collect();
+    wrong.extend([
+        provider(json!({ "baseURL": format!("http://u:{KEY}@h/") })),
+        provider(json!({ "baseURL": format!("http://h/?key={KEY}") })),
+        provider(json!({ "headers": { "authorization": format!("{KEY}\n") } })),
+        provider(json!({ "headers": [KEY] })),
+        provider(json!({ "headers": { "x-mine": [KEY] } })),
+        provider(json!({ "query": KEY })),
+        provider(json!({ "query": { "key": [KEY] } })),
+        merge(provider(json!({})), json!({ "routes": { "m": [{ "provider": KEY }] } })),
+        merge(provider(json!({})), json!({ "apiKey": KEY })),
+        json!({ "apiKey": [KEY] }),
+        json!({ "apiKey": format!("{KEY}\u{0}") }),
+    ]);
+    for options in wrong {
+        let error = ClientConfig::parse(options, &Environment::default()).unwrap_err();
+        assert_eq!(error.name_and_code().1, "ERR_CONFIG");
+        clean_error("a refusal", &error);
+    }
+    let variable = |name: &str| Some((name.to_owned(), format!("{KEY}\n{KEY}")));
+    let environment = Environment {
+        api_key: variable("OPENAI_API_KEY"),
+        anthropic_api_key: variable("ANTHROPIC_API_KEY"),
+        gemini_api_key: variable("GEMINI_API_KEY"),
+        ..Environment::default()
+    };
+    clean("the environment", &format!("{environment:?}"));
+    for protocol in PROTOCOLS {
+        let error = ClientConfig::parse(json!({ "protocol": protocol }), &environment).unwrap_err();
+        assert!(error.message.contains("API_KEY"), "{error:?}");
+        clean_error("a refusal", &error);
+    }
+    let good = ClientConfig::parse(provider(json!({})), &Environment::default()).unwrap();
+    clean("the options", &format!("{good:?} {good:#?}"));
+    clean("the keys", &format!("{:?}", parse_keys(json!([KEY]), Protocol::Gemini).unwrap()));
+}
+
+/// Two providers at origins of their own, each with a key and headers, and a route to both.
+fn two(first: &str, second: &str, more: Value) -> ([MockUpstream; 2], Arc<Client>) {
+    let upstreams = [start(json!({})), start(json!({}))];
+    let provider = |at: usize, protocol: &str| {
+        json!({
+            "baseURL": base(&upstreams[at], protocol), "protocol": protocol, "apiKey": format!("{KEY}-of-{at}"),
+            "headers": { "x-secret-of-mine": format!("{HEADER}-of-{at}") }, "query": { "q": format!("query-of-{at}") },
+        })
+    };
+    let options = json!({
+        "providers": { "a": provider(0, first), "b": provider(1, second) },
+        "routes": { "m": { "targets": [{ "provider": "a" }, { "provider": "b" }] } },
+        "retry": false, "circuitBreaker": false, "pool": { "idleTimeout": alone() },
+    });
+    let tasks = Tasks::new(tokio::runtime::Handle::current());
+    let options = merge(options, more);
+    let client = Client::new(options, &Environment::default(), &tasks, Box::new(|_| {}), Box::new(|| {}));
+    (upstreams, Arc::new(client.unwrap()))
+}
+
+fn chat_of(client: &Client, options: Value) -> Call {
+    let body = with(json!({ "max_tokens": 9 })).to_string();
+    Call { endpoint: Endpoint::Chat, body, options: client.call_options(Some(options)).unwrap() }
+}
+
+fn breaks(upstream: &MockUpstream, status: u16) {
+    let fault = json!({ "kind": "status", "status": status });
+    upstream.fault(
+        serde_json::from_value(fault).unwrap(),
+        serde_json::from_value(json!({ "times": 99 })).unwrap(),
+    );
+}
+
+#[tokio::test]
+async fn what_is_one_providers_goes_to_no_other_when_a_call_fails_over() {
+    for first in PROTOCOLS {
+        for second in PROTOCOLS {
+            let ([a, b], client) = two(first, second, json!({}));
+            breaks(&a, 500);
+            let own = json!({ "headers": { "x-of-the-call": "to both" } });
+            client.call(chat_of(&client, own.clone())).await.unwrap();
+            stream(&client, chat_of(&client, own), Mode::Objects).await.result.unwrap();
+            for (upstream, own, others) in [(&a, "-of-0", "-of-1"), (&b, "-of-1", "-of-0")] {
+                assert_eq!(upstream.requests().len(), 2, "{first} {second}");
+                for request in upstream.requests() {
+                    let all = format!("{request:?}");
+                    assert_eq!(
+                        (all.matches(own).count(), all.matches(others).count()),
+                        (3, 0),
+                        "{first} {second}: {all}"
+                    );
+                    assert!(request.headers["x-of-the-call"] == "to both");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_given_with_a_call_are_seen_by_one_provider_alone() {
+    let names = [
+        "authorization",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+        "cookie",
+        "proxy-authorization",
+        "x-auth-token",
+        "cf-aig-authorization",
+    ];
+    for protocol in PROTOCOLS {
+        for strategy in ["ordered", "weighted", "least-busy", "lowest-latency", "lowest-cost"] {
+            let targets =
+                json!([{ "provider": "a" }, { "provider": "b" }, { "provider": "a", "model": "other" }]);
+            let route = json!({ "routes": { "m": { "targets": targets, "strategy": strategy } } });
+            let ([a, b], client) = two("openai", protocol, route);
+            for name in names {
+                let own = json!({ "headers": { name: "the caller's own" } });
+                for _ in 0..4 {
+                    client.call(chat_of(&client, own.clone())).await.unwrap();
+                }
+                // Its provider fails: the call does too, after the other model there.
+                breaks(&a, 500);
+                let error = client.call(chat_of(&client, own.clone())).await.unwrap_err();
+                assert_eq!(error.attempts.len(), 2, "{strategy} {name}");
+                let ended = stream(&client, chat_of(&client, own.clone()), Mode::Objects).await.result;
+                assert_eq!(ended.unwrap_err().attempts.len(), 2);
+                assert_eq!((a.requests().len(), b.requests().len()), (8, 0), "{strategy} {name}");
+                assert!(a.requests().iter().all(|request| request.headers[name] == "the caller's own"));
+                a.reset();
+                // Said to be another's, they go there.
+                let there = merge(own, json!({ "provider": "b" }));
+                let _ = client.call(chat_of(&client, there)).await;
+                assert_eq!((a.requests().len(), b.requests().len()), (0, 1), "{strategy} {name}");
+                b.reset();
+            }
+            breaks(&a, 500);
+            client.call(chat_of(&client, json!({ "headers": { "x-trace": "t" } }))).await.unwrap();
+            assert_eq!(b.requests().len(), 1);
+        }
+    }
 }
 
 #[tokio::test]

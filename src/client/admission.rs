@@ -21,7 +21,7 @@ use crate::config::ProviderConfig;
 use crate::policy::adaptive::{Adaptive, AdaptivePolicy, MaxConcurrency};
 use crate::policy::circuits::bounded;
 use crate::policy::learn::Learned;
-use crate::policy::rate::{Left, RateLimiter, RateLimits};
+use crate::policy::rate::{Cost, Left, RateLimiter, RateLimits};
 use crate::policy::schedule::CLASSES;
 use crate::policy::turns::{AtOnce, Turns};
 use crate::pool::{Histogram, Tasks};
@@ -131,6 +131,11 @@ impl Admission {
             None => None,
         };
         Some(Turn { provider: free(&self.provider)?, model, waited: Duration::ZERO })
+    }
+
+    /// Whether nobody waits for this model, nor would such a call.
+    pub(super) fn is_free(&self, model: &Arc<str>, cost: Cost) -> bool {
+        self.model(model).is_none_or(|gate| gate.is_free(cost))
     }
 
     /// Whether an attempt that has its turn may still go, now that it would. Where it had to wait, for its turn or something else: a pause
@@ -326,7 +331,6 @@ mod tests {
     use super::*;
     use crate::config::{ClientConfig, Environment};
     use crate::policy::learn::Sample;
-    use crate::policy::rate::Cost;
     use crate::pool::Priority;
 
     fn admission(options: Value) -> Admission {

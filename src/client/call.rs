@@ -1,5 +1,6 @@
 //! The life of a call.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::exchange::{Failed, FailedAttempt, Response};
 use super::pass::{self, Pass};
 use super::provider::Provider;
 use super::race;
-use super::record::Record;
+use super::record::{Record, limits_of};
 use super::targets::{Path, Target};
 use crate::config::CallOptions;
 use crate::error::{Billed, Error, Kind, TimeoutPhase, millis};
@@ -28,7 +29,6 @@ use crate::protocol::openai::Asked;
 use crate::telemetry::CallGuard;
 
 /// A call as the border hands it over: the body is JSON text.
-#[derive(Debug)]
 pub struct Call {
     pub endpoint: Endpoint,
     pub body: String,
@@ -40,6 +40,13 @@ pub struct Call {
 pub struct Answer {
     pub body: bytes::Bytes,
     pub meta: Vec<u8>,
+}
+
+/// Not its body, which is what the caller says to a model, nor its path, whose query may have a key.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 /// How the body of a good answer is taken in: whole, or as a stream.
@@ -155,7 +162,6 @@ pub(super) fn settle(
 }
 
 /// What is the same at every target: what is asked for, and where.
-#[derive(Debug)]
 pub(super) struct Journey<'a> {
     client: &'a Client,
     accepted: &'a Accepted,
@@ -182,7 +188,10 @@ impl<'a> Journey<'a> {
             // The model in any other body is its own matter.
             Endpoint::Post(_) | Endpoint::Get(_) => "",
         };
-        let path = client.targets.path(name, options.provider.as_deref(), request, accepted.arrived)?;
+        let mut path = client.targets.path(name, options.provider.as_deref(), request, accepted.arrived)?;
+        if options.has_credentials {
+            path.keep_to_one_provider();
+        }
         let deadline = accepted.arrived + options.total;
         Ok(Self { client, accepted, options, endpoint, body, path, request, deadline })
     }
@@ -341,8 +350,12 @@ async fn attempts<C: Consume>(
     let Life { client, provider, options, repeatable, .. } = life;
     let keys = provider.keys();
     let elsewhere = |error| GivenUp { error, next: Next::Yes };
-    let mut key = keys.get().await.map_err(elsewhere)?;
+    let model = record.model_asked().clone();
+    let is_free = |key| provider.admission.is_free(&limits_of(&model, key), life.cost);
+    let mut key = keys.get(&is_free).await.map_err(elsewhere)?;
     let (mut tries, mut refused, mut fresh) = (Tries::default(), Excluded::default(), false);
+    // The first that was refused of those that can be asked for again.
+    let mut stale = None;
     let mut continued = None;
     loop {
         let life = Life { outgoing: continued.as_ref().unwrap_or(life.outgoing), ..life };
@@ -362,7 +375,7 @@ async fn attempts<C: Consume>(
             let now = record.attempt_ends();
             running.ended(outcome, record.first_byte, now - record.attempt_began(), now);
         }
-        let FailedAttempt { failure, error } = match ended {
+        let FailedAttempt { mut failure, error } = match ended {
             Ok(body) => {
                 keys.success(&key);
                 record.end_attempt(None);
@@ -376,6 +389,10 @@ async fn attempts<C: Consume>(
             keys.strike(&key, strike);
             refused.add(key.index());
         }
+        if judge::new_key(failure) && stale.is_none() && keys.can_renew(&key) {
+            keys.renew_meanwhile(&key);
+            stale = Some(key.clone());
+        }
         let mut next = options.retry.next_target(failure, repeatable);
         if consumer.prefill().is_some() && next == Next::Never && matches!(failure, Failure::Status { .. }) {
             // The caller's request was good enough for an answer to begin: what this one refuses is the prefill, which is ours.
@@ -386,25 +403,27 @@ async fn attempts<C: Consume>(
         }
         if judge::other_key(failure)
             && (repeatable || judge::is_unprocessed(failure))
-            && let Some(other) = keys.other(refused).await
+            && let Some(other) = keys.other(refused, &is_free).await
         {
-            key = other.map_err(elsewhere)?;
+            key = other;
             client.note_retry(record, Duration::ZERO);
             continue;
         }
+        // All are limited: the one that wakes first is waited for, which need not be the last.
+        let first = keys.first_to_wake(&mut failure).await;
         let left = journey.deadline.saturating_duration_since(Instant::now());
         let afford = || provider.retries.retry(Instant::now());
         match options.retry.judge(failure, &mut tries, repeatable, left, afford) {
             Verdict::Fail => return Err(GivenUp { error, next }),
-            Verdict::Again { new_key: true, .. } if !keys.can_renew(&key) => {
-                return Err(GivenUp { error, next });
-            }
+            Verdict::Again { new_key: true, .. } if stale.is_none() => return Err(GivenUp { error, next }),
             Verdict::Again { delay, new_key } => {
                 tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
                 client.note_retry(record, delay);
                 tokio::time::sleep(delay).await;
-                if new_key {
-                    key = keys.renew(&key).await.map_err(elsewhere)?;
+                match (&stale, first) {
+                    (Some(stale), _) if new_key => key = keys.renew(stale).await.map_err(elsewhere)?,
+                    (_, Some(first)) => key = first,
+                    _ => {}
                 }
                 // What rested beside a dead socket may be dead as well, and 421 means this connection.
                 fresh = matches!(

@@ -1,6 +1,7 @@
 //! Where a call goes to, in which words, and with which headers.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::keys::UsedKey;
-use crate::config::{BaseUrl, Key, ProviderConfig};
+use crate::config::{BaseUrl, Hidden, ProviderConfig};
 use crate::error::Error;
 use crate::pool::{Protocol as Wire, RequestBody};
 use crate::protocol::anthropic;
@@ -35,26 +36,26 @@ pub(super) struct Endpoints {
     /// What paths of ours begin with: none where the base URL ends in a version.
     version: &'static str,
     /// Parameters of every request; empty for none.
-    query: String,
+    query: Hidden<String>,
     chat: Address,
     embeddings: Address,
     key_header: HeaderName,
     /// Of a request for one JSON text, for a stream of events, and for one without a body: shared by the calls that add
     /// none of their own, so that only the request itself copies them.
-    posted: Arc<HeaderMap>,
-    streamed: Arc<HeaderMap>,
-    fetched: Arc<HeaderMap>,
+    posted: Hidden<Arc<HeaderMap>>,
+    streamed: Hidden<Arc<HeaderMap>>,
+    fetched: Hidden<Arc<HeaderMap>>,
 }
 
-/// A URL in the two forms that HTTP/1.1 and HTTP/2 want it in.
-#[derive(Debug, Clone)]
+/// A URL in the two forms that HTTP/1.1 and HTTP/2 want it in. Its query may have a key.
+#[derive(Clone)]
 struct Address {
     path: Uri,
     absolute: Uri,
 }
 
 /// What is asked for, of whichever target.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Asking<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// In OpenAI's shape, where it is a chat or for embeddings; it was a text.
@@ -71,9 +72,9 @@ pub(super) struct Asking<'a> {
 pub(super) struct Outgoing {
     method: Method,
     address: Address,
-    headers: Arc<HeaderMap>,
+    headers: Hidden<Arc<HeaderMap>>,
     key_header: HeaderName,
-    pub(super) body: Bytes,
+    pub(super) body: Hidden<Bytes>,
     /// How its answer is to be understood.
     pub(super) reply: Reply,
     /// What of the request the target has no words for.
@@ -88,7 +89,7 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("trunkline/", env!("
 
 impl Endpoints {
     pub(super) fn of(config: &ProviderConfig) -> Result<Self, Error> {
-        let ProviderConfig { base, protocol, keys, headers: own, query, .. } = config;
+        let ProviderConfig { base, protocol, headers: own, query, .. } = config;
         let protocol = *protocol;
         let host = HeaderValue::from_str(&base.origin.authority())
             .map_err(|_| Error::config("baseURL: must be an absolute http or https URL"))?;
@@ -106,11 +107,10 @@ impl Endpoints {
             }
             // Places for what each request brings: a copy that had to grow would cost more than the copying.
             headers.insert(HOST, host.clone());
-            if !matches!(**keys, [Key::None]) {
-                headers.insert(&key_header, PLACE);
-            }
-            headers.extend(own.clone());
-            Arc::new(headers)
+            // Also where there is none: one may be given later.
+            headers.insert(&key_header, PLACE);
+            headers.extend(own.0.clone());
+            Hidden(Arc::new(headers))
         };
         let version = if has_version(&base.path) { "" } else { protocol.version() };
         let at = |path: &str| Address::of(base, &format!("{version}{path}"), query);
@@ -171,10 +171,10 @@ impl Endpoints {
             (false, _) => self.posted.clone(),
         };
         if !own.is_empty() {
-            Arc::make_mut(&mut headers).extend(own.clone());
+            Arc::make_mut(&mut headers.0).extend(own.clone());
         }
         let key_header = self.key_header.clone();
-        Ok(Outgoing { method, address, headers, key_header, body, reply, dropped })
+        Ok(Outgoing { method, address, headers, key_header, body: Hidden(body), reply, dropped })
     }
 }
 
@@ -198,6 +198,12 @@ fn has_version(path: &str) -> bool {
 fn cannot_say(Inexpressible { path, message }: Inexpressible) -> Error {
     let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
     Error::config(format!("request{dot}{path}: {message}"))
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.path.path())
+    }
 }
 
 impl Address {
@@ -235,10 +241,10 @@ fn climbs(path: &str) -> bool {
 
 impl Outgoing {
     /// Whether neither the client nor the caller gave any kind of key.
-    pub(super) fn has_no_key(&self) -> bool {
-        ["authorization", "x-api-key", "api-key", "x-goog-api-key"]
-            .iter()
-            .all(|name| !self.headers.contains_key(*name))
+    pub(super) fn has_no_key(&self, key: &UsedKey) -> bool {
+        let is_given = |name| self.headers.get(name).is_some_and(|value| *value != PLACE);
+        let usual = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+        key.header().is_none() && !usual.into_iter().any(is_given)
     }
 
     /// What is asked for, and of which path: its URI may have a query, which is nobody else's to see.
@@ -248,7 +254,7 @@ impl Outgoing {
 
     /// The request for a connection of this protocol.
     pub(super) fn request(&self, protocol: Wire, key: &UsedKey) -> Request<RequestBody> {
-        let mut request = Request::new(self.body.clone());
+        let mut request = Request::new(self.body.0.clone());
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = HeaderMap::clone(&self.headers);
         match protocol {

@@ -117,7 +117,7 @@ pub(super) async fn exchange<C: Consume>(
         return Ok(response);
     }
     let mut failed = error_answer(life, response, record).await;
-    if head.status == StatusCode::UNAUTHORIZED && outgoing.has_no_key() {
+    if head.status == StatusCode::UNAUTHORIZED && outgoing.has_no_key(key) {
         failed
             .error
             .message

@@ -70,6 +70,11 @@ impl Gate {
         Some(self.turn(held))
     }
 
+    /// Whether there is one.
+    pub(super) fn is_free(&self, cost: Cost) -> bool {
+        self.is_open() || self.turns.lock().is_free(cost, Instant::now())
+    }
+
     /// A place among those who wait.
     pub(super) fn join<'a>(
         self: &'a Arc<Self>,

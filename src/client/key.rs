@@ -47,21 +47,13 @@ impl KeyStore {
 
     /// The key; one newer than `refused`, where that is given.
     pub(super) async fn get(&self, refused: Option<&Value>) -> Result<Value, Error> {
-        let refused = refused.map_or(0, |used| used.version);
-        let Some(ask) = &self.ask else {
+        if self.ask.is_none() {
             let current = self.current.borrow();
             return Ok(Value { header: current.key.clone(), version: current.version });
-        };
-        let mut changes = self.current.subscribe();
-        let begun = self.current.send_if_modified(|current| {
-            // After a failure, the next call asks again.
-            let begin = !current.asking && (current.version <= refused || current.error.is_some());
-            current.asking |= begin;
-            begin
-        });
-        if begun {
-            ask();
         }
+        let mut changes = self.current.subscribe();
+        self.ask_for_newer(refused);
+        let refused = version_of(refused);
         let answered = changes.wait_for(|current| !current.asking && current.version > refused).await;
         let current = answered.map_err(|_| Error::closed())?;
         match (&current.key, &current.error) {
@@ -74,11 +66,30 @@ impl KeyStore {
         }
     }
 
-    pub(super) fn answer(&self, key: Result<&str, &str>, protocol: Protocol) {
+    /// Has a newer key than `refused` asked for, if none has come or is on its way. Nobody waits for it here.
+    pub(super) fn ask_for_newer(&self, refused: Option<&Value>) {
+        let Some(ask) = &self.ask else { return };
+        let refused = version_of(refused);
+        let begun = self.current.send_if_modified(|current| {
+            // After a failure, the next call asks again.
+            let begin = !current.asking && (current.version <= refused || current.error.is_some());
+            current.asking |= begin;
+            begin
+        });
+        if begun {
+            ask();
+        }
+    }
+
+    /// The answer to the question. `replaced` is called if it is another key, before those who wait have it.
+    pub(super) fn answer(&self, key: Result<&str, &str>, protocol: Protocol, replaced: impl FnOnce()) {
         let made = match key {
             Ok(text) => protocol.key_value(text).map_err(str::to_owned),
             Err(error) => Err(error.to_owned()),
         };
+        if made.as_ref().is_ok_and(|key| self.current.borrow().key.as_ref() != Some(key)) {
+            replaced();
+        }
         self.current.send_modify(|current| {
             current.asking = false;
             current.version += 1;
@@ -88,6 +99,10 @@ impl KeyStore {
             };
         });
     }
+}
+
+fn version_of(refused: Option<&Value>) -> u64 {
+    refused.map_or(0, |used| used.version)
 }
 
 impl fmt::Debug for KeyStore {
@@ -128,13 +143,13 @@ mod tests {
     async fn a_key_is_asked_for_once_however_many_wait_and_again_when_it_was_refused() {
         let (store, asked) = store();
         let waiting = many(&store, None).await;
-        store.answer(Ok("one"), Protocol::OpenAi);
+        store.answer(Ok("one"), Protocol::OpenAi, || {});
         let keys: Vec<_> = waiting.join_all().await.into_iter().map(Result::unwrap).collect();
         assert!(keys.iter().all(|key| key.header.as_ref().unwrap() == "Bearer one"));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
 
         let waiting = many(&store, Some(keys[0].clone())).await;
-        store.answer(Ok("two"), Protocol::OpenAi);
+        store.answer(Ok("two"), Protocol::OpenAi, || {});
         assert!(
             waiting
                 .join_all()
@@ -152,14 +167,14 @@ mod tests {
     async fn a_function_that_fails_fails_those_who_wait_and_is_asked_again_by_the_next() {
         let (store, asked) = store();
         let waiting = many(&store, None).await;
-        store.answer(Err("vault is sealed"), Protocol::OpenAi);
+        store.answer(Err("vault is sealed"), Protocol::OpenAi, || {});
         for result in waiting.join_all().await {
             let error = result.err().unwrap();
             assert_eq!(error.message, "apiKey: the function gave no key");
             assert_eq!(error.cause.as_deref(), Some("vault is sealed"));
         }
         let waiting = many(&store, None).await;
-        store.answer(Ok("one"), Protocol::OpenAi);
+        store.answer(Ok("one"), Protocol::OpenAi, || {});
         assert!(waiting.join_all().await.iter().all(Result::is_ok));
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }

@@ -99,13 +99,15 @@ impl Client {
         ask_for_key: AskForKey,
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, Error> {
-        let config = ClientConfig::parse(options, environment)?;
+        let mut config = ClientConfig::parse(options, environment)?;
         let (ask_for_key, counters) = (Arc::new(ask_for_key), Arc::<Counters>::default());
         let made = config.providers.iter();
         let made = made.map(|provider| {
             Provider::new(provider, &config, &ask_for_key, &counters.turns, tasks).map(Arc::new)
         });
         let providers = made.collect::<Result<Vec<_>, _>>()?;
+        // Providers have them now, where they can be replaced.
+        config.providers.iter_mut().for_each(|provider| provider.keys.clear());
         let events = Arc::new(Events::new(wake));
         let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
@@ -190,7 +192,7 @@ impl Client {
 
     /// The answer to `ask_for_key` of this function.
     pub fn set_key(&self, function: u32, key: Result<&str, &str>) {
-        self.targets.providers().find(|provider| provider.keys().answer(function, key));
+        self.targets.providers().find(|provider| provider.answer_key(function, key));
     }
 
     /// Other keys for a provider, as its `apiKey` has them: for the calls that begin from now on.

@@ -1,7 +1,7 @@
 //! A provider: where it is, what it speaks, its keys, and what is known of how it bears with us.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 use tokio::time::Instant;
@@ -27,11 +27,19 @@ use crate::telemetry::{CircuitFigures, Clocks, LimitFigures};
 pub(super) struct Provider {
     config: ProviderConfig,
     pub(super) endpoints: Endpoints,
-    keys: RwLock<Arc<Keys>>,
+    keys: RwLock<Held>,
     pub(super) admission: Admission,
     pub(super) circuits: Option<Arc<Circuits>>,
     pub(super) retries: RetryBudget,
     pub(super) hedger: Option<Hedger>,
+}
+
+/// The keys that a provider has.
+#[derive(Debug)]
+struct Held {
+    now: Arc<Keys>,
+    /// Those before them that calls still use: their functions may still be asked.
+    before: Vec<Weak<Keys>>,
 }
 
 impl Provider {
@@ -45,12 +53,16 @@ impl Provider {
         let now = Instant::now();
         Ok(Self {
             endpoints: Endpoints::of(config)?,
-            keys: RwLock::new(Arc::new(Keys::new(&config.keys, config.protocol, ask))),
+            keys: RwLock::new(Held {
+                now: Arc::new(Keys::new(&config.keys, config.protocol, ask)),
+                before: Vec::new(),
+            }),
             admission: Admission::new(config, waits, tasks),
             circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
             retries: RetryBudget::new(client.retry.budget, now),
             hedger: client.hedge.map(Hedger::new),
-            config: config.clone(),
+            // Keys are where they can be replaced, and nowhere else.
+            config: ProviderConfig { keys: Vec::new(), ..config.clone() },
         })
     }
 
@@ -68,12 +80,23 @@ impl Provider {
 
     /// The keys as they are now; whoever has begun with them goes on with them.
     pub(super) fn keys(&self) -> Arc<Keys> {
-        self.keys.read().clone()
+        self.keys.read().now.clone()
     }
 
     /// Other keys, for the calls that begin from now on.
     pub(super) fn rotate(&self, keys: &[Key], ask: &Arc<AskForKey>) {
-        *self.keys.write() = Arc::new(Keys::new(keys, self.protocol(), ask));
+        let keys = Arc::new(Keys::new(keys, self.protocol(), ask));
+        let mut held = self.keys.write();
+        let old = std::mem::replace(&mut held.now, keys);
+        held.before.retain(|keys| keys.strong_count() > 0);
+        held.before.push(Arc::downgrade(&old));
+    }
+
+    /// The answer to a question for the key that this function gives; false where none is of it.
+    pub(super) fn answer_key(&self, function: u32, key: Result<&str, &str>) -> bool {
+        let held = self.keys.read();
+        let mut before = held.before.iter().filter_map(Weak::upgrade);
+        held.now.answer(function, key) || before.any(|keys| keys.answer(function, key))
     }
 
     /// The limits of time of a call to it.
@@ -115,7 +138,7 @@ impl Provider {
     /// Whether it is not likely to answer for this model now: its circuit is open, or its keys all rest.
     pub(super) fn is_unlikely(&self, model: &Arc<str>, now: Instant) -> bool {
         let is_open = |circuits: &Arc<Circuits>| circuits.denied(model, now).is_some();
-        self.circuits.as_ref().is_some_and(is_open) || self.keys.read().all_rest(now)
+        self.circuits.as_ref().is_some_and(is_open) || self.keys.read().now.all_rest(now)
     }
 
     /// By provider, and by provider and model.

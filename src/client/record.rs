@@ -78,6 +78,14 @@ enum Attempts<'a> {
 #[derive(Serialize)]
 struct Micros(#[serde(serialize_with = "as_micros")] Duration);
 
+/// Under which name the limits of a model are known: each of several keys has its own.
+pub(super) fn limits_of(model: &Arc<str>, key: usize) -> Arc<str> {
+    match key {
+        0 => model.clone(),
+        n => format!("{model} (key {})", n + 1).into(),
+    }
+}
+
 impl Record {
     pub(super) fn new(started: Instant, model: &str) -> Self {
         Self { attempts: Vec::with_capacity(1), ..Self::of(started, model.into()) }
@@ -146,14 +154,6 @@ impl Record {
         self.dropped = dropped.to_vec();
     }
 
-    /// Each of several keys has limits of its own.
-    fn with_key(&mut self, number: usize) {
-        self.limits = match number {
-            0 => self.asked.clone(),
-            n => format!("{} (key {})", self.asked, n + 1).into(),
-        };
-    }
-
     /// It waited for its turn.
     pub(super) fn waited(&mut self, time: Duration) {
         self.queued += time;
@@ -172,7 +172,7 @@ impl Record {
     /// `key`: which of several it has.
     pub(super) fn begin_attempt(&mut self, key: Option<usize>) {
         if let Some(key) = key {
-            self.with_key(key);
+            self.limits = limits_of(&self.asked, key);
         }
         self.first_byte = None;
         self.attempt = Some(Instant::now());
@@ -197,10 +197,6 @@ impl Record {
     pub(super) fn silence(&self) -> Option<Duration> {
         self.sent.as_ref()?;
         self.attempt.filter(|_| self.status == 0).map(|began| began.elapsed())
-    }
-
-    pub(super) fn provider(&self) -> &str {
-        &self.provider
     }
 
     /// Whether the attempt under way may be billed.

@@ -46,8 +46,8 @@ pub(super) struct Targets {
 #[derive(Debug)]
 pub(super) struct Path<'a> {
     targets: &'a [Target],
-    /// Empty for the order in which they stand.
-    order: Vec<usize>,
+    /// None for the order in which they stand.
+    order: Option<Vec<usize>>,
     /// Whether what one will not have is asked of others.
     pub(super) on_content_filter: bool,
 }
@@ -143,14 +143,14 @@ impl Targets {
             return Ok(Path::of(self.plain.get(..1).unwrap_or_default()));
         };
         let Route { targets, strategy, on_content_filter, choices } = route;
-        let mut order = Vec::new();
+        let mut order = None;
         if targets.len() > 1 {
             let asked: Arc<str> = model.into();
             let unlikely = |at: usize| {
                 let target = targets.get(at);
                 target.is_some_and(|target| target.provider.is_unlikely(&target.model_for(&asked), now))
             };
-            order = route::order(*strategy, choices, request, now, fastrand::u64(..), unlikely);
+            order = Some(route::order(*strategy, choices, request, now, fastrand::u64(..), unlikely));
         }
         Ok(Path { targets, order, on_content_filter: *on_content_filter })
     }
@@ -174,21 +174,35 @@ impl Targets {
 
 impl<'a> Path<'a> {
     fn of(targets: &'a [Target]) -> Self {
-        Self { targets, order: Vec::new(), on_content_filter: false }
+        Self { targets, order: None, on_content_filter: false }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &'a Target> {
         let targets = self.targets;
         (0..targets.len()).filter_map(move |n| {
-            let at = if self.order.is_empty() { n } else { *self.order.get(n)? };
+            let at = match &self.order {
+                None => n,
+                Some(order) => *order.get(n)?,
+            };
             targets.get(at)
         })
     }
 
     /// Without the first `n` of them.
     pub(super) fn skip(&self, n: usize) -> Self {
-        let all = if self.order.is_empty() { (0..self.targets.len()).collect() } else { self.order.clone() };
-        Self { order: all.get(n..).map(<[_]>::to_vec).unwrap_or_default(), ..*self }
+        let rest = self.order.clone().unwrap_or_else(|| (0..self.targets.len()).collect());
+        Self { order: Some(rest.into_iter().skip(n).collect()), ..*self }
+    }
+
+    /// Leaves those at the provider of the target that stands first, whichever is tried first: credentials that a caller gives with a call
+    /// are meant for one provider, and are no other's to see.
+    pub(super) fn keep_to_one_provider(&mut self) {
+        let Some(first) = self.targets.first() else { return };
+        let order = self.order.get_or_insert_with(|| (0..self.targets.len()).collect());
+        let is_its = |at: &usize| {
+            self.targets.get(*at).is_some_and(|target| Arc::ptr_eq(&target.provider, &first.provider))
+        };
+        order.retain(is_its);
     }
 
     pub(super) fn first(&self) -> Option<&'a Target> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
+use super::secret::{Hidden, is_credential};
 use super::section::{self, Section};
 use super::{ClientConfig, ProviderConfig, parse_headers, parse_retry, parse_timeouts, visible_ascii};
 use crate::error::Error;
@@ -15,7 +16,9 @@ use crate::pool::{Priority, Tenant};
 /// How one call goes.
 #[derive(Debug, Clone)]
 pub struct CallOptions {
-    pub headers: HeaderMap,
+    pub headers: Hidden<HeaderMap>,
+    /// Whether there are credentials among them: such a call goes to one provider.
+    pub has_credentials: bool,
     /// Where the call says something; else its provider does, or the client.
     pub timeouts: GivenTimeouts,
     /// Of every attempt and wait together.
@@ -75,7 +78,8 @@ impl CallOptions {
     /// What the client says, where a call says nothing.
     pub fn of(client: &ClientConfig) -> Self {
         Self {
-            headers: HeaderMap::new(),
+            headers: Hidden::default(),
+            has_credentials: false,
             timeouts: GivenTimeouts::default(),
             total: client.timeouts.total,
             provider: None,
@@ -102,7 +106,8 @@ impl CallOptions {
             CallKind::Whole | CallKind::Stream => &["signal"],
             CallKind::Batch => &["concurrency", "onProgress", "failFast", "signal"],
         });
-        call.headers = parse_headers(&mut top)?;
+        call.headers = Hidden(parse_headers(&mut top)?);
+        call.has_credentials = call.headers.keys().any(is_credential);
         call.timeouts = parse_timeouts(&mut top)?;
         call.total = call.timeouts.total.unwrap_or(client.timeouts.total);
         call.provider = top.string("provider")?;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::pool_options::{has_own_route, parse_own_pool};
+use super::secret::{Hidden, secret_value, wipe};
 use super::section::{Entry, Section, function_of, kind_of};
 use super::{
     BaseUrl, Defaults, Environment, QueueLimits, parse_concurrency, parse_headers, parse_timeouts, rate,
-    visible_ascii,
 };
 use crate::error::Error;
 use crate::policy::keys::MAX_KEYS;
@@ -34,9 +35,9 @@ pub struct ProviderConfig {
     pub base: BaseUrl,
     /// Used in turn. One at least, [`MAX_KEYS`] at most; the only one may be [`Key::None`].
     pub keys: Vec<Key>,
-    pub headers: HeaderMap,
+    pub headers: Hidden<HeaderMap>,
     /// Parameters of every request, encoded and joined: `api-version=2024-10-21`. Empty for none.
-    pub query: String,
+    pub query: Hidden<String>,
     /// The three of this provider, where it is silent the client's.
     pub timeouts: Timeouts,
     pub rate: RateLimits,
@@ -80,19 +81,23 @@ impl Protocol {
         })
     }
 
-    /// A key as the value of that header, marked sensitive: it is not shown, and not indexed by HPACK.
+    /// A key as the value of that header, marked sensitive, and zeroed once nobody has it any more: see [`secret_value`].
     pub fn key_value(self, key: &str) -> Result<HeaderValue, &'static str> {
         let key = key.trim();
         if key.is_empty() {
             return Err("must not be empty");
         }
-        let value = match self {
-            Self::OpenAi => visible_ascii(&format!("Bearer {key}")),
-            Self::Anthropic | Self::Gemini => visible_ascii(key),
+        let before = match self {
+            Self::OpenAi => "Bearer ",
+            Self::Anthropic | Self::Gemini => "",
         };
-        let mut value = value.ok_or("must be visible ASCII without line breaks")?;
-        value.set_sensitive(true);
-        Ok(value)
+        // Of its length from the first: a text that grew would leave its beginning behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(before.len() + key.len()));
+        bytes.extend_from_slice(before.as_bytes());
+        bytes.extend_from_slice(key.as_bytes());
+        // Servers read what is beyond ASCII as they please.
+        let is_visible = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        is_visible.then(|| secret_value(bytes)).flatten().ok_or("must be visible ASCII without line breaks")
     }
 }
 
@@ -186,6 +191,7 @@ fn parse_only(
         Some(function) => Some(Key::Asked(function)),
         None => match top.string_or("apiKey", "a string or a function")? {
             Some(key) => {
+                let key = Zeroizing::new(key);
                 Some(protocol.key_value(&key).map(Key::Fixed).map_err(|error| top.error("apiKey", error))?)
             }
             None => None,
@@ -204,8 +210,8 @@ fn parse_only(
         protocol,
         base,
         keys: vec![key],
-        headers: parse_headers(top)?,
-        query: String::new(),
+        headers: Hidden(parse_headers(top)?),
+        query: Hidden::default(),
         timeouts: defaults.timeouts,
         rate: defaults.rate.clone(),
         queue: defaults.queue,
@@ -230,8 +236,8 @@ fn parse_one(entry: Entry, defaults: &Defaults) -> Result<Draft, Error> {
         protocol,
         base,
         keys: parse_keys(&mut given, protocol)?,
-        headers: parse_headers(&mut given)?,
-        query: parse_query(&mut given)?,
+        headers: Hidden(parse_headers(&mut given)?),
+        query: Hidden(parse_query(&mut given)?),
         timeouts: parse_own_timeouts(&mut given)?.over(defaults.timeouts),
         rate: rate::parse_rate(&mut given, &defaults.rate)?,
         queue: parse_concurrency(&mut given, defaults.queue)?,
@@ -256,18 +262,29 @@ pub(super) fn keys_of(path: String, keys: Value, protocol: Protocol) -> Result<V
         match (function_of(&value), value) {
             (Some(function), _) => Ok(Key::Asked(function)),
             (None, Value::String(key)) => {
+                let key = Zeroizing::new(key);
                 protocol.key_value(&key).map(Key::Fixed).map_err(|what| error(what.to_owned()))
             }
-            (None, other) => Err(error(format!("must be {wanted}, got {}", kind_of(&other)))),
+            (None, mut other) => {
+                let got = kind_of(&other);
+                // It may be a key all the same.
+                wipe(&mut other);
+                Err(error(format!("must be {wanted}, got {got}")))
+            }
         }
     };
     match keys {
         Value::Array(keys) if keys.is_empty() => Err(Error::config(format!("{path}: must not be empty"))),
-        Value::Array(keys) if keys.len() > MAX_KEYS => {
+        Value::Array(mut keys) if keys.len() > MAX_KEYS => {
+            keys.iter_mut().for_each(wipe);
             Err(Error::config(format!("{path}: must hold at most {MAX_KEYS} keys, got {}", keys.len())))
         }
-        Value::Array(keys) => {
-            (0..).zip(keys).map(|(n, key): (usize, _)| one(format!("{path}[{n}]"), key, ONE)).collect()
+        Value::Array(mut keys) => {
+            let taken = keys.iter_mut().map(Value::take).enumerate();
+            let made = taken.map(|(n, key)| one(format!("{path}[{n}]"), key, ONE)).collect();
+            // Those behind one that is wrong.
+            keys.iter_mut().for_each(wipe);
+            made
         }
         key => one(path, key, &format!("{ONE}, or an array of them")).map(|key| vec![key]),
     }

@@ -6,6 +6,7 @@ use napi::bindgen_prelude::Reference;
 use napi::{Error, Result, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
 use super::border::{Border, NativeBorder, nothing};
 use super::mailbox::Letter;
@@ -67,8 +68,11 @@ impl NativeClient {
         let border = border.border.clone();
         let tasks = runtime::tasks()
             .ok_or_else(|| Error::new(Status::GenericFailure, "no threads for the runtime"))?;
+        // Both hold keys.
+        let [options, environment] = [options, environment].map(Zeroizing::new);
         let options = serde_json::from_str(&options).map_err(bug)?;
         let environment: Environment = serde_json::from_str(&environment).map_err(bug)?;
+        let environment = Zeroizing::new(environment);
         let mailbox = border.mailbox.clone();
         let ask = Box::new(move |function| mailbox.push(Letter::AskKey { client: number, function }));
         // The client has the events and these the wake: by a weak hand, or it would hold itself.
@@ -145,6 +149,7 @@ impl NativeClient {
     /// Other keys for a provider: a key, or several, as JSON. The description of an error as JSON where they are none.
     #[napi(catch_unwind)]
     pub fn rotate_key(&self, provider: String, keys: String) -> Result<Option<String>> {
+        let keys = Zeroizing::new(keys);
         let keys = serde_json::from_str(&keys).map_err(bug)?;
         Ok(self.client.rotate_key(&provider, keys).err().map(|error| error.to_json()))
     }
@@ -152,7 +157,7 @@ impl NativeClient {
     /// The answer to a question for a key, by the number of the function that was to give it: the key, or why there is none.
     #[napi(catch_unwind)]
     pub fn set_key(&self, number: u32, key: Option<String>, error: Option<String>) {
-        match (key, error) {
+        match (key.map(Zeroizing::new), error) {
             (Some(key), None) => self.client.set_key(number, Ok(&key)),
             (_, error) => self.client.set_key(number, Err(error.as_deref().unwrap_or("no string"))),
         }
@@ -213,13 +218,12 @@ impl NativeClient {
     }
 
     fn options(&self, text: Option<String>, kind: CallKind) -> Parsed<Arc<CallOptions>> {
-        let options = match text {
-            Some(text) => Some(
-                serde_json::from_str(&text)
-                    .map_err(|_| error::Error::config("options: must be an object"))?,
-            ),
-            None => None,
+        let parsed = |text: String| {
+            // Headers may be credentials.
+            let text = Zeroizing::new(text);
+            serde_json::from_str(&text).map_err(|_| error::Error::config("options: must be an object"))
         };
+        let options = text.map(parsed).transpose()?;
         self.client.call_options_of(kind, options)
     }
 }

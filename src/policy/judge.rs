@@ -205,6 +205,11 @@ pub fn strike(failure: Failure) -> Option<Strike> {
     }
 }
 
+/// Whether the key that it met is to be asked for again, if a function gives it.
+pub fn new_key(failure: Failure) -> bool {
+    row(failure, &[]) == Again::WithNewKey
+}
+
 /// What a failure says of the target, to its circuit: nothing, where it is the caller's mistake or a matter of limits and of waiting.
 pub fn blame(failure: Failure) -> Outcome {
     match failure {

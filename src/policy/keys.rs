@@ -122,6 +122,16 @@ impl KeyRing {
         self.state.lock().keys.get(index).map(|key| key.taken(index))
     }
 
+    /// The key that wakes first, of those that rest since they are limited, and when it does.
+    pub fn first_limited(&self, now: Instant) -> Option<(Taken, Instant)> {
+        let state = self.state.lock();
+        let limited = state.keys.iter().enumerate().filter_map(|(index, key)| {
+            let until = key.until.filter(|until| now < *until)?;
+            matches!(key.last, Some((Strike::Limited(_), _))).then(|| (key.taken(index), until))
+        });
+        limited.min_by_key(|(_, until)| *until)
+    }
+
     /// Until when there is no key that is awake; None if there is one.
     pub fn rests_until(&self, now: Instant) -> Option<Instant> {
         let state = self.state.lock();
@@ -351,6 +361,19 @@ mod tests {
         let mut other = Excluded::default();
         other.add(1);
         assert!(matches!(ring.pick(now, other), Picked::Awake(Taken { key: 0, .. })));
+    }
+
+    #[test]
+    fn a_refused_key_is_not_what_limited_ones_wait_for() {
+        let (ring, now) = ring(3);
+        let keys = [0, 1, 2].map(|key| ring.current(key).unwrap());
+        assert_eq!(ring.first_limited(now), None);
+        ring.strike(keys[0], Strike::Refused, now);
+        ring.strike(keys[1], Strike::Limited(Some(300 * SECOND)), now);
+        ring.strike(keys[2], Strike::Limited(Some(200 * SECOND)), now);
+        let (first, until) = ring.first_limited(now).unwrap();
+        assert_eq!((first.key, until), (2, now + 200 * SECOND));
+        assert_eq!(ring.first_limited(until).unwrap().0.key, 1);
     }
 
     #[test]

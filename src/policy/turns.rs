@@ -109,11 +109,13 @@ impl<T> Turns<T> {
 
     /// A turn at once, if nobody waits and nothing denies it.
     pub fn go(&mut self, cost: Cost, now: Instant) -> Option<Held> {
+        self.is_free(cost, now).then(|| self.begin(cost, now))
+    }
+
+    /// Whether there is such a turn.
+    pub fn is_free(&self, cost: Cost, now: Instant) -> bool {
         let has_room = self.at_once.limit().is_none_or(|limit| self.under_way < limit);
-        if !has_room || !self.waiting.is_empty() || self.ready_at(cost, now) > now {
-            return None;
-        }
-        Some(self.begin(cost, now))
+        has_room && self.waiting.is_empty() && self.ready_at(cost, now) <= now
     }
 
     /// For one that has its turn and goes now: takes it anew, if it may still go. It goes before those who wait, as it did.

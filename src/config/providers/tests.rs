@@ -97,7 +97,7 @@ fn a_provider_has_all_that_it_is_given() {
     assert_eq!((provider.base.path.as_str(), provider.protocol), ("/openai", Protocol::Anthropic));
     assert_eq!(keys(provider), ["one", "function 1", "two"]);
     assert_eq!(provider.headers["x-title"], "t");
-    assert_eq!(provider.query, "api-version=2024-10-21&q%26%3D=a%20b%2F%C3%A9");
+    assert_eq!(*provider.query, "api-version=2024-10-21&q%26%3D=a%20b%2F%C3%A9");
 }
 
 #[test]
