@@ -43,8 +43,9 @@ impl Provider {
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let now = Instant::now();
+        let mixed = client.providers.iter().any(|other| other.protocol != config.protocol);
         Ok(Self {
-            endpoints: Endpoints::of(config)?,
+            endpoints: Endpoints::of(config, mixed)?,
             keys: RwLock::new(Arc::new(Keys::new(&config.keys, config.protocol, ask))),
             admission: Admission::new(config, waits, tasks),
             circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
