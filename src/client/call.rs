@@ -225,7 +225,12 @@ impl<'a> Journey<'a> {
             asks_stream: asked.is_some_and(|asked| asked.stream),
             headers: &self.options.headers,
         };
-        target.provider.endpoints.outgoing(asking, target.model.as_deref(), prefill, is_stream)
+        let outgoing =
+            target.provider.endpoints.outgoing(asking, target.model.as_deref(), prefill, is_stream);
+        outgoing.map_err(|mut error| {
+            error.provider.get_or_insert_with(|| target.provider.name().clone());
+            error
+        })
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Endpoints {
     posted: Hidden<Arc<HeaderMap>>,
     streamed: Hidden<Arc<HeaderMap>>,
     fetched: Hidden<Arc<HeaderMap>>,
+    /// Whether the client has providers of other protocols, whose answers may be in a conversation.
+    mixed: bool,
 }
 
 /// A URL in the two forms that HTTP/1.1 and HTTP/2 want it in. Its query may have a key.
@@ -88,7 +90,7 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("trunkline/", env!("CARGO_PKG_VERSION")));
 
 impl Endpoints {
-    pub(super) fn of(config: &ProviderConfig) -> Result<Self, Error> {
+    pub(super) fn of(config: &ProviderConfig, mixed: bool) -> Result<Self, Error> {
         let ProviderConfig { base, protocol, headers: own, query, .. } = config;
         let protocol = *protocol;
         let host = HeaderValue::from_str(&base.origin.authority())
@@ -125,6 +127,7 @@ impl Endpoints {
             base: base.clone(),
             query: query.clone(),
             key_header,
+            mixed,
         })
     }
 
@@ -152,7 +155,8 @@ impl Endpoints {
         };
         let (method, (address, body)) = match endpoint {
             Endpoint::Chat => {
-                let chat = Chat { body: text()?, model, asked, is_stream, asks_stream, prefill };
+                let mixed = self.mixed;
+                let chat = Chat { body: text()?, model, asked, is_stream, asks_stream, prefill, mixed };
                 let chat = self.protocol.chat(chat);
                 (Method::POST, said(chat, &self.chat, chat_path(self.protocol))?)
             }

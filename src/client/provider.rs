@@ -51,8 +51,9 @@ impl Provider {
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let now = Instant::now();
+        let mixed = client.providers.iter().any(|other| other.protocol != config.protocol);
         Ok(Self {
-            endpoints: Endpoints::of(config)?,
+            endpoints: Endpoints::of(config, mixed)?,
             keys: RwLock::new(Held {
                 now: Arc::new(Keys::new(&config.keys, config.protocol, ask)),
                 before: Vec::new(),

@@ -58,6 +58,8 @@ pub struct Chat<'a> {
     pub asks_stream: bool,
     /// What the answer is to begin with, and goes on from.
     pub prefill: Option<&'a str>,
+    /// Whether its history may hold answers of other protocols than the target's.
+    pub mixed: bool,
 }
 
 impl Protocol {
@@ -67,6 +69,8 @@ impl Protocol {
         let model = chat.model.unwrap_or(chat.asked);
         match self {
             Self::OpenAi => {
+                let (cleaned, dropped) = chat.mixed.then(|| openai::without_foreign(body)).flatten().unzip();
+                let body = cleaned.as_deref().unwrap_or(body);
                 let other = chat.model.map(|model| openai::with_model(body, model)).transpose();
                 let other = other.map_err(|_| no_object())?;
                 let body = other.as_deref().unwrap_or(body);
@@ -78,8 +82,8 @@ impl Protocol {
                 let wired = wired.transpose().map_err(|_| no_object())?;
                 Ok(Said {
                     path: "/chat/completions".into(),
-                    body: wired.or(other).or(begun),
-                    dropped: Vec::new(),
+                    body: wired.or(other).or(cleaned).or(begun),
+                    dropped: dropped.unwrap_or_default(),
                     reply: Reply::Same,
                 })
             }
@@ -253,7 +257,15 @@ mod tests {
     const BODY: &str = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
 
     fn chat(body: &str) -> Chat<'_> {
-        Chat { body, model: None, asked: "m", is_stream: false, asks_stream: false, prefill: None }
+        Chat {
+            body,
+            model: None,
+            asked: "m",
+            is_stream: false,
+            asks_stream: false,
+            prefill: None,
+            mixed: true,
+        }
     }
 
     #[test]
@@ -262,6 +274,18 @@ mod tests {
         assert_eq!((said.body, &*said.path), (None, "/chat/completions"));
         let other = Protocol::OpenAi.chat(Chat { model: Some("n"), ..chat(BODY) }).unwrap();
         assert_eq!(other.body.unwrap(), BODY.replace(r#""model":"m""#, r#""model":"n""#));
+    }
+
+    #[test]
+    fn what_other_protocols_answers_have_is_taken_out_only_where_there_are_others() {
+        let body = r#"{"model":"m","messages":[{"role":"assistant","content":"a","thinking_blocks":[1]}]}"#;
+        let alone = Protocol::OpenAi.chat(Chat { mixed: false, ..chat(body) }).unwrap();
+        assert_eq!((alone.body, alone.dropped.len()), (None, 0));
+        let mixed = Protocol::OpenAi.chat(Chat { model: Some("n"), is_stream: true, ..chat(body) }).unwrap();
+        let said: Value = serde_json::from_str(&mixed.body.unwrap()).unwrap();
+        assert_eq!(said["messages"], json!([{"role": "assistant", "content": "a"}]));
+        assert_eq!((&said["model"], &said["stream"]), (&json!("n"), &json!(true)));
+        assert_eq!(mixed.dropped, ["messages[0].thinking_blocks"]);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod chunk;
 mod completion;
 mod error;
+mod history;
 
 pub use self::chunk::{Chunk, Said};
 pub use self::completion::{Completion, Refused};
 pub use self::error::{ErrorClass, ErrorFields, class_of};
+pub(super) use self::history::without_foreign;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -29,6 +29,9 @@ use crate::protocol::openai::ErrorFields;
 /// An error answer's body, as the fields that OpenAI's classes are read from.
 pub fn error_fields(body: &Value) -> ErrorFields {
     let error = Error::of(body);
+    if error.is_translated() {
+        return ErrorFields::of(body);
+    }
     let (code, kind, status) = error.meaning();
     ErrorFields {
         kind: Some(kind.to_owned()),
@@ -46,7 +49,8 @@ pub fn retry_delay(body: &Value) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
 }
 
-/// An error inside an answer, as a text whose `error` member has the fields; none where it is no error.
+/// An error inside an answer, as a text whose `error` member has the fields, and the details as they came; none where it is
+/// no error.
 pub(super) fn error_json(text: &str) -> Option<String> {
     let body: Value = serde_json::from_str(text).ok()?;
     let error = Error::of(&body);
@@ -62,6 +66,9 @@ pub(super) fn error_json(text: &str) -> Option<String> {
     });
     if let Some(status) = fields.status {
         out["status"] = status.into();
+    }
+    if let Some(details) = error.error.and_then(|error| error.get("details")) {
+        out["details"] = details.clone();
     }
     Some(json!({ "error": out }).to_string())
 }
@@ -91,6 +98,12 @@ impl<'v> Error<'v> {
 
     fn is_empty(&self) -> bool {
         self.message.is_none() && self.status.is_empty() && self.code.is_none()
+    }
+
+    /// Whether it is one of [`error_json`]: Google's codes are numbers, and nothing of it is a type.
+    fn is_translated(&self) -> bool {
+        let is_text = |name| self.error.and_then(|error| error.get(name)).is_some_and(Value::is_string);
+        is_text("code") && is_text("type")
     }
 
     fn details(&self) -> impl Iterator<Item = &'v Value> + use<'v> {

@@ -103,8 +103,10 @@ impl<'a> Contents<'a> {
             }
             "user" => {
                 message.drop_unknown(&["role", "content"], at, dropped);
-                self.open(Turn::User);
-                content(message, at, &mut self.out, dropped, Takes::Anything)
+                let mut parts = String::with_capacity(message.raw("content").len() + 32);
+                content(message, at, &mut parts, dropped, Takes::Anything)?;
+                self.say(Turn::User, &parts);
+                Ok(())
             }
             "assistant" => self.assistant(message, at, dropped),
             "tool" => self.result(message, at, dropped),
@@ -202,13 +204,17 @@ impl<'a> Contents<'a> {
         if let Some(raw) = message.get("tool_calls") {
             self.calls(raw, &at.member("tool_calls"), &mut parts, dropped)?;
         }
-        // Who said nothing has no turn: Gemini wants parts that have something.
-        if !parts.is_empty() {
-            self.open(Turn::Model);
-            write::comma(&mut self.out);
-            self.out.push_str(&parts);
-        }
+        self.say(Turn::Model, &parts);
         Ok(())
+    }
+
+    /// Who says nothing has no turn: Gemini wants parts that have something.
+    fn say(&mut self, turn: Turn, parts: &str) {
+        if !parts.is_empty() {
+            self.open(turn);
+            write::comma(&mut self.out);
+            self.out.push_str(parts);
+        }
     }
 
     fn calls(
@@ -360,7 +366,7 @@ fn content(
     let at = at.member("content");
     let raw = message.raw("content");
     if raw.starts_with('"') {
-        part(out, raw);
+        unless_empty(out, raw);
         return Ok(());
     }
     if !raw.starts_with('[') {
@@ -373,7 +379,7 @@ fn content(
     for (number, each) in parts.iter().enumerate() {
         let at = at.item(number);
         if takes == Takes::Text || matches!(each.raw("type"), "\"text\"" | "\"refusal\"") {
-            part(out, text_of(each, &at, dropped)?);
+            unless_empty(out, text_of(each, &at, dropped)?);
         } else {
             media::write(each, &at, out, dropped)?;
         }
@@ -391,6 +397,13 @@ fn text_of<'a>(part: &Object<'a>, at: &At<'_>, dropped: &mut Dropped) -> Result<
     };
     part.drop_unknown(&["type", name], at, dropped);
     string(part.raw(name), &at.member(name))
+}
+
+/// Gemini refuses an empty text, which says nothing.
+fn unless_empty(out: &mut String, string: &str) {
+    if string != r#""""# {
+        part(out, string);
+    }
 }
 
 fn part(out: &mut String, string: &str) {

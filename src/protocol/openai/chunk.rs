@@ -36,6 +36,9 @@ pub struct Choice<'a> {
     pub delta: Option<Delta<'a>>,
     #[serde(borrow)]
     finish_reason: Option<Text<'a>>,
+    /// The same in the provider's own words, as OpenRouter has it.
+    #[serde(borrow)]
+    pub native_finish_reason: Option<&'a RawValue>,
     #[serde(borrow)]
     pub logprobs: Option<Logprobs<'a>>,
 }
@@ -73,6 +76,34 @@ pub struct Delta<'a> {
     /// What a provider wants back with the message, as Google's OpenAI endpoint has it.
     #[serde(borrow)]
     pub extra_content: Option<&'a RawValue>,
+    /// The same of Anthropic's, by the name that LiteLLM has for it; at once, before the end.
+    #[serde(borrow)]
+    pub thinking_blocks: Option<Items<'a>>,
+    /// Where the text is from: Anthropic's citations, or URLs as OpenAI has them. Each comes whole.
+    #[serde(borrow)]
+    pub citations: Option<Items<'a>>,
+    #[serde(borrow)]
+    pub annotations: Option<Items<'a>>,
+}
+
+impl<'a> Delta<'a> {
+    /// Lists that are joined as they come: the pieces are whole, and nobody here looks into them.
+    fn lists(&self) -> impl Iterator<Item = &'a RawValue> {
+        let lists = [&self.thinking_blocks, &self.citations, &self.annotations];
+        let items = lists.into_iter().flatten().flat_map(|Items(items)| items);
+        items.chain(self.images.iter().flatten()).copied()
+    }
+}
+
+/// A list that no standard describes: what has another kind is none, and no reason to refuse the chunk.
+#[derive(Debug)]
+pub struct Items<'a>(pub Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        Ok(Self(serde_json::from_str(raw).unwrap_or_default()))
+    }
 }
 
 /// The text of a delta, and how it stands in the chunk.
@@ -240,7 +271,7 @@ impl<'a> Choice<'a> {
             self.logprobs.as_ref().map_or(0, |given| tokens(&given.content) + tokens(&given.refusal));
         let Some(delta) = &self.delta else { return logprobs };
         let extras = delta.tool_calls.iter().flatten().filter_map(|call| call.extra_content);
-        let raws = extras.chain(delta.extra_content).chain(delta.images.iter().flatten().copied());
+        let raws = extras.chain(delta.extra_content).chain(delta.lists());
         let calls = delta.tool_calls.iter().flatten().map(|call| call.function.as_ref());
         let functions = calls.chain([delta.function_call.as_ref()]).flatten();
         logprobs

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use super::chunk::{Choice, Chunk, Function, Logprobs, ToolCall};
+use super::chunk::{Choice, Chunk, Function, Items, Logprobs, ToolCall};
 use crate::protocol::json::Text;
 
 /// More choices or tool calls than this in one answer are not believed: an index from the network is no capacity.
@@ -43,6 +43,8 @@ struct Gathered {
     message: Message,
     logprobs: Option<GatheredLogprobs>,
     finish_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    native_finish_reason: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -62,6 +64,12 @@ struct Message {
     images: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_content: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    thinking_blocks: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    citations: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<Box<RawValue>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -136,6 +144,7 @@ impl Completion {
         if let Some(reason) = choice.finish_reason() {
             gathered.finish_reason = Some(reason.to_owned());
         }
+        keep(&mut gathered.native_finish_reason, choice.native_finish_reason);
         if let Some(logprobs) = &choice.logprobs {
             gathered.logprobs.get_or_insert_default().add(logprobs);
         }
@@ -148,6 +157,9 @@ impl Completion {
         append(&mut gathered.message.reasoning, &delta.reasoning);
         keep(&mut gathered.message.extra_content, delta.extra_content);
         gathered.message.images.extend(delta.images.iter().flatten().map(|&image| image.to_owned()));
+        extend(&mut gathered.message.thinking_blocks, &delta.thinking_blocks);
+        extend(&mut gathered.message.citations, &delta.citations);
+        extend(&mut gathered.message.annotations, &delta.annotations);
         if let Some(function) = &delta.function_call {
             gathered.message.function_call.get_or_insert_default().add(function);
         }
@@ -248,6 +260,10 @@ fn append(to: &mut Option<String>, from: &Option<Text<'_>>) {
     if let Some(Text(text)) = from {
         to.get_or_insert_default().push_str(text);
     }
+}
+
+fn extend(to: &mut Vec<Box<RawValue>>, from: &Option<Items<'_>>) {
+    to.extend(from.iter().flat_map(|Items(items)| items).map(|&item| item.to_owned()));
 }
 
 /// Takes over a value, in place of an earlier one.
@@ -352,6 +368,26 @@ mod tests {
         assert_eq!(message["tool_calls"][0]["extra_content"], signed("x"));
         assert_eq!(message["extra_content"], signed("y"));
         assert_eq!(message["images"], json!([{"url":1},{"url":2}]));
+    }
+
+    #[test]
+    fn blocks_sources_and_the_providers_own_reason_are_gathered() {
+        let chunk = |delta: Value, end: Value| json!({"choices":[{"index":0,"delta":delta,"finish_reason":end,"native_finish_reason":end}]});
+        let completion = json_of(gather(&[
+            chunk(json!({"content":"a","citations":[{"n":1}]}), Value::Null),
+            chunk(json!({"citations":[{"n":2}],"annotations":[{"type":"url_citation"}]}), Value::Null),
+            chunk(json!({"thinking_blocks":[{"type":"redacted_thinking"}]}), Value::Null),
+            chunk(json!({}), json!("end_turn")),
+        ]));
+        let choice = &completion["choices"][0];
+        assert_eq!(choice["native_finish_reason"], "end_turn");
+        assert_eq!(choice["message"]["citations"], json!([{"n":1},{"n":2}]));
+        assert_eq!(choice["message"]["annotations"], json!([{"type":"url_citation"}]));
+        assert_eq!(choice["message"]["thinking_blocks"], json!([{"type":"redacted_thinking"}]));
+        let plain =
+            json_of(gather(&[chunk(json!({"content":"a","citations":"x","annotations":null}), Value::Null)]));
+        let message = plain["choices"][0]["message"].as_object().unwrap();
+        assert_eq!(message.keys().collect::<Vec<_>>(), ["content", "refusal", "role"]);
     }
 
     #[test]
