@@ -17,7 +17,7 @@ use super::targets::{Path, Target};
 use crate::config::CallOptions;
 use crate::error::{Billed, Error, Kind, TimeoutPhase, millis};
 use crate::policy::breaker::Outcome;
-use crate::policy::judge::{self, Failure, Next, Tries, Verdict};
+use crate::policy::judge::{self, Failure, Meaning, Next, Tries, Verdict};
 use crate::policy::keys::Excluded;
 use crate::policy::learn::estimate_tokens;
 use crate::policy::rate::Cost;
@@ -60,6 +60,11 @@ pub(super) trait Consume: Send {
     /// What the next attempt is given as the beginning of its answer.
     fn prefill(&self) -> Option<&str> {
         None
+    }
+
+    /// What the caller is told when nothing is left to try.
+    fn lost(&mut self, error: Error) -> Error {
+        error
     }
 }
 
@@ -131,7 +136,7 @@ pub(super) async fn run<C: Consume>(
     let guard = client.begin(accepted.arrived);
     let mut record = Record::new(guard.started(), accepted.model());
     let ended = live(&journey, first, &mut record, consumer).await;
-    settle(client, guard, &record, ended)
+    settle(client, guard, &record, ended.map_err(|error| consumer.lost(error)))
 }
 
 /// Counts how a call ended, and tells what is known of it.
@@ -348,7 +353,13 @@ async fn attempts<C: Consume>(
             keys.strike(&key, strike);
             refused.add(key.index());
         }
-        let next = options.retry.next_target(failure, repeatable);
+        let next = match failure {
+            // It will not go on with what was begun, whatever was said of it. Another may.
+            Failure::Status { status: 400, meaning: Meaning::Plain, .. } if consumer.prefill().is_some() => {
+                Next::Yes
+            }
+            _ => options.retry.next_target(failure, repeatable),
+        };
         if consumer.prefill().is_some() && !target.takes_prefill(record.wanted()) {
             return Err(GivenUp { error, next });
         }

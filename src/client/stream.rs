@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::record::Record;
 use super::recovery::Recovery;
 use super::whole::unix_seconds;
-use crate::error::{Billed, ConnectionPhase, Error, Kind};
+use crate::error::{Billed, ConnectionPhase, Error, Kind, TimeoutPhase};
 use crate::policy::judge::Failure;
 use crate::protocol::dialect;
 use crate::protocol::openai::{Chunk, Completion, Refused, Said, Usage};
@@ -65,6 +65,8 @@ struct Chunks {
     held: Vec<String>,
     held_bytes: usize,
     done: bool,
+    /// What its reader had seen when it last broke, as JSON.
+    seen: Option<String>,
 }
 
 /// What may be held back: 1 MiB.
@@ -135,6 +137,21 @@ impl Consume for Chunks {
 
     fn prefill(&self) -> Option<&str> {
         self.recovery.prefill()
+    }
+
+    /// Whatever the last attempt failed with: to its reader, a stream broke.
+    fn lost(&mut self, mut error: Error) -> Error {
+        let is_its_own = matches!(
+            error.kind,
+            Kind::StreamInterrupted { .. } | Kind::Closed | Kind::Timeout { phase: TimeoutPhase::Total, .. }
+        );
+        if let Some(partial) = self.seen.take().filter(|_| !is_its_own) {
+            let body = body_of(&mut error);
+            error.kind = Kind::StreamInterrupted { partial, body };
+            error.message.push_str("; the stream had broken after a part of the answer");
+            error.retryable = true;
+        }
+        error
     }
 }
 
@@ -233,7 +250,11 @@ impl Chunks {
         let FailedAttempt { failure, error: mut cause } = *failure;
         // What is too long once is too long again.
         let is_lost = matches!(failure, Failure::InvalidResponse);
-        let unseen = self.outlet.rewind() || (!is_lost && self.recovery.prepare(&self.completion));
+        let partial = self.completion.to_json();
+        let unseen = self.outlet.rewind() || {
+            self.seen = Some(partial.clone());
+            !is_lost && self.recovery.prepare(&self.completion)
+        };
         let failure = match (unseen, failure) {
             (false, _) => Failure::CutSeen,
             // A provider that stalls is as silent as one that never spoke.
@@ -243,12 +264,8 @@ impl Chunks {
             (true, _) => Failure::CutUnseen,
         };
         let message = format!("the stream broke after a part of the answer: {}", cause.message);
-        let body = match &mut cause.kind {
-            Kind::Api(api) => Some(std::mem::take(&mut api.body)),
-            _ => None,
-        };
-        let mut error =
-            Error::new(Kind::StreamInterrupted { partial: self.completion.to_json(), body }, message);
+        let body = body_of(&mut cause);
+        let mut error = Error::new(Kind::StreamInterrupted { partial, body }, message);
         error.cause = cause.cause.take();
         error.retryable = true;
         error.billed = Billed::Maybe;
@@ -267,6 +284,14 @@ impl Chunks {
             record.tokens = Some(usage.total());
         }
         record.usage = Some(usage.to_owned());
+    }
+}
+
+/// The provider's own error, if it is one.
+fn body_of(error: &mut Error) -> Option<String> {
+    match &mut error.kind {
+        Kind::Api(api) => Some(std::mem::take(&mut api.body)),
+        _ => None,
     }
 }
 
