@@ -210,7 +210,6 @@ pub fn blame(failure: Failure) -> Outcome {
     match failure {
         Failure::Connect
         | Failure::Tls
-        | Failure::NoResponseReused
         | Failure::NoResponseFresh
         | Failure::Silence
         | Failure::InvalidResponse
@@ -223,6 +222,8 @@ pub fn blame(failure: Failure) -> Outcome {
         | Failure::Circuit
         | Failure::Unprocessed
         | Failure::Refused
+        // A server may close what has rested. If it fails, it does so on a fresh connection too.
+        | Failure::NoResponseReused
         | Failure::Final => Outcome::Neutral,
     }
 }

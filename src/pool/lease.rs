@@ -161,9 +161,10 @@ impl Lease {
                 } else if unsent || is_unprocessed(&error) || is_refused(&error) {
                     Kind::Unprocessed
                 } else {
-                    // Streams that shared a new connection were no more likely to meet its end than the first of them.
+                    // Streams that shared a new connection were no more likely to meet its end than the first of them. What ends a stream alone
+                    // is no connection that was just being closed.
                     let has_served = self.protocol() == Protocol::H1 || self.info.answers() > 0;
-                    Kind::NoResponse { reused: self.reused && has_served }
+                    Kind::NoResponse { reused: self.reused && has_served && !is_of_one_stream(&error) }
                 };
                 // What was given to one that had closed while it rested broke nothing off.
                 self.fail(&error, !unsent || kind == Kind::Protocol);

@@ -230,7 +230,6 @@ fn whom_a_failure_is_blamed_on_row_by_row() {
     let of_the_target = [
         Connect,
         Tls,
-        NoResponseReused,
         NoResponseFresh,
         Silence,
         InvalidResponse,
@@ -257,6 +256,7 @@ fn whom_a_failure_is_blamed_on_row_by_row() {
         Circuit,
         Unprocessed,
         Refused,
+        NoResponseReused,
         Final,
     ];
     for failure in of_the_target {
