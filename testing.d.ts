@@ -11,7 +11,8 @@
  *   A key is required (`x-goog-api-key` or `?key=`).
  *
  * What the real Anthropic and Gemini refuse about a request is refused, with status 400 in their own shape. The same chat is
- * answered by the same text in each protocol. It does not keep the process alive.
+ * answered by the same text in each protocol. A chat whose last message is the assistant's, and the beginning of that text, is
+ * gone on with: only the rest is said, and white space that was given is not said again. It does not keep the process alive.
  */
 export declare class MockUpstream implements AsyncDisposable {
   /** Rejects with a ConfigError for a wrong option, or a port that is taken. */

@@ -41,6 +41,23 @@ async fn after_recovery(site: &Site, model: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_socket_that_closes_after_its_rest_is_nobodys_failure_and_a_stream_that_is_reset_is_the_targets() {
+    for way in WAYS {
+        // Half of all attempts fail, and none after another.
+        let more = json!({ "retry": { "maxRetries": 1, "budget": { "ratio": 1, "minPerSecond": 1000 } },
+            "circuitBreaker": { "minimumCalls": 10, "failureRatio": 0.4, "recoveryTimeout": 60_000 } });
+        let site = site(way, more);
+        assert_eq!(ask(&site, "m").await, "ok after yes");
+        for _ in 0..20 {
+            site.fault(json!({ "kind": "reset", "after": "request" }), json!({ "times": 1 }));
+            let ended = ask(&site, "m").await;
+            assert!(way != Way::H1 || ended == "ok after maybe,yes", "{ended}");
+        }
+        assert_eq!(state(&site, "default/m"), if way == Way::H1 { "closed" } else { "open" }, "{way:?}");
+    }
+}
+
+#[tokio::test]
 async fn failures_of_the_target_open_it_whatever_their_kind() {
     for way in WAYS {
         for fault in [

@@ -5,6 +5,8 @@
 mod anthropic;
 #[path = "mock/anthropic_refused.rs"]
 mod anthropic_refused;
+#[path = "mock/begun.rs"]
+mod begun;
 #[path = "mock/client.rs"]
 mod client;
 #[path = "mock/farewell.rs"]

@@ -143,7 +143,7 @@ pub(super) async fn run<C: Consume>(
     let guard = client.begin(accepted.arrived);
     let mut record = Record::new(guard.started(), accepted.model());
     let ended = live(&journey, first, &mut record, consumer).await;
-    settle(client, guard, &record, ended)
+    settle(client, guard, &record, ended.map_err(|error| consumer.lost(error)))
 }
 
 /// Counts how a call ended, and tells what is known of it.
@@ -321,7 +321,7 @@ async fn targets<C: Consume>(
         }
     }
     // A client has a provider, and a route a target.
-    Err(before.map_or_else(Error::closed, |(_, GivenUp { error, .. })| consumer.lost(error)))
+    Err(before.map_or_else(Error::closed, |(_, GivenUp { error, .. })| error))
 }
 
 /// Why no further attempt is made at a target, and who may be asked instead.

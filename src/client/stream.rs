@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::record::Record;
 use super::recovery::Recovery;
 use super::whole::unix_seconds;
-use crate::error::{Billed, ConnectionPhase, Error, Kind};
+use crate::error::{Billed, ConnectionPhase, Error, Kind, TimeoutPhase};
 use crate::policy::judge::Failure;
 use crate::protocol::dialect;
 use crate::protocol::openai::{Chunk, Completion, Refused, Said, Usage};
@@ -141,8 +141,12 @@ impl Consume for Chunks {
 
     /// Whatever the attempts after it met: to the reader, it is the stream that broke.
     fn lost(&mut self, last: Error) -> Error {
+        let is_its_own = matches!(
+            last.kind,
+            Kind::StreamInterrupted { .. } | Kind::Closed | Kind::Timeout { phase: TimeoutPhase::Total, .. }
+        );
         match self.seen.take() {
-            Some(seen) if !matches!(last.kind, Kind::StreamInterrupted { .. } | Kind::Closed) => {
+            Some(seen) if !is_its_own => {
                 let message = format!("{}; a part of the answer had come before", last.message);
                 interrupted(last, seen, message)
             }

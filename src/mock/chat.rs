@@ -1,6 +1,7 @@
 //! What a chat's answer says, before a protocol puts it into its own words.
 
 use super::{
+    begun::Begun,
     shapes::{MockAnswer, ToolCall},
     text,
 };
@@ -19,6 +20,8 @@ pub(super) struct Chat<'a> {
     pub(super) seed: u64,
     /// A test's own words, in place of the default text.
     pub(super) said: Option<&'a MockAnswer>,
+    /// What was said of the answer already; only the rest of it is said.
+    pub(super) begun: Option<&'a Begun<'a>>,
 }
 
 /// Tokens of a chat: of its prompt, and of its answer.
@@ -37,17 +40,28 @@ impl Chat<'_> {
     /// A choice's text, if it has one, and the tokens of it and its tool calls.
     pub(super) fn content(&self, index: u32) -> (Option<String>, u64) {
         let Some(said) = self.said else {
-            let text = text::sentence(text::mix(self.seed, u64::from(index)));
+            let text = self.rest(self.sentence(index));
             let tokens = text::tokens(&text).len() as u64;
             return (Some(text), tokens);
         };
         let content = match &said.content {
             None if said.tool_calls.is_empty() => Some(String::new()),
-            content => content.clone(),
+            content => content.clone().map(|text| self.rest(text)),
         };
         let arguments = said.tool_calls.iter().map(|call| call.function.arguments.len().div_ceil(4));
         let tokens = content.as_deref().map_or(0, |text| text::tokens(text).len()) + arguments.sum::<usize>();
         (content, tokens as u64)
+    }
+
+    /// The text of a choice where a test says nothing.
+    pub(super) fn sentence(&self, index: u32) -> String {
+        text::sentence(text::mix(self.seed, u64::from(index)))
+    }
+
+    /// A text that was not begun is said from its beginning.
+    fn rest(&self, text: String) -> String {
+        let rest = self.begun.and_then(|begun| begun.rest(&text));
+        rest.map(str::to_owned).unwrap_or(text)
     }
 
     pub(super) fn parts<'t>(&self, content: &'t str) -> Vec<&'t str> {

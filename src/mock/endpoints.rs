@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     answer::{Answer, JSON, Rendered},
     anthropic,
+    begun::Begun,
     chat::Chat,
     embeddings,
     gate::prompt,
@@ -115,12 +116,15 @@ impl Endpoints {
         };
         let digest = prompt(view);
         let choices = view["n"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1).clamp(1, 8);
+        let begun = Begun::of(view);
         let chat = Chat {
             model: view["model"].as_str().unwrap_or("mock"),
             choices: if asked.route.protocol == Protocol::Gemini { choices } else { 1 },
             seed: self.seed_of(digest.hash),
             said,
+            begun: begun.as_ref(),
         };
+        let chat = self.going_on(chat);
         Ok(match (asked.route.protocol, asked.route.endpoint) {
             (Protocol::Gemini, Endpoint::StreamedChat { events }) => gemini::answer(
                 &chat,
@@ -139,19 +143,28 @@ impl Endpoints {
             serde_json::from_slice(body).map_err(|error| Refusal::Unreadable(error.to_string()))?;
         let model = ask.model().or(asked.route.model.as_deref()).unwrap_or("mock");
         let seed = self.seed_of(ask.prompt().hash);
-        let chat = Chat { model, choices: ask.choices(), seed, said };
-        let render = || {
-            if ask.streams() { chat.stream() } else { chat.unary() }
-        };
-        let rendered = match said {
-            Some(_) => render(),
-            None => {
-                let key =
-                    Key { seed, stream: ask.streams(), choices: chat.choices, model: chat.model.into() };
-                self.rendered(key, render)
-            }
-        };
-        Ok(openai::finish(rendered, &ask, &chat))
+        Ok(Begun::of_body(body, |begun| {
+            let chat = self.going_on(Chat { model, choices: ask.choices(), seed, said, begun });
+            let render = || {
+                if ask.streams() { chat.stream() } else { chat.unary() }
+            };
+            let rendered = match said {
+                None if begun.is_none() => {
+                    let (stream, choices) = (ask.streams(), chat.choices);
+                    self.rendered(Key { seed, stream, choices, model: model.into() }, render)
+                }
+                _ => render(),
+            };
+            openai::finish(rendered, &ask, &chat)
+        }))
+    }
+
+    /// A default text follows from the prompt. One that was begun follows from that of its beginning, if it was the upstream's own.
+    fn going_on<'a>(&self, chat: Chat<'a>) -> Chat<'a> {
+        let Some(begun) = chat.begun.filter(|_| chat.said.is_none()) else { return chat };
+        let first = Chat { seed: self.seed_of(begun.prompt.hash), ..chat };
+        let is_own = begun.rest(&first.sentence(0)).is_some();
+        if is_own { first } else { Chat { begun: None, ..chat } }
     }
 
     fn seed_of(&self, hash: u64) -> u64 {

@@ -22,10 +22,12 @@
 //! | `anthropic`, `gemini` | their requests, read as strictly as by the providers (by tables, see `shape`), and their answers |
 //! | `openai`, `embeddings` | OpenAI's, whose requests are read leniently: those who speak it differ |
 //! | `view` | requests of every protocol in OpenAI's shape |
+//! | `begun` | the beginning of an answer that a request ends with, to be gone on with |
 //! | `endpoints`, `chat` | what is answered, whichever protocol renders it |
 
 mod answer;
 mod anthropic;
+mod begun;
 mod chat;
 mod clock;
 mod damage;

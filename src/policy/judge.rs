@@ -225,10 +225,10 @@ pub fn blame(failure: Failure) -> Outcome {
         | Failure::Denied
         | Failure::Queue
         | Failure::Circuit
-        // A socket that had rested for too long; whether anybody answers, the next one shows.
-        | Failure::NoResponseReused
         | Failure::Unprocessed
         | Failure::Refused
+        // A server may close what has rested. If it fails, it does so on a fresh connection too.
+        | Failure::NoResponseReused
         | Failure::Final => Outcome::Neutral,
     }
 }

@@ -179,11 +179,6 @@ pub(super) fn is_refused(error: &(dyn StdError + 'static)) -> bool {
         .is_some_and(|h2| h2.is_remote() && h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
-/// Whether the peer has reset the stream: its connection lives.
-pub(super) fn is_stream_reset(error: &(dyn StdError + 'static)) -> bool {
-    cause_of::<h2::Error>(error).is_some_and(|h2| h2.is_remote() && h2.is_reset())
-}
-
 /// The first of a kind in the chain of causes.
 fn cause_of<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::time::{Instant, timeout};
 
-use super::error::{is_no_http2, is_of_one_stream, is_refused, is_stream_reset, is_unprocessed};
+use super::error::{is_no_http2, is_of_one_stream, is_refused, is_unprocessed};
 use super::info::{Asked, Info, Riding};
 use super::keep_alive::Hint;
 use super::limit::LineId;
@@ -161,10 +161,10 @@ impl Lease {
                 } else if unsent || is_unprocessed(&error) || is_refused(&error) {
                     Kind::Unprocessed
                 } else {
-                    // Streams that shared a new connection were no more likely to meet its end than the first of them; and
-                    // where one stream was reset, its connection is not to blame.
+                    // Streams that shared a new connection were no more likely to meet its end than the first of them. What ends a stream alone
+                    // is no connection that was just being closed.
                     let has_served = self.protocol() == Protocol::H1 || self.info.answers() > 0;
-                    Kind::NoResponse { reused: self.reused && has_served && !is_stream_reset(&error) }
+                    Kind::NoResponse { reused: self.reused && has_served && !is_of_one_stream(&error) }
                 };
                 // What was given to one that had closed while it rested broke nothing off.
                 self.fail(&error, !unsent || kind == Kind::Protocol);

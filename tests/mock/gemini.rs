@@ -11,7 +11,7 @@ use super::{
 
 pub(crate) const KEY: [(&str, &str); 1] = [("x-goog-api-key", "k")];
 pub(crate) const WHOLE: &str = "/v1beta/models/m:generateContent";
-const STREAM: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
+pub(crate) const STREAM: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
 
 pub(crate) fn contents(text: &str) -> Value {
     json!({ "contents": [{ "role": "user", "parts": [{ "text": text }] }] })

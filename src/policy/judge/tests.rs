@@ -257,6 +257,7 @@ fn whom_a_failure_is_blamed_on_row_by_row() {
         NoResponseReused,
         Unprocessed,
         Refused,
+        NoResponseReused,
         Final,
     ];
     for failure in of_the_target {
