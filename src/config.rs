@@ -69,7 +69,7 @@ pub struct QueueLimits {
     pub at_once: Option<MaxConcurrency>,
     /// Calls that may wait; one more is refused at once. Default 10 000.
     pub max: usize,
-    /// A waiting call moves up one priority for each such span. Default 5 s.
+    /// A call that has waited such a span for each priority between has a share of the turns of the more urgent. Default 5 s.
     pub aging: Duration,
 }
 

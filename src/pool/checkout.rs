@@ -23,7 +23,7 @@ use super::{Error, Kind, Origin, Shared};
 pub struct Checkout {
     /// Who goes first among those who wait. Default [`Priority::Interactive`].
     pub priority: Priority,
-    /// A waiter moves up one priority for each such span. Default 5 s.
+    /// A waiter that has waited such a span for each priority between has a share of what goes to the more urgent. Default 5 s.
     pub aging: Duration,
     /// Since when it waits, be it for other things before, by which it is ordered. Default: now.
     pub since: Option<Instant>,
