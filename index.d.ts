@@ -287,7 +287,10 @@ export interface RouteTarget {
   weight?: number
   /** A request that was too long for one target goes to targets that take more. */
   maxInputTokens?: number
-  /** Whether it goes on with an answer that was begun. Default false. */
+  /**
+   * Whether it goes on with an answer that was begun. Default: what its provider says; not with OpenAI's protocol, with Gemini's, and with
+   * Anthropic's for models before Claude 4.6.
+   */
   supportsPrefill?: boolean
 }
 
@@ -514,7 +517,10 @@ export interface CloseOptions {
 export interface CallOptions {
   /** Cancels the call: it rejects with the signal's reason. Any number of calls may share one signal. */
   signal?: AbortSignal
-  /** Added to the client's, and in their place where both have one. */
+  /**
+   * Added to the client's, and in their place where both have one. Those that hold a key are for one provider: where the model leads to
+   * several, `provider` has to be given.
+   */
   headers?: HeaderFields
   /** In place of the client's, one by one. */
   timeouts?: TimeoutOptions

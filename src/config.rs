@@ -203,6 +203,9 @@ const OURS: [&str; 9] = [
     "upgrade",
 ];
 
+/// Headers that tell who the caller is: not shown, not indexed by HPACK, and nobody's but the provider's that they are for.
+const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
+
 fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     let Some(given) = section.section("headers")? else {
@@ -227,7 +230,7 @@ fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
                 "{at}: must hold no line breaks, control characters or characters beyond Latin-1"
             ))
         })?;
-        if matches!(header.as_str(), "authorization" | "x-api-key" | "api-key" | "cookie") {
+        if CREDENTIALS.contains(&header.as_str()) {
             value.set_sensitive(true);
         }
         headers.insert(header, value);

@@ -763,3 +763,35 @@ async fn all_parts_of_long_embeddings_are_of_the_same_target() {
     let told = site.told(&result, &before);
     assert!(told.ends_with("; seen 6,0") || told.ends_with("; seen 0,6"), "{told}");
 }
+
+#[tokio::test]
+async fn a_key_among_the_headers_of_a_call_goes_to_no_other_provider() {
+    for name in ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"] {
+        let headers = json!({ "headers": { name: "the-callers" } });
+        let site = Routed::of(Way::H2c, 2, json!({ "retry": { "maxRetries": 0 } }));
+        for form in FORMS {
+            let error = form.result(&site, headers.clone()).await.unwrap_err();
+            let expected = format!(
+                "headers.{name}: is for one provider, and the model leads to several; name the one with provider"
+            );
+            assert_eq!(error.message, expected, "{form:?}");
+        }
+        assert_eq!(site.seen(), [0, 0]);
+        let named = merge(headers.clone(), json!({ "provider": "b" }));
+        Form::Chat.result(&site, named).await.unwrap();
+        assert_eq!(site.upstreams[1].requests()[0].headers[name], "the-callers");
+        // What names nobody goes wherever the call goes.
+        site.fault(0, status(503, Value::Null), json!({}));
+        Form::Chat.result(&site, json!({ "headers": { "x-trace": "t" } })).await.unwrap();
+        assert_eq!(site.upstreams[1].requests()[1].headers["x-trace"], "t");
+        // A fall-back of the same provider is not another one.
+        let targets = json!([{ "provider": "a", "model": "m-1" }, { "provider": "a", "model": "m-2" }]);
+        let site =
+            Routed::of(Way::H2c, 2, json!({ "routes": { "m": targets }, "retry": { "maxRetries": 0 } }));
+        site.fault(0, status(503, Value::Null), json!({}));
+        let before = site.seen();
+        let result = Form::Chat.result(&site, headers).await;
+        let end = "ok after maybe,yes; seen 2,0; a/m-1 > a/m-2 ERR_INTERNAL_SERVER";
+        assert_eq!(site.told(&result, &before), end);
+    }
+}

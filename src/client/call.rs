@@ -183,6 +183,11 @@ impl<'a> Journey<'a> {
             Endpoint::Post(_) | Endpoint::Get(_) => "",
         };
         let path = client.targets.path(name, options.provider.as_deref(), request, accepted.arrived)?;
+        let key = options.headers.iter().find(|(_, value)| value.is_sensitive());
+        if let Some((name, _)) = key.filter(|_| path.has_other_providers()) {
+            let error = "is for one provider, and the model leads to several; name the one with provider";
+            return Err(Error::config(format!("headers.{name}: {error}")));
+        }
         let deadline = accepted.arrived + options.total;
         Ok(Self { client, accepted, options, endpoint, body, path, request, deadline })
     }

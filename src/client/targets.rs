@@ -195,6 +195,12 @@ impl<'a> Path<'a> {
         self.iter().next()
     }
 
+    /// Whether it may lead from one provider to another.
+    pub(super) fn has_other_providers(&self) -> bool {
+        let first = self.first().map(|target| &target.provider);
+        self.iter().any(|target| first.is_some_and(|first| !Arc::ptr_eq(first, &target.provider)))
+    }
+
     pub(super) fn has_others(&self) -> bool {
         self.iter().nth(1).is_some()
     }
