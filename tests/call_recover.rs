@@ -453,3 +453,79 @@ async fn who_begins_with_white_space_alone_is_asked_anew() {
     assert_eq!((followed(&streamed).0, site.told(&streamed.result, &before)), ("\n\nOne".into(), end.into()));
     assert_eq!(site.bodies(1)[0]["messages"], request()["messages"]);
 }
+
+#[tokio::test]
+async fn another_key_goes_on_from_the_same_place() {
+    let keys = json!({ "providers": { "a": { "apiKey": ["one", "two", "three"] } } });
+    let site = prefilled(&["openai"], &[true], keys);
+    site.reply(0, json!({}), json!("One,"));
+    site.reply(0, going_on_from("One,"), json!(" two"));
+    site.fault(0, cut(), json!({}));
+    site.fault(0, json!({ "kind": "status", "status": 429 }), json!({ "times": 2 }));
+    let before = site.seen();
+    let streamed = site.stream(Mode::Objects, &request(), recovering("continue")).await;
+    assert_eq!(site.told(&streamed.result, &before), "ok after maybe,no,no,yes; seen 4");
+    assert_eq!(followed(&streamed).0, "One, two");
+    let last = |body: &Value| body["messages"].as_array().unwrap().last().unwrap()["content"].clone();
+    assert_eq!(site.bodies(0).iter().map(last).collect::<Vec<_>>(), ["hello", "One,", "One,", "One,"]);
+}
+
+#[tokio::test]
+async fn a_text_that_lacked_but_its_end_gets_it() {
+    for protocol in PROTOCOLS {
+        let site = prefilled(&["openai", protocol], &[false, true], json!({ "retry": { "maxRetries": 0 } }));
+        site.reply(0, json!({}), json!(TEXT));
+        site.reply(1, going_on_from(TEXT.trim_end()), json!({ "content": "", "finishReason": "stop" }));
+        site.fault(0, cut(), json!({}));
+        let streamed = site.stream(Mode::Objects, &request(), recovering("continue")).await;
+        assert_eq!(followed(&streamed).0, TEXT, "{protocol}");
+        assert_eq!(said(&body_of(&streamed.result.unwrap())), TEXT, "{protocol}");
+    }
+}
+
+/// Whoever reads the text alone, or lines, gets the same.
+#[tokio::test]
+async fn in_every_form_of_reading_a_text_is_gone_on_with() {
+    for mode in [Mode::Text, Mode::Lines] {
+        let site =
+            prefilled(&["openai", "anthropic"], &[false, true], json!({ "retry": { "maxRetries": 0 } }));
+        let (before, after) = TEXT.split_at(TEXT.find("drei").unwrap());
+        site.reply(0, json!({}), json!(before));
+        site.reply(1, going_on_from(before.trim_end()), json!(format!("\n\n\t{after}")));
+        site.fault(0, cut(), json!({}));
+        let streamed = site.stream(mode, &request(), recovering("continue")).await;
+        assert_eq!(said(&body_of(&streamed.result.unwrap())), TEXT, "{mode:?}");
+        let text: String = match mode {
+            Mode::Text => streamed.text,
+            _ => streamed
+                .text
+                .lines()
+                .map(|line| content_of(&serde_json::from_str(line).unwrap()).unwrap_or_default().to_owned())
+                .collect(),
+        };
+        assert_eq!(text, TEXT, "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn usage_and_model_are_those_of_whoever_brought_the_end() {
+    let site = prefilled(&["openai", "gemini"], &[true, true], json!({}));
+    let usage =
+        |tokens: u64| json!({ "prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1 });
+    site.reply(0, json!({}), json!({ "content": "One,", "usage": usage(3) }));
+    site.reply(0, going_on_from("One,"), json!({ "content": " two,", "usage": usage(5) }));
+    site.reply(0, going_on_from("One, two,"), json!({ "content": " three,", "usage": usage(7) }));
+    site.reply(1, going_on_from("One, two, three,"), json!({ "content": " four", "usage": usage(9) }));
+    site.fault(0, cut(), json!({ "times": 3 }));
+    let before = site.seen();
+    let streamed = site.stream(Mode::Objects, &request(), recovering("continue")).await;
+    let end = "ok after maybe,maybe,maybe,yes; seen 3,1; a/m-a > b/m-b ERR_STREAM_INTERRUPTED";
+    assert_eq!(
+        (site.told(&streamed.result, &before), followed(&streamed).0),
+        (end.into(), "One, two, three, four".into())
+    );
+    let answer = streamed.result.unwrap();
+    assert_eq!(answered_by(&answer), "b/m-b");
+    assert_eq!(meta_of(&answer)["usage"]["prompt_tokens"], 9);
+    assert_eq!(site.metrics()["tokens"]["input"], 9);
+}

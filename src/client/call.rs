@@ -264,6 +264,8 @@ async fn targets<C: Consume>(
     let mut before: Option<(&Target, GivenUp)> = None;
     // Whoever takes no more than these is not asked, whatever fails after them.
     let mut too_small: Vec<&Target> = Vec::new();
+    // The last error is told, but the call may go well later if any of its targets may.
+    let mut retryable = false;
     for target in path.iter() {
         let asked = record.wanted().clone();
         if let Some((_, GivenUp { next, .. })) = &before {
@@ -312,7 +314,9 @@ async fn targets<C: Consume>(
         record.aim(provider.name(), model, &outgoing.dropped);
         match attempts(journey, target, life, record, consumer).await {
             Ok(body) => return Ok(body),
-            Err(given_up) => {
+            Err(mut given_up) => {
+                retryable |= given_up.error.retryable;
+                given_up.error.retryable = retryable;
                 if given_up.next == Next::LargerContext {
                     too_small.push(target);
                 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use trunkline::client::{Answer, Call, Client, Endpoint, Mode};
-use trunkline::config::Environment;
+use trunkline::config::{CallKind, Environment};
 use trunkline::error::Error;
 use trunkline::mock::{FaultScope, Matcher, MockAnswer, MockFault, MockUpstream};
 use trunkline::pool::Tasks;
 
-use crate::support::{KEY, Streamed, Way, alone, body_of, merge, meta_of, start, stream, tell, until};
+use crate::support::{
+    KEY, Streamed, Way, alone, body_of, merge, meta_of, request, start, stream, tell, until,
+};
 
 /// More often than any call tries.
 pub const OFTEN: u32 = 20;
@@ -156,4 +158,54 @@ pub fn answered_by(answer: &Answer) -> String {
     assert_eq!(meta["model"], body["model"]);
     assert_eq!(meta["usage"], body["usage"]);
     format!("{}/{}", meta["provider"].as_str().unwrap(), meta["model"].as_str().unwrap())
+}
+
+/// How a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Chat,
+    Stream,
+    /// A chat that comes as a stream, and is handed over as a whole.
+    Wire,
+    Embed,
+}
+
+pub const FORMS: [Form; 4] = [Form::Chat, Form::Stream, Form::Wire, Form::Embed];
+
+impl Form {
+    pub async fn result(self, site: &Routed, options: Value) -> Result<Answer, Error> {
+        match self {
+            Self::Chat => site.call(Endpoint::Chat, &request(), options).await,
+            Self::Stream => site.stream(Mode::Objects, &request(), options).await.result,
+            Self::Wire => {
+                let options = merge(options, json!({ "wire": "stream" }));
+                let options = site.client.call_options_of(CallKind::Whole, Some(options)).unwrap();
+                let call = Call { endpoint: Endpoint::Chat, body: request().to_string(), options };
+                site.client.call(call).await
+            }
+            Self::Embed => {
+                site.call(Endpoint::Embeddings, &json!({ "model": "e", "input": "a" }), options).await
+            }
+        }
+    }
+
+    /// The end, and what was told of it; texts have the names of models as of a chat.
+    pub async fn end(self, site: &Routed) -> String {
+        let before = site.seen();
+        let end = site.told(&self.result(site, json!({})).await, &before);
+        if self == Self::Embed { end.replace("/e-", "/m-") } else { end }
+    }
+}
+
+/// An answer of this status.
+pub fn status(status: u16, body: Value) -> Value {
+    match body {
+        Value::Null => json!({ "kind": "status", "status": status }),
+        body => json!({ "kind": "status", "status": status, "body": body }),
+    }
+}
+
+/// The code of an error in OpenAI's shape.
+pub fn coded(number: u16, code: &str) -> Value {
+    status(number, json!({ "error": { "code": code, "message": "no" } }))
 }
