@@ -1,6 +1,6 @@
 // The decoders with many damaged and nearly right inputs: npm run test:fuzz -- [cases of each kind, 100,000 without]
 //
-// What is found is kept beside the test, and tried first from then on. `fuzz/` searches by coverage, see CONTRIBUTING.md.
+// What it finds becomes a golden file, or a test with a name. `fuzz/` searches by coverage, see CONTRIBUTING.md.
 
 import { run } from './run.mjs'
 import { root, setUp } from './setup.mjs'
