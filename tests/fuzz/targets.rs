@@ -189,8 +189,11 @@ pub(crate) fn options(bytes: &[u8]) {
     }
 }
 
-/// All of it, by name.
-pub(crate) const ALL: [(&str, fn(&[u8])); 10] = [
+/// A name, and what must hold.
+type Target = (&'static str, fn(&[u8]));
+
+/// All of it.
+pub(crate) const ALL: [Target; 10] = [
     ("sse", sse),
     ("anthropic_events", anthropic_events),
     ("gemini_events", gemini_events),
