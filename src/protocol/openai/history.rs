@@ -27,17 +27,20 @@ pub(in crate::protocol) fn without_foreign(body: &str) -> Option<(String, Vec<Co
     }
     let members = Members::of(body).ok()?;
     let messages: Vec<&RawValue> = members.value("messages")?;
-    let mut dropped = Vec::new();
+    let (mut dropped, mut changed) = (Vec::new(), false);
     let mut list = String::with_capacity(body.len());
     for (at, message) in messages.iter().enumerate() {
         list.push(if at == 0 { '[' } else { ',' });
         match cleaned(message.get(), at, &mut dropped) {
-            Some(other) => list.push_str(&other),
+            Some(other) => {
+                list.push_str(&other);
+                changed = true;
+            }
             None => list.push_str(message.get()),
         }
     }
     list.push(']');
-    (!dropped.is_empty()).then(|| (members.with("messages", &list), dropped))
+    changed.then(|| (members.with("messages", &list), dropped))
 }
 
 /// Whether a name stands in a text, in its quotes.
@@ -54,7 +57,6 @@ fn cleaned(raw: &str, at: usize, dropped: &mut Vec<Cow<'static, str>>) -> Option
     if message.raw("role") != Some(r#""assistant""#) {
         return None;
     }
-    let before = dropped.len();
     let calls: Option<Vec<&RawValue>> = message.value("tool_calls");
     let calls = calls.and_then(|calls| {
         let mut any = false;
@@ -73,10 +75,11 @@ fn cleaned(raw: &str, at: usize, dropped: &mut Vec<Cow<'static, str>>) -> Option
     let with_calls = calls.map(|calls| message.with("tool_calls", &calls));
     let message = with_calls.as_deref().map_or(Some(message), |text| Members::of(text).ok())?;
     let other = without(&message, &OF_MESSAGES, |name| dropped.push(format!("messages[{at}].{name}").into()));
-    if dropped.len() > before { other.or(with_calls) } else { None }
+    other.or(with_calls)
 }
 
-/// An object without members of these names; None where it has none of them. Nothing is told of one that is null.
+/// An object without members of these names; None where it has none of them. Nothing is lost, and told, with one that is
+/// empty.
 fn without(object: &Members<'_>, names: &[&str], mut tell: impl FnMut(&str)) -> Option<String> {
     if !object.iter().any(|(name, _)| names.contains(&name)) {
         return None;
@@ -84,7 +87,9 @@ fn without(object: &Members<'_>, names: &[&str], mut tell: impl FnMut(&str)) -> 
     let mut out = String::from("{");
     for (name, raw) in object.iter() {
         if names.contains(&name) {
-            tell(name);
+            if !matches!(raw, "null" | "[]") {
+                tell(name);
+            }
             continue;
         }
         if out.len() > 1 {
@@ -108,7 +113,8 @@ mod tests {
             r#"{"model":"m", "messages": [{"role":"user","content":"\"images\"","images":[1]},"#,
             r#"{"role":"assistant","content":"a","thinking_blocks":[{"type":"thinking"}],"citations":[1]},"#,
             r#"{"role":"assistant","content":null, "tool_calls":[{"id":"a","extra_content":{"google":1}},{"id":"b"}]},"#,
-            r#"{"role":"assistant","extra_content":{},"content":"b","reasoning_content":"c","x":1.0}],"n":1}"#,
+            r#"{"role":"assistant","extra_content":{},"content":"b","reasoning_content":"c","x":1.0},"#,
+            r#"{"role":"assistant","content":"d","images":null,"citations":[]}],"n":1}"#,
         );
         let (clean, dropped) = without_foreign(body).unwrap();
         assert_eq!(
@@ -117,7 +123,8 @@ mod tests {
                 r#"{"model":"m", "messages": [{"role":"user","content":"\"images\"","images":[1]},"#,
                 r#"{"role":"assistant","content":"a"},"#,
                 r#"{"role":"assistant","content":null, "tool_calls":[{"id":"a"},{"id":"b"}]},"#,
-                r#"{"role":"assistant","content":"b","reasoning_content":"c","x":1.0}],"n":1}"#,
+                r#"{"role":"assistant","content":"b","reasoning_content":"c","x":1.0},"#,
+                r#"{"role":"assistant","content":"d"}],"n":1}"#,
             )
         );
         assert_eq!(
