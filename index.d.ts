@@ -78,6 +78,13 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   warmup(options?: WarmupOptions): Promise<void>
 
   /**
+   * Other keys for a provider (`default` without `providers`), in the place of all that it has: for the calls that begin from now on. Those that run,
+   * with their retries, go on with the old ones; connections stay.
+   * @throws {ConfigError} for what is no key, by its place (`key[1]: must not be empty`), or for an unknown provider; the old keys stay then.
+   */
+  rotateKey(provider: string, key: ApiKey | ApiKey[]): void
+
+  /**
    * No new calls: they reject with {@link ClosedError}. Unless another client shares the pool, the sockets that rest close.
    * Running calls get `drainTimeout` to finish; the rest then reject with {@link ClosedError} as well. Resolves when they have
    * ended and every socket that no other client shares is closed, with its reason counted and its event emitted.
@@ -261,8 +268,10 @@ export interface ProviderOptions {
   /** As at the top, and without a default. */
   baseURL: string
   /**
-   * Several keys (at most 64) are used in turn; one that is limited or refused rests while the others work. Default: none; those of the
-   * environment are not sent.
+   * Several keys (at most 64) are used in turn. One that is limited rests for as long as it was told (without a word of it 5 s, doubled each time, up
+   * to a minute), one that was refused from a minute to an hour, one without credit from 10 minutes to an hour. Another key is tried before any
+   * retry, and counts as none. Keys are held in memory that is zeroed when they go; JavaScript's own strings are not. Default: none; those of
+   * the environment are not sent.
    */
   apiKey?: ApiKey | ApiKey[]
   /** Default `openai`. */
