@@ -81,9 +81,9 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   warmup(options?: WarmupOptions): Promise<void>
 
   /**
-   * Gives a provider (`default` without `providers`) another key, or several, in the place of all that it had: for the calls that begin
-   * from now on. Running calls finish with the old ones; no connection is dropped.
-   * @throws {ConfigError} for a provider that there is not, and for what is no key; the old ones stay then.
+   * Other keys for a provider (`default` without `providers`), in the place of all that it has: for the calls that begin from now on. Those that run,
+   * with their retries, go on with the old ones; connections stay.
+   * @throws {ConfigError} for what is no key, by its place (`key[1]: must not be empty`), or for an unknown provider; the old keys stay then.
    */
   rotateKey(provider: string, key: ApiKey | ApiKey[]): void
 
@@ -288,9 +288,10 @@ export interface ProviderOptions {
    */
   baseURL: string
   /**
-   * Several keys (at most 64) are used in turn; one that is limited or refused rests while the others work: as long as the answer says or, where it
-   * does not say, 5 s after a 429, a minute after a 401 or 403, ten minutes where the credit is gone, twice as long each further time, up to a minute (429) or an
-   * hour. Default: none; those of the environment are not sent, since they may be somebody else's.
+   * Several keys (at most 64) are used in turn. One that is limited rests for as long as it was told (without a word of it 5 s, doubled each time, up
+   * to a minute), one that was refused from a minute to an hour, one without credit from 10 minutes to an hour. Another key is tried before any
+   * retry, and counts as none. Keys are held in memory that is zeroed when they go; JavaScript's own strings are not. Default: none; those of
+   * the environment are not sent.
    */
   apiKey?: ApiKey | ApiKey[]
   /** Default `openai`. */

@@ -260,3 +260,139 @@ test('no key and no secret header shows in errors, metrics, meta or the client',
   for (const text of shown) assert.ok(!text?.includes(SECRET), text)
   assert.ok(shown.length > 100)
 })
+
+const PROTOCOLS = ['openai', 'anthropic', 'gemini']
+
+/** A client of one provider with these keys. */
+async function keyed(t, protocol, apiKey, how, options) {
+  const { upstream } = await start(t, { upstream: how })
+  const baseURL = protocol === 'openai' ? `${upstream.url}/v1` : upstream.url
+  const line = new Trunkline({
+    providers: { p: { baseURL, protocol, apiKey } },
+    retry: { maxRetries: 0 },
+    timeouts: { total: 20_000 },
+    ...options,
+  })
+  t.after(() => line.close({ drainTimeout: 0 }))
+  const used = () =>
+    upstream.requests.map(
+      ({ headers }) =>
+        headers.authorization?.slice('Bearer '.length) ?? headers['x-api-key'] ?? headers['x-goog-api-key'],
+    )
+  return { upstream, line, used }
+}
+
+for (const protocol of PROTOCOLS) {
+  test(`several keys take turns, and one that is limited or revoked rests (${protocol})`, async (t) => {
+    const known = { one: {}, two: {}, revoked: { revoked: true } }
+    const { upstream, line, used } = await keyed(t, protocol, ['one', 'revoked', 'two'], { keys: known })
+    const limited = { kind: 'status', status: 429, headers: { 'retry-after': '300' } }
+    for (let n = 0; n < 9; n++) await line.chat(REQUEST)
+    const count = (key) => used().filter((each) => each === key).length
+    assert.deepEqual([count('one'), count('revoked'), count('two')].sort(), [1, 4, 5])
+    assert.equal(count('revoked'), 1)
+    upstream.fault(limited, { key: 'one', times: 99 })
+    for (let n = 0; n < 9; n++) assert.ok((await line.chat(REQUEST).withMeta()).meta.attempts.length <= 2)
+    assert.equal(line.metrics().limits['p/gpt-test'].throttled, 1)
+  })
+
+  test(`a function among several keys is asked again while the others work (${protocol})`, async (t) => {
+    let asked = 0
+    const apiKey = [async () => ['old', 'new'][asked++], 'fixed']
+    const { line, used } = await keyed(t, protocol, apiKey, { keys: { new: {}, fixed: {} } })
+    await Promise.all(Array.from({ length: 10 }, () => line.chat(REQUEST)))
+    while (used().filter((key) => key === 'new').length < 2) await line.chat(REQUEST)
+    assert.equal(asked, 2)
+  })
+
+  test(`after rotateKey new calls have the new key, and no connection goes (${protocol})`, async (t) => {
+    const { upstream, line, used } = await keyed(t, protocol, 'old')
+    await line.chat(REQUEST)
+    const before = upstream.connections
+    line.rotateKey('p', ['new', () => 'given'])
+    await line.chat(REQUEST)
+    await line.chat(REQUEST)
+    line.rotateKey('p', async () => 'later')
+    await line.chat(REQUEST)
+    assert.deepEqual(used(), ['old', 'new', 'given', 'later'])
+    assert.deepEqual(upstream.connections, before)
+  })
+}
+
+test('rotateKey refuses what is no key by its place, repeats nothing of it, and the old keys stay', async (t) => {
+  const { line, used } = await keyed(t, 'openai', 'old')
+  const SECRET = 'sk-very-secret-0123456789'
+  const loop = []
+  loop.push(loop)
+  for (const [key, message] of [
+    [undefined, /^key: must be a string or a function, or an array of them, got undefined$/],
+    [null, /^key: .*got null$/],
+    [5, /^key: .*got a number/],
+    [{ apiKey: SECRET }, /^key: .*got an object$/],
+    [[], /^key: must not be empty$/],
+    [[SECRET, ''], /^key\[1\]: must not be empty$/],
+    [[SECRET, `${SECRET}\n`, `${SECRET}\u0007`], /^key\[2\]: must be visible ASCII/],
+    [[() => SECRET, [SECRET]], /^key\[1\]: must be a string or a function, got an array$/],
+    [loop, /^key: cannot be written as JSON: it is circular$/],
+    [5n, /^key: .*got a bigint/],
+  ]) {
+    assert.throws(
+      () => line.rotateKey('p', key),
+      (error) => {
+        assert.ok(error instanceof ConfigError)
+        assert.match(error.message, message)
+        assert.ok(!inspect(error, { depth: 9, showHidden: true }).includes(SECRET))
+        return true
+      },
+    )
+  }
+  for (const provider of [undefined, 5, 'q', SECRET, '']) {
+    assert.throws(
+      () => line.rotateKey(provider, 'k'),
+      (error) => {
+        assert.ok(error instanceof ConfigError && !String(error).includes(SECRET))
+        return /^provider: /.test(error.message)
+      },
+    )
+  }
+  await line.chat(REQUEST)
+  line.rotateKey('p', () => 'new')
+  await line.chat(REQUEST)
+  assert.deepEqual(used(), ['old', 'new'])
+})
+
+test('of a thousand calls across rotations none fails', async (t) => {
+  const { upstream, line, used } = await keyed(t, 'openai', 'k0')
+  for (let round = 1; round <= 10; round++) {
+    const calls = Array.from({ length: 100 }, () => line.chat(REQUEST))
+    line.rotateKey('p', round % 2 ? `k${round}` : [() => `k${round}`, `l${round}`])
+    await Promise.all(calls)
+  }
+  assert.equal(used().length, 1000)
+  assert.equal(upstream.connections.closed, 0)
+})
+
+test('a client that was made without a key sends the one it is given later', async (t) => {
+  const { upstream, line, used } = await keyed(t, 'openai', undefined)
+  await line.chat(REQUEST)
+  line.rotateKey('p', 'k')
+  await line.chat(REQUEST)
+  assert.deepEqual(used(), [undefined, 'k'])
+  assert.equal(upstream.connections.closed, 0)
+})
+
+test('a credential given with a call is not seen by the provider that it would fail over to', async (t) => {
+  const [{ upstream: a }, { upstream: b }] = [await start(t), await start(t)]
+  const line = new Trunkline({
+    providers: { a: { baseURL: `${a.url}/v1`, apiKey: 'of-a' }, b: { baseURL: `${b.url}/v1`, apiKey: 'of-b' } },
+    routes: { m: [{ provider: 'a' }, { provider: 'b' }] },
+    retry: false,
+  })
+  t.after(() => line.close({ drainTimeout: 0 }))
+  a.fault({ kind: 'status', status: 500 }, { times: 2 })
+  const request = { ...REQUEST, model: 'm' }
+  const error = await rejection(line.chat(request, { headers: { authorization: 'Bearer mine' } }))
+  assert.equal(error.status, 500)
+  await line.chat(request, { headers: { 'x-trace': '1' } })
+  assert.deepEqual([keys(a), keys(b)], [['Bearer mine', 'Bearer of-a'], ['Bearer of-b']])
+})
