@@ -202,8 +202,10 @@ async fn a_key_is_in_memory_for_as_long_as_it_is_used_and_no_longer() {
     }
 
     // From the environment.
-    let mut environment = Environment::default();
-    environment.api_key = Some(("OPENAI_API_KEY".into(), String::from(&**marker.key())));
+    let environment = Environment {
+        api_key: Some(("OPENAI_API_KEY".into(), String::from(&**marker.key()))),
+        ..Environment::default()
+    };
     let environment = Zeroizing::new(environment);
     let made = client(&json!({}), &environment, &tasks);
     drop(environment);
