@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::Client;
-use super::call::{self, Answer, Call, Journey};
+use super::call::{self, Answer, Call};
+use super::journey::{self, Accepted, Journey};
 use super::record::Record;
 use super::targets::Path;
 use super::whole::Whole;
@@ -28,7 +29,7 @@ const SIDE_BY_SIDE: usize = 4;
 /// Makes an embedding call, in parts if it has to be. However many parts, it is one call: it counts once, has one deadline, and
 /// tells of all their attempts.
 pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
-    let accepted = call::accept(&call, arrived)?;
+    let accepted = journey::accept(&call, arrived)?;
     let request = accepted.request(call.body.len(), false);
     let wanted = call.options.provider.as_deref();
     let path = client.targets.path(accepted.model(), wanted, request, arrived)?;

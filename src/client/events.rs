@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Client;
 use super::call::{self, Answer, Call, Consume, Life};
 use super::exchange::{Failed, FailedAttempt, Response, failed, invalid};
+use super::journey;
 use super::outlet::{self, Outlet};
 use super::pass::Pass;
 use super::reader::Reader;
@@ -24,7 +25,7 @@ pub(super) async fn run(
     outlet: Arc<Outlet>,
     arrived: Instant,
 ) -> Result<Answer, Error> {
-    let accepted = call::accept(&call, arrived)?;
+    let accepted = journey::accept(&call, arrived)?;
     call::run(client, call, &accepted, &mut Events { outlet }).await
 }
 

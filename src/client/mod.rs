@@ -3,6 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `call` | the life of a call, read from top to bottom |
+//! | `journey` | what a call asks for, and where it may go |
 //! | `pass` | what lets an attempt go: its turn, and the circuit of its target |
 //! | `admission` | turns: of the provider, and of each model |
 //! | `gate` | who has a turn, and who waits for one |
@@ -30,6 +31,7 @@ mod endpoint;
 mod events;
 mod exchange;
 mod gate;
+mod journey;
 mod key;
 mod keys;
 mod outlet;

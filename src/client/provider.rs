@@ -7,8 +7,8 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use super::admission::Admission;
-use super::call::Accepted;
 use super::endpoint::Endpoints;
+use super::journey::Accepted;
 use super::keys::Keys;
 use super::{AskForKey, NO_MODEL};
 use crate::config::{CallOptions, ClientConfig, Key, ProviderConfig};

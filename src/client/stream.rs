@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Client;
 use super::call::{self, Answer, Call, Consume, Life};
 use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed, invalid};
+use super::journey;
 use super::outlet::{Mode, Outlet, Piece};
 use super::pass::Pass;
 use super::reader::Reader;
@@ -28,7 +29,7 @@ pub(super) async fn run(
     outlet: Arc<Outlet>,
     arrived: Instant,
 ) -> Result<Answer, Error> {
-    let accepted = call::accept(&call, arrived)?;
+    let accepted = journey::accept(&call, arrived)?;
     let asked = accepted.asked.clone().unwrap_or_default();
     let mut chunks = Chunks {
         outlet,

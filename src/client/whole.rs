@@ -9,9 +9,10 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::Client;
-use super::call::{self, Accepted, Answer, Call, Consume, Life};
+use super::call::{self, Answer, Call, Consume, Life};
 use super::endpoint::Endpoint;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid};
+use super::journey::{self, Accepted};
 use super::pass::Pass;
 use super::record::Record;
 use super::stream;
@@ -22,7 +23,7 @@ use crate::protocol::translate::Malformed;
 
 /// Makes a call whose answer is one JSON text.
 pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
-    let accepted = call::accept(&call, arrived)?;
+    let accepted = journey::accept(&call, arrived)?;
     let is_chat = call.endpoint == Endpoint::Chat;
     if is_chat && comes_as_stream(call.options.wire, &accepted) {
         return Box::pin(stream::run_as_whole(client, call, arrived)).await;
