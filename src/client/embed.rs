@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call};
-use super::journey::{self, Accepted, Journey};
+use super::journey::{self, Journey};
 use super::record::Record;
 use super::targets::Path;
 use super::whole::Whole;
