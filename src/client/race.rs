@@ -6,20 +6,21 @@
 //! waits for nobody: without a turn that is free at once there is none.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http_body_util::BodyExt;
-use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Client;
 use super::call::{Consume, Life};
-use super::exchange::{self, Failed, Response, failed, pool_failed, silence};
+use super::exchange::{self, Failed, FailedAttempt, Response, failed, pool_failed, silence};
 use super::keys::UsedKey;
 use super::pass::{self, Pass};
-use super::record::Record;
-use crate::error::{Attempt, Error, TimeoutPhase};
+use super::record::{Lost, Record};
+use crate::error::{Error, TimeoutPhase};
 use crate::policy::hedge::{Hedger, Kind};
 use crate::policy::judge::Failure;
 
@@ -41,13 +42,19 @@ pub(super) async fn exchange<C: Consume>(
         // Boxed: those who do not hedge need not carry it.
         return Box::pin(race::<C>(hedger, life, key, fresh, record, pass)).await;
     }
-    match exchange::exchange::<C>(life, key, fresh, record, &mut pass).await {
-        Ok(response) => Ok((pass, response)),
-        Err(failed) => {
-            pass.settle(life, record, Some(&failed));
-            Err(failed)
-        }
-    }
+    let ended = exchange::exchange::<C>(life, key, fresh, record, &mut pass).await;
+    settled(life, record, pass, ended)
+}
+
+/// How a race ends.
+enum End<'a> {
+    First(Result<Response, Failed>),
+    /// `first` has failed before, unless it is given up.
+    Rival {
+        rival: Box<Rival<'a>>,
+        ended: Result<(Pass, Response), Failed>,
+        first: Option<Failed>,
+    },
 }
 
 async fn race<C: Consume>(
@@ -56,49 +63,105 @@ async fn race<C: Consume>(
     key: &UsedKey,
     fresh: bool,
     record: &mut Record,
-    pass: Pass,
+    mut pass: Pass,
 ) -> Result<(Pass, Response), Failed> {
     let kind = Kind { model: record.model_asked().clone(), is_stream: C::STREAMED };
-    let track = Track { hedger, kind, given_up: Mutex::default() };
-    let mut result = Finish { record, decided: None, failed: Vec::new(), track: &track };
-    // Dropped before `result`, and so before it looks who was given up.
-    let mut runners = FuturesUnordered::new();
-    let first = result.record.fork(result.record.attempt_began());
-    runners.push(run::<C>(&track, life, key, fresh, first, pass));
-
-    let delay = hedger.delay(&track.kind, Instant::now());
-    let mut rivals = hedger.max_hedges();
-    let mut next_rival = delay.map(|delay| Instant::now() + delay);
-    loop {
-        match until(next_rival, runners.next()).await {
-            None => {
-                rivals = rivals.saturating_sub(1);
-                next_rival = None;
-                if let Some(pass) = pass::at_once(life, result.record)
-                    && hedger.try_hedge()
-                {
-                    life.client.counters.hedged();
-                    tracing::debug!(target: "trunkline::call", model = &*track.kind.model, ?delay, "hedged");
-                    let rival = result.record.fork(Instant::now());
-                    runners.push(run::<C>(&track, life, key, false, rival, pass));
-                    next_rival = delay.filter(|_| rivals > 0).map(|delay| Instant::now() + delay);
+    let began = Instant::now();
+    let delay = hedger.delay(&kind, began);
+    let lost = Lost::default();
+    // Only what is late gets further than the first of these.
+    let end = {
+        let seed = delay.map(|_| record.fork(began, &lost));
+        let mut first = pin!(attempt::<C>(life, key, fresh, record, &mut pass));
+        match until(delay.map(|delay| began + delay), first.as_mut()).await {
+            Some(ended) => End::First(ended),
+            None => match delay.zip(seed) {
+                Some((delay, seed)) => {
+                    Box::pin(against::<C, _>(hedger, &kind, life, key, delay, seed, first)).await
+                }
+                // Not reached: without a delay it is waited for above.
+                None => End::First(first.await),
+            },
+        }
+    };
+    match end {
+        End::First(ended) => {
+            if ended.is_ok() {
+                hedger.observe(&kind, began.elapsed());
+            }
+            settled(life, record, pass, ended)
+        }
+        End::Rival { mut rival, ended, first } => {
+            match first {
+                Some(failed) => {
+                    pass.settle(life, record, Some(&failed));
+                    record.end_attempt(Some(&failed.error));
+                }
+                None => {
+                    hedger.observe(&kind, began.elapsed());
+                    record.give_up();
                 }
             }
-            Some(Some((record, Ok(answered)))) => {
-                result.decided = Some(record);
-                return Ok(answered);
+            record.adopt(rival.record.take());
+            ended
+        }
+    }
+}
+
+/// One attempt until something of its answer is there.
+async fn attempt<C: Consume>(
+    life: &Life<'_>,
+    key: &UsedKey,
+    fresh: bool,
+    record: &mut Record,
+    pass: &mut Pass,
+) -> Result<Response, Failed> {
+    let mut response = exchange::exchange::<C>(life, key, fresh, record, pass).await?;
+    if C::STREAMED {
+        first_event(life.client, &mut response).await?;
+    }
+    Ok(response)
+}
+
+/// The first is late: rivals are sent, each after another delay, until one is answered or all have failed.
+async fn against<'h, C: Consume, F: Future<Output = Result<Response, Failed>>>(
+    hedger: &'h Hedger,
+    kind: &'h Kind,
+    life: &Life<'_>,
+    key: &UsedKey,
+    delay: Duration,
+    seed: Record,
+    mut first: Pin<&mut F>,
+) -> End<'h> {
+    let mut left = hedger.max_hedges();
+    let mut rivals = FuturesUnordered::new();
+    let mut next = Some(Instant::now());
+    let mut first_failed = None;
+    loop {
+        if next.is_some_and(|next| next <= Instant::now()) {
+            next = None;
+            left = left.saturating_sub(1);
+            if let Some(pass) = pass::at_once(life, &seed)
+                && hedger.try_hedge()
+            {
+                life.client.counters.hedged();
+                tracing::debug!(target: "trunkline::call", model = &*kind.model, ?delay, "hedged");
+                rivals.push(run::<C>(hedger, kind, life, key, seed.again(), pass));
+                next = (left > 0).then(|| Instant::now() + delay);
             }
-            Some(Some((record, Err(failed)))) if runners.is_empty() => {
-                result.decided = Some(record);
-                return Err(failed);
-            }
-            // Another may still be answered.
-            Some(Some((mut record, Err(failed)))) => {
-                record.end_attempt(Some(&failed.error));
-                result.failed.append(&mut record.attempts);
-            }
-            // Not reached: a race ends with its last runner.
-            Some(None) => return Err(failed(Failure::Final, Error::closed())),
+        }
+        tokio::select! {
+            biased;
+            ended = &mut first, if first_failed.is_none() => match ended {
+                // Another may still be answered.
+                Err(failed) if !rivals.is_empty() => first_failed = Some(failed),
+                ended => return End::First(ended),
+            },
+            Some((mut rival, ended)) = rivals.next(), if !rivals.is_empty() => match ended {
+                Err(failed) if !rivals.is_empty() || first_failed.is_none() => rival.lose(&failed),
+                ended => return End::Rival { rival: Box::new(rival), ended, first: first_failed },
+            },
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
     }
 }
@@ -111,90 +174,73 @@ async fn until<T>(time: Option<Instant>, event: impl Future<Output = T>) -> Opti
     }
 }
 
-/// What the runners of a race share.
-struct Track<'a> {
-    hedger: &'a Hedger,
-    kind: Kind,
-    given_up: Mutex<Vec<Record>>,
-}
-
-async fn run<C: Consume>(
-    track: &Track<'_>,
+fn settled(
     life: &Life<'_>,
-    key: &UsedKey,
-    fresh: bool,
-    record: Record,
-    mut pass: Pass,
-) -> (Record, Result<(Pass, Response), Failed>) {
-    let mut runner = Runner { record, began: Instant::now(), track, has_ended: false };
-    let answered = async {
-        let mut response = exchange::exchange::<C>(life, key, fresh, &mut runner.record, &mut pass).await?;
-        if C::STREAMED {
-            first_event(life.client, &mut response).await?;
-        }
-        Ok::<_, Failed>(response)
-    };
-    let ended = match answered.await {
+    record: &mut Record,
+    pass: Pass,
+    ended: Result<Response, Failed>,
+) -> Result<(Pass, Response), Failed> {
+    match ended {
         Ok(response) => Ok((pass, response)),
         Err(failed) => {
-            pass.settle(life, &mut runner.record, Some(&failed));
+            pass.settle(life, record, Some(&failed));
             Err(failed)
         }
-    };
-    (runner.end(ended.is_ok()), ended)
+    }
 }
 
-/// Hands the record of one that was given up over, with what it had cost until then.
-struct Runner<'a> {
+async fn run<'h, C: Consume>(
+    hedger: &'h Hedger,
+    kind: &'h Kind,
+    life: &Life<'_>,
+    key: &UsedKey,
     record: Record,
+    mut pass: Pass,
+) -> (Rival<'h>, Result<(Pass, Response), Failed>) {
+    let mut rival = Rival { record: Some(record), hedger, kind, began: Instant::now() };
+    let ended = match &mut rival.record {
+        Some(record) => {
+            let ended = attempt::<C>(life, key, false, record, &mut pass).await;
+            settled(life, record, pass, ended)
+        }
+        // There until it is taken.
+        None => Err(failed(Failure::Final, Error::closed())),
+    };
+    if ended.is_ok() {
+        rival.observe();
+    }
+    (rival, ended)
+}
+
+/// One beside the first. Dropped, it is one of the attempts that were lost.
+struct Rival<'a> {
+    /// None once it was handed over.
+    record: Option<Record>,
+    hedger: &'a Hedger,
+    kind: &'a Kind,
     began: Instant,
-    track: &'a Track<'a>,
-    has_ended: bool,
 }
 
-impl Runner<'_> {
-    fn end(mut self, is_answered: bool) -> Record {
-        self.has_ended = true;
-        if is_answered {
-            self.track.hedger.observe(&self.track.kind, self.began.elapsed());
-        }
-        self.hand_over()
+impl Rival<'_> {
+    fn observe(&self) {
+        self.hedger.observe(self.kind, self.began.elapsed());
     }
 
-    fn hand_over(&mut self) -> Record {
-        let nothing = self.record.fork(self.began);
-        std::mem::replace(&mut self.record, nothing)
-    }
-}
-
-impl Drop for Runner<'_> {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.track.hedger.observe(&self.track.kind, self.began.elapsed());
-            let record = self.hand_over();
-            self.track.given_up.lock().push(record);
+    fn lose(&mut self, failed: &FailedAttempt) {
+        if let Some(mut record) = self.record.take() {
+            record.end_attempt(Some(&failed.error));
+            record.lose();
         }
     }
 }
 
-/// Makes one record of all, however the race ends: the call may be dropped in the middle of it.
-struct Finish<'a> {
-    record: &'a mut Record,
-    /// Of the one that decided the race.
-    decided: Option<Record>,
-    failed: Vec<Attempt>,
-    track: &'a Track<'a>,
-}
-
-impl Drop for Finish<'_> {
+impl Drop for Rival<'_> {
     fn drop(&mut self) {
-        let mut given_up = std::mem::take(&mut *self.track.given_up.lock()).into_iter();
-        // Of a race without an end one attempt stays under way, for whoever ends the call.
-        if let Some(decided) = self.decided.take().or_else(|| given_up.next()) {
-            let others = given_up.flat_map(Record::give_up);
-            let before = std::mem::take(&mut self.record.attempts);
-            let attempts = before.into_iter().chain(self.failed.drain(..)).chain(others).collect();
-            *self.record = decided.after(attempts);
+        if let Some(mut record) = self.record.take() {
+            // The slow ones count as well, or the percentile would sink.
+            self.observe();
+            record.give_up();
+            record.lose();
         }
     }
 }

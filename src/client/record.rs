@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Uri};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::error::{Attempt, Billed, Error, as_micros, header_text};
 use crate::pool::{Lease, Phases, Protocol};
+
+/// Attempts that others hand over.
+pub(super) type Lost = Arc<Mutex<Vec<Attempt>>>;
 
 /// The record of one call.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(super) struct Record {
     /// What the attempt took of both kinds, once it is known.
     pub(super) tokens: Option<u64>,
     pub(super) attempts: Vec<Attempt>,
+    /// Attempts that raced the one under way, and lost.
+    lost: Option<Lost>,
     /// Attempts that were made because one before had failed.
     pub(super) retries: u32,
     queued: Duration,
@@ -106,6 +112,7 @@ impl Record {
             asked,
             tokens: None,
             attempts: Vec::new(),
+            lost: None,
             retries: 0,
             queued: Duration::ZERO,
             phases: Phases::default(),
@@ -238,6 +245,7 @@ impl Record {
     pub(super) fn end_attempt(&mut self, error: Option<&Error>) {
         let Some(begun) = self.attempt.take() else { return };
         let now = self.ends.take().unwrap_or_else(Instant::now);
+        self.take_lost();
         self.ended = error.is_none().then_some(now);
         self.attempts.push(Attempt {
             provider: self.provider.clone(),
@@ -249,8 +257,9 @@ impl Record {
         });
     }
 
-    /// The record of another attempt of the same call, which began then, and of no other.
-    pub(super) fn fork(&self, began: Instant) -> Self {
+    /// The record of another attempt of the same call, which began then. What becomes of it, and of this one's rivals, is told in `lost`.
+    pub(super) fn fork(&mut self, began: Instant, lost: &Lost) -> Self {
+        self.lost = Some(lost.clone());
         Self {
             attempt: Some(began),
             queued: self.queued,
@@ -260,21 +269,46 @@ impl Record {
             limits: self.limits.clone(),
             model: self.asked.clone(),
             dropped: self.dropped.clone(),
-            attempts: Vec::new(),
+            lost: Some(lost.clone()),
             ..Self::of(self.started, self.asked.clone())
         }
     }
 
-    /// With attempts that ended before its own.
-    pub(super) fn after(self, mut before: Vec<Attempt>) -> Self {
-        before.extend(self.attempts);
-        Self { attempts: before, ..self }
+    /// The same of a fork, beginning now.
+    pub(super) fn again(&self) -> Self {
+        let lost = self.lost.clone().unwrap_or_default();
+        let mut seed = Self::of(self.started, self.asked.clone());
+        (seed.provider, seed.wanted, seed.limits) =
+            (self.provider.clone(), self.wanted.clone(), self.limits.clone());
+        (seed.queued, seed.retries, seed.dropped) = (self.queued, self.retries, self.dropped.clone());
+        seed.fork(Instant::now(), &lost)
     }
 
-    /// The attempts of a part whose answer nobody waits for, since another was first.
-    pub(super) fn give_up(mut self) -> Vec<Attempt> {
+    /// Goes on as the record of the rival that has decided the race.
+    pub(super) fn adopt(&mut self, rival: Option<Self>) {
+        if let Some(rival) = rival {
+            self.take_lost();
+            let attempts = std::mem::take(&mut self.attempts);
+            *self = Self { attempts, ..rival };
+        }
+    }
+
+    /// Ends the attempt under way: nobody waits for its answer, since another was first.
+    pub(super) fn give_up(&mut self) {
         self.abandon("ERR_HEDGED");
-        self.attempts
+    }
+
+    /// Hands over what is known of a rival that did not decide the race.
+    pub(super) fn lose(mut self) {
+        if let Some(lost) = self.lost.take() {
+            lost.lock().append(&mut self.attempts);
+        }
+    }
+
+    fn take_lost(&mut self) {
+        if let Some(lost) = &self.lost {
+            self.attempts.append(&mut lost.lock());
+        }
     }
 
     /// What the call has taken.
