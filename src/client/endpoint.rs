@@ -248,7 +248,7 @@ impl Outgoing {
 
     /// The request for a connection of this protocol.
     pub(super) fn request(&self, protocol: Wire, key: &UsedKey) -> Request<RequestBody> {
-        let mut request = Request::new(self.body.clone());
+        let mut request = Request::new(self.body.clone().into());
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = HeaderMap::clone(&self.headers);
         match protocol {

@@ -13,6 +13,7 @@ mod sent;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use http_body::Body;
 use loom::thread;
 use sent::{RequestBody, SentBody};
@@ -33,7 +34,7 @@ fn drained(mut body: SentBody) -> Option<Vec<u8>> {
 #[test]
 fn a_request_is_called_back_or_leaves_and_never_both() {
     loom::model(|| {
-        let (body, fate) = SentBody::new(RequestBody::from_static(b"question"));
+        let (body, fate) = SentBody::new(RequestBody::Whole(Bytes::from_static(b"question")));
         let hyper = thread::spawn(move || drained(body));
         let called_back = fate.call_back();
         let taken_then = fate.is_taken();
@@ -49,7 +50,7 @@ fn a_request_is_called_back_or_leaves_and_never_both() {
 #[test]
 fn whoever_waits_twice_is_told_the_same() {
     loom::model(|| {
-        let (body, fate) = SentBody::new(RequestBody::from_static(b"question"));
+        let (body, fate) = SentBody::new(RequestBody::Whole(Bytes::from_static(b"question")));
         let fate = loom::sync::Arc::new(fate);
         let other = fate.clone();
         let hyper = thread::spawn(move || drop(drained(body)));
@@ -63,7 +64,7 @@ fn whoever_waits_twice_is_told_the_same() {
 #[test]
 fn a_request_without_a_body_is_whole_with_its_head() {
     loom::model(|| {
-        let (body, fate) = SentBody::new(RequestBody::new());
+        let (body, fate) = SentBody::new(RequestBody::Whole(Bytes::new()));
         assert!(fate.is_taken() && !fate.call_back());
         assert_eq!(drained(body), Some(Vec::new()));
     });
