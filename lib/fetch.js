@@ -28,9 +28,6 @@ const OF_ORIGINS = ['authorization', 'proxy-authorization', 'cookie', 'host']
 function fetchOf(client, native) {
   /** @param {any} input @param {any} [init] @returns {Promise<Response>} */
   return function fetch(input, init) {
-    if (arguments.length === 0) {
-      return Promise.reject(new TypeError('fetch: 1 argument required, but 0 found.'))
-    }
     try {
       const url = target(input)
       if (url !== null && url.protocol !== 'http:' && url.protocol !== 'https:') return nodeFetch(input, init)

@@ -177,6 +177,16 @@ class Source {
   }
 
   /** @param {ReadableByteStreamController} controller */
+  start(controller) {
+    const { exchange } = this.#feed
+    if (exchange === null) return
+    if (!exchange.ended) exchange.stream = new WeakRef(controller)
+    else if (exchange.failure !== null && !exchange.hasPieces) {
+      return new Promise((resolve, reject) => exchange.tellFailure(resolve, reject))
+    }
+  }
+
+  /** @param {ReadableByteStreamController} controller */
   async pull(controller) {
     const feed = this.#feed
     feed.hold([this.#holder, controller])

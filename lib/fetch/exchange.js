@@ -46,6 +46,9 @@ function causeOf(description) {
   return cause
 }
 
+/** @type {Listener} */
+const NOBODY = { head() {}, failed() {}, cancelled() {} }
+
 class Exchange {
   /** @param {import('../call.js').Owner} client @param {Plan} plan @param {Listener} listener */
   constructor(client, plan, listener) {
@@ -59,7 +62,7 @@ class Exchange {
     this.ended = false
     /** The body as a whole, once it is there: text, bytes, or none. @type {string | ArrayBuffer | undefined} */
     this.whole = undefined
-    /** Why there is no more of it. @type {{ reason: unknown } | Promise<never> | null} */
+    /** Why there is no more of it: a reason, or what makes the error. @type {{ reason: unknown } | (() => Promise<never>) | null} */
     this.failure = null
     /** Pieces that nobody has read. @type {ArrayBuffer[]} */
     this.gathered = []
@@ -68,6 +71,8 @@ class Exchange {
     this.waiting = null
     /** Told when the whole has come, or never will. @type {(() => void) | null} */
     this.waitingWhole = null
+    /** Told when there is no more to read, and it is not whole: by a weak hand. @type {WeakRef<{ error(reason: unknown): void }> | null} */
+    this.stream = null
     /** What must not be collected while somebody waits. @type {unknown} */
     this.holder = null
     /** @type {Upload | null} */
@@ -103,7 +108,10 @@ class Exchange {
   head(status, head) {
     if (this.failure !== null) return
     this.hasHead = true
-    this.listener.head(this, status, head)
+    const { listener } = this
+    // Which knows the response, and it is to be collected if nobody else does.
+    this.listener = NOBODY
+    listener.head(this, status, head)
   }
 
   /** @param {ArrayBuffer} piece */
@@ -130,7 +138,7 @@ class Exchange {
 
   /** @param {string} description */
   failed(description) {
-    if (this.failure === null) this.#fail(failure(this.hasHead ? 'terminated' : 'fetch failed', description))
+    if (this.failure === null) this.#fail(description)
     this.client.callEnded()
   }
 
@@ -155,7 +163,7 @@ class Exchange {
   /** The body of the request cannot be read on. @param {unknown} cause */
   cannotUpload(cause) {
     if (this.ended) return
-    this.#fail(failure(this.hasHead ? 'terminated' : 'fetch failed', { cause }))
+    this.#fail({ cause })
     border.cancel(this.id)
   }
 
@@ -182,17 +190,15 @@ class Exchange {
 
   /** Rejects a promise with why there is no more. @param {(value: any) => void} resolve @param {(reason: unknown) => void} reject */
   tellFailure(resolve, reject) {
-    if (this.failure instanceof Promise) resolve(this.failure)
+    if (typeof this.failure === 'function') resolve(this.failure())
     else if (this.failure !== null) reject(this.failure.reason)
   }
 
-  /** @param {Promise<never>} error */
-  #fail(error) {
-    // Whoever reads the body is told; if nobody does, nobody need be.
-    error.catch(() => {})
-    this.failure = error
+  /** Whoever reads is told; if nobody does, nobody need be. @param {string | { cause: unknown }} cause */
+  #fail(cause) {
+    this.failure = () => failure('terminated', cause)
     this.#end()
-    if (!this.hasHead) this.listener.failed(this, error)
+    if (!this.hasHead) this.listener.failed(this, failure('fetch failed', cause))
     this.#tell()
   }
 
@@ -220,6 +226,12 @@ class Exchange {
       waitingWhole?.()
     }
     waiting?.()
+    // Nobody may be waiting, and yet want to know.
+    if (this.failure !== null && !this.hasPieces) {
+      const stream = this.stream?.deref()
+      this.stream = null
+      if (stream !== undefined) new Promise((...told) => this.tellFailure(...told)).catch((reason) => stream.error(reason))
+    }
   }
 }
 
@@ -268,7 +280,7 @@ class Upload {
   /** @param {Exchange['failure']} failure */
   end(failure) {
     if (this.done) return
-    const reason = failure !== null && !(failure instanceof Promise) ? failure.reason : undefined
+    const reason = failure !== null && typeof failure !== 'function' ? failure.reason : undefined
     this.reader.cancel(reason).catch(() => {})
   }
 }

@@ -144,7 +144,12 @@ impl FetchRequest {
                 place.insert(HeaderValue::from_static(value));
             }
         }
-        if matches!(self.body, FetchBody::None) && matches!(self.method, Method::POST | Method::PUT) {
+        let says_nothing = match &self.body {
+            FetchBody::None => matches!(self.method, Method::POST | Method::PUT),
+            FetchBody::Whole(body) => body.is_empty(),
+            FetchBody::Pieces(_) => false,
+        };
+        if says_nothing {
             self.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if let Entry::Vacant(place) = self.headers.entry(HOST)
