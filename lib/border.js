@@ -15,7 +15,7 @@ const native = require('../native.js')
  *   failed(description: string): void,
  *   aborted(): void,
  *   pieces(text: string, bytes: number): void,
- *   head?(status: number, head: string): void,
+ *   headed?(status: number, head: string): void,
  *   bytes?(piece: ArrayBuffer): void,
  *   ask?(): void,
  *   fetched?(status: number, head: string | undefined, body: string | ArrayBuffer | undefined): void,
@@ -76,7 +76,7 @@ function deliver(count, more, ...texts) {
         parties[id]?.pieces(texts[text], words[at + 2])
         break
       case HEAD:
-        parties[id]?.head?.(words[at + 2], texts[text])
+        parties[id]?.headed?.(words[at + 2], texts[text])
         break
       case BYTES:
         parties[id]?.bytes?.(texts[text])

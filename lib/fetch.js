@@ -9,6 +9,7 @@ const { Exchange, failure } = require('./fetch/exchange.js')
 const { responseOf } = require('./fetch/response.js')
 
 /** @typedef {import('./fetch/request.js').Plan} Plan */
+/** @typedef {InstanceType<typeof import('./fetch/exchange.js').Exchange>} Exchange */
 
 /** Node's own, for what is no HTTP: taken before anybody puts ours in its place. */
 const nodeFetch = globalThis.fetch
@@ -79,7 +80,7 @@ class Hops {
         exchange.cancel(undefined)
         return this.#refuse('unexpected redirect')
       }
-      const location = valueOf(head, 'location')
+      const location = firstOf(head, 'location')
       if (location !== null) return this.#follow(status, location)
     }
     const { href, hash } = plan.url
@@ -121,7 +122,10 @@ class Hops {
     if (status !== 303 && plan.body instanceof ReadableStream) return this.#refuse('the body cannot be sent again')
     let { method, body, headers } = plan
     const drops = /** @type {string[]} */ ([])
-    if (((status === 301 || status === 302) && method === 'POST') || (status === 303 && method !== 'GET' && method !== 'HEAD')) {
+    if (
+      ((status === 301 || status === 302) && method === 'POST') ||
+      (status === 303 && method !== 'GET' && method !== 'HEAD')
+    ) {
       method = 'GET'
       body = null
       drops.push(...OF_BODIES)
@@ -141,7 +145,7 @@ class Hops {
 }
 
 /** The first value of a header in a head. @param {string} head @param {string} name */
-function valueOf(head, name) {
+function firstOf(head, name) {
   const lines = head.split('\n')
   for (let at = 1; at < lines.length; at += 2) if (lines[at] === name) return lines[at + 1]
   return null

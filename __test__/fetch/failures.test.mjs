@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { MockUpstream } from 'trunkline/testing'
-import { client, http, own, rawServer, REQUEST, until } from '../support.mjs'
 import { Trunkline } from 'trunkline'
+import { MockUpstream } from 'trunkline/testing'
+import { client, http, own, REQUEST, rawServer, until } from '../support.mjs'
 import { both, echo, ours, rejected, serve, streamOf } from './support.mjs'
 
 /** A server that begins an answer and does not end it; what became of its requests. */
@@ -133,7 +133,7 @@ test('an abort cancels the stream that is sent', async (t) => {
   await until(() => cancelled === reason)
 })
 
-both('no connection is a TypeError whose cause has the system’s code', async (t, fetch) => {
+both('no connection is a TypeError whose cause has the system’s code', async (_t, fetch) => {
   const { createServer } = await import('node:net')
   const server = createServer()
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -144,7 +144,7 @@ both('no connection is a TypeError whose cause has the system’s code', async (
   assert.ok(error instanceof TypeError && error.cause instanceof Error)
 })
 
-both('a name that nobody knows is ENOTFOUND, or not known for now', async (t, fetch) => {
+both('a name that nobody knows is ENOTFOUND, or not known for now', async (_t, fetch) => {
   const error = await rejected(fetch('http://nobody.invalid/'))
   assert.equal(error.message, 'fetch failed')
   assert.match(error.cause.code, /^(ENOTFOUND|EAI_AGAIN)$/)
@@ -162,7 +162,10 @@ both('a certificate that nobody vouches for is told as such', async (t, fetch) =
   t.after(() => upstream.close())
   const error = await rejected(fetch(upstream.url))
   assert.equal(error.message, 'fetch failed')
-  assert.match(error.cause.code, /^(UNABLE_TO_VERIFY_LEAF_SIGNATURE|SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_GET_ISSUER_CERT_LOCALLY)$/)
+  assert.match(
+    error.cause.code,
+    /^(UNABLE_TO_VERIFY_LEAF_SIGNATURE|SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_GET_ISSUER_CERT_LOCALLY)$/,
+  )
 })
 
 both('an answer that is no HTTP fails the fetch', async (t, fetch) => {
@@ -270,7 +273,11 @@ test('it shares the pool of the client and counts in its figures', async (t) => 
   await line.chat(REQUEST)
   const url = `${upstream.url}/v1/chat/completions`
   for (let n = 0; n < 3; n++) {
-    const response = await line.fetch(url, { method: 'POST', body: JSON.stringify(REQUEST), headers: { 'content-type': 'application/json' } })
+    const response = await line.fetch(url, {
+      method: 'POST',
+      body: JSON.stringify(REQUEST),
+      headers: { 'content-type': 'application/json' },
+    })
     assert.equal((await response.json()).object, 'chat.completion')
   }
   assert.equal(upstream.connections.opened, 1)
@@ -355,7 +362,10 @@ test('it keeps the context of its caller', async (t) => {
       }),
     ),
   )
-  assert.deepEqual(seen, [['a', 'a'], ['b', 'b']])
+  assert.deepEqual(seen, [
+    ['a', 'a'],
+    ['b', 'b'],
+  ])
 })
 
 test('a process ends when its fetches have', async (t) => {

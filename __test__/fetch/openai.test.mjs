@@ -46,7 +46,12 @@ both('tools and structured output', async (t, fetch) => {
   const { upstream, openai } = await site(t, fetch)
   const call = { function: { name: 'weather', arguments: '{"city":"Paris"}' } }
   upstream.reply({}, { toolCalls: [call] })
-  const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: { city: { type: 'string' } } } } }]
+  const tools = [
+    {
+      type: 'function',
+      function: { name: 'weather', parameters: { type: 'object', properties: { city: { type: 'string' } } } },
+    },
+  ]
   const { choices } = await openai.chat.completions.create({ ...REQUEST, tools })
   assert.equal(choices[0].message.tool_calls[0].function.name, 'weather')
   const streamed = await openai.chat.completions.stream({ ...REQUEST, tools }).finalChatCompletion()
@@ -171,7 +176,9 @@ both('lists are turned page by page', async (t, fetch) => {
     const after = new URL(request.url, 'http://x').searchParams.get('after')
     const page = after === null ? ['a', 'b'] : after === 'b' ? ['c'] : []
     response.setHeader('content-type', 'application/json')
-    response.end(JSON.stringify({ object: 'list', data: page.map((id) => ({ id, object: 'file' })), has_more: page[1] === 'b' }))
+    response.end(
+      JSON.stringify({ object: 'list', data: page.map((id) => ({ id, object: 'file' })), has_more: page[1] === 'b' }),
+    )
   })
   const openai = new OpenAI({ apiKey: 'k', baseURL: `${url}/v1`, fetch, maxRetries: 0 })
   const ids = []

@@ -19,7 +19,9 @@ function site(t) {
       return response.end()
     }
     response.setHeader('content-type', 'application/json')
-    response.end(JSON.stringify({ method: request.method, url: request.url, headers: request.headers, body: body.toString() }))
+    response.end(
+      JSON.stringify({ method: request.method, url: request.url, headers: request.headers, body: body.toString() }),
+    )
   })
 }
 
@@ -76,7 +78,10 @@ both('credentials stay with their origin', async (t, fetch) => {
 both('a redirect is an error, or is handed over, where that is wanted', async (t, fetch) => {
   const url = await site(t)
   const error = await rejected(fetch(`${url}/302?to=/x`, { redirect: 'error' }))
-  assert.deepEqual([error.name, error.message, error.cause.message], ['TypeError', 'fetch failed', 'unexpected redirect'])
+  assert.deepEqual(
+    [error.name, error.message, error.cause.message],
+    ['TypeError', 'fetch failed', 'unexpected redirect'],
+  )
   const manual = await fetch(`${url}/302?to=/x`, { redirect: 'manual' })
   assert.deepEqual(
     [manual.status, manual.redirected, manual.url, manual.headers.get('location'), await manual.text()],

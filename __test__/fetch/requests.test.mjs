@@ -20,10 +20,16 @@ both('a Request is sent as it is, and what fetch is told goes before it', async 
   const url = await echo(t)
   const request = () => new Request(url, post('from the request', { headers: { 'x-a': '1', 'content-type': 'a/b' } }))
   const sent = await (await fetch(request())).json()
-  assert.deepEqual([sent.method, sent.body, sent.headers['x-a'], sent.headers['content-type']], ['POST', 'from the request', '1', 'a/b'])
+  assert.deepEqual(
+    [sent.method, sent.body, sent.headers['x-a'], sent.headers['content-type']],
+    ['POST', 'from the request', '1', 'a/b'],
+  )
   assert.equal(sent.headers['content-length'], '16')
   const other = await (await fetch(request(), { method: 'PUT', body: 'other', headers: { 'x-b': '2' } })).json()
-  assert.deepEqual([other.method, other.body, other.headers['x-a'], other.headers['x-b']], ['PUT', 'other', undefined, '2'])
+  assert.deepEqual(
+    [other.method, other.body, other.headers['x-a'], other.headers['x-b']],
+    ['PUT', 'other', undefined, '2'],
+  )
   const used = request()
   await fetch(used)
   assert.equal(used.bodyUsed, true)
@@ -34,15 +40,28 @@ both('headers of every kind arrive', async (t, fetch) => {
   const url = await echo(t)
   const kinds = [
     { 'X-One': ' 1 ', 'x-two': 'é' },
-    [['X-One', '1'], ['x-two', 'é']],
+    [
+      ['X-One', '1'],
+      ['x-two', 'é'],
+    ],
     new Headers({ 'X-One': '1', 'x-two': 'é' }),
-    new Map([['X-One', '1'], ['x-two', 'é']]),
+    new Map([
+      ['X-One', '1'],
+      ['x-two', 'é'],
+    ]),
   ]
   for (const headers of kinds) {
     const sent = await (await fetch(url, { headers })).json()
     assert.deepEqual([sent.headers['x-one'], sent.headers['x-two']], ['1', 'é'])
   }
-  const twice = await (await fetch(url, { headers: [['x-a', '1'], ['X-A', '2']] })).json()
+  const twice = await (
+    await fetch(url, {
+      headers: [
+        ['x-a', '1'],
+        ['X-A', '2'],
+      ],
+    })
+  ).json()
   assert.equal(twice.headers['x-a'], '1, 2')
   const number = await (await fetch(url, { headers: { 'x-number': 5 } })).json()
   assert.equal(number.headers['x-number'], '5')
@@ -98,13 +117,19 @@ both('a form is multipart, with its boundary and its length', async (t, fetch) =
     headers: { 'content-type': `multipart/form-data; boundary=${boundary}` },
   }).formData()
   assert.equal(back.get('name'), 'väl"ue\r\n')
-  assert.deepEqual([back.get('file').name, back.get('file').type, await back.get('file').text()], ['fi"le.txt', 'text/x', 'the file'])
+  assert.deepEqual(
+    [back.get('file').name, back.get('file').type, await back.get('file').text()],
+    ['fi"le.txt', 'text/x', 'the file'],
+  )
 })
 
 both('a stream arrives piece by piece, and needs duplex to be half', async (t, fetch) => {
   const url = await echo(t)
   const sent = await (await fetch(url, post(streamOf('one ', 'two ', 'three'), { duplex: 'half' }))).json()
-  assert.deepEqual([sent.body, sent.headers['transfer-encoding'], sent.headers['content-length']], ['one two three', 'chunked', undefined])
+  assert.deepEqual(
+    [sent.body, sent.headers['transfer-encoding'], sent.headers['content-length']],
+    ['one two three', 'chunked', undefined],
+  )
   assert.ok((await rejected(fetch(url, post(streamOf('x'))))) instanceof TypeError)
   async function* generated() {
     yield new TextEncoder().encode('gene')
@@ -226,7 +251,14 @@ test('where Node names what is refused by a code, so do we', async (t) => {
 
 both('methods are normalised as fetch does', async (t, fetch) => {
   const url = await echo(t)
-  for (const [method, sent] of [['get', 'GET'], ['post', 'POST'], ['delete', 'DELETE'], ['PATCH', 'PATCH'], ['options', 'OPTIONS'], ['PROPFIND', 'PROPFIND']]) {
+  for (const [method, sent] of [
+    ['get', 'GET'],
+    ['post', 'POST'],
+    ['delete', 'DELETE'],
+    ['PATCH', 'PATCH'],
+    ['options', 'OPTIONS'],
+    ['PROPFIND', 'PROPFIND'],
+  ]) {
     assert.equal((await (await fetch(url, { method })).json()).method, sent)
   }
 })
@@ -248,7 +280,10 @@ test('how a request waits is told by headers that are not sent on', async (t) =>
   const line = ours(t)
   const headers = { 'trunkline-priority': 'batch', 'trunkline-tenant': 'acme' }
   const sent = await (await line(url, { headers })).json()
-  assert.deepEqual(Object.keys(sent.headers).filter((name) => name.startsWith('trunkline')), [])
+  assert.deepEqual(
+    Object.keys(sent.headers).filter((name) => name.startsWith('trunkline')),
+    [],
+  )
   const error = await rejected(line(url, { headers: { 'trunkline-priority': 'high' } }))
   assert.match(error.cause.message, /^trunkline-priority: must be one of critical, interactive, batch, background/)
 })
@@ -270,7 +305,10 @@ test('a length that is not the body’s fails the fetch', async (t) => {
   }
   const right = post(streamOf('a', 'bc'), { duplex: 'half', headers: { 'content-length': '3' } })
   const sent = await (await line(url, right)).json()
-  assert.deepEqual([sent.body, sent.headers['content-length'], sent.headers['transfer-encoding']], ['abc', '3', undefined])
+  assert.deepEqual(
+    [sent.body, sent.headers['content-length'], sent.headers['transfer-encoding']],
+    ['abc', '3', undefined],
+  )
 })
 
 test('integrity, which is not checked, is refused', async (t) => {

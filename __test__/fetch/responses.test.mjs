@@ -35,7 +35,11 @@ both('a response is a Response, and says what came', async (t, fetch) => {
 
 both('headers are Headers, and immutable', async (t, fetch) => {
   const url = await serve(t, (_, response) => {
-    response.writeHead(200, { 'set-cookie': ['b=2', 'a=1'], 'X-Many': ['1', '2'], 'x-b': Buffer.from('é').toString('latin1') })
+    response.writeHead(200, {
+      'set-cookie': ['b=2', 'a=1'],
+      'X-Many': ['1', '2'],
+      'x-b': Buffer.from('é').toString('latin1'),
+    })
     response.end()
   })
   const { headers } = await fetch(url)
@@ -45,13 +49,26 @@ both('headers are Headers, and immutable', async (t, fetch) => {
   assert.equal(headers.has('set-cookie'), true)
   assert.equal(headers.get('set-cookie'), 'b=2, a=1')
   assert.deepEqual(headers.getSetCookie(), ['b=2', 'a=1'])
-  const names = ['connection', 'content-length', 'date', 'keep-alive', 'set-cookie', 'set-cookie', 'transfer-encoding', 'x-b', 'x-many']
+  const names = [
+    'connection',
+    'content-length',
+    'date',
+    'keep-alive',
+    'set-cookie',
+    'set-cookie',
+    'transfer-encoding',
+    'x-b',
+    'x-many',
+  ]
   const got = [...headers.keys()]
-  assert.deepEqual(got, names.filter((name) => got.includes(name)))
+  assert.deepEqual(
+    got,
+    names.filter((name) => got.includes(name)),
+  )
   assert.deepEqual([...headers], [...headers.entries()])
   assert.deepEqual([...headers.values()].length, got.length)
   const each = []
-  headers.forEach((value, name) => each.push([name, value]))
+  headers.forEach((value, name) => void each.push([name, value]))
   assert.deepEqual(each, [...headers])
   assert.deepEqual([...new Headers(headers)], [...headers])
   for (const change of [() => headers.set('a', 'b'), () => headers.append('a', 'b'), () => headers.delete('a')]) {
@@ -147,7 +164,10 @@ both('no body is null where there can be none, and empty where there is none', a
   })
   for (const status of [204, 205, 304]) {
     const response = await fetch(`${url}/${status}`)
-    assert.deepEqual([response.status, response.body, await response.text(), response.bodyUsed], [status, null, '', false])
+    assert.deepEqual(
+      [response.status, response.body, await response.text(), response.bodyUsed],
+      [status, null, '', false],
+    )
   }
   const head = await fetch(`${url}/200`, { method: 'HEAD' })
   assert.deepEqual([head.status, head.body, (await head.arrayBuffer()).byteLength], [200, null, 0])
@@ -184,7 +204,7 @@ both('bodies are unpacked, and their headers kept', async (t, fetch, which) => {
     'gzip, br': brotliCompressSync(gzipSync(text)),
     identity: Buffer.from(text),
     unknown: Buffer.from(text),
-    'GZIP': gzipSync(text),
+    GZIP: gzipSync(text),
   }
   const url = await serve(t, (request, response) => {
     const name = decodeURIComponent(request.url.slice(1))
@@ -364,7 +384,7 @@ both('leaving a body closes its connection', async (t, fetch) => {
 test('a response that is shown makes no stream, and shows no more than Node’s', async (t) => {
   const { inspect } = await import('node:util')
   const response = await ours(t)(await json(t))
-  assert.match(inspect(response), /^Response \{[^]*status: 200[^]*bodyUsed: false/)
+  assert.match(inspect(response), /^Response \{.*status: 200.*bodyUsed: false/s)
   assert.deepEqual(await response.json(), { a: [1, 'é'] })
 })
 

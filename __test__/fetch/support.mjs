@@ -4,6 +4,9 @@ import { createServer } from 'node:http'
 import { test } from 'node:test'
 import { client } from '../support.mjs'
 
+/** Longer than any test should take; a broken promise ends there. */
+const PATIENCE = 60_000
+
 /** Node's own, as it was. */
 const nodes = globalThis.fetch
 
@@ -12,8 +15,8 @@ const nodes = globalThis.fetch
  */
 export function both(name, run) {
   test(name, async (t) => {
-    await t.test("node", { timeout: 5000 }, (t) => run(t, nodes, 'node'))
-    await t.test("trunkline", { timeout: 5000 }, (t) => run(t, ours(t), 'trunkline'))
+    await t.test('node', { timeout: PATIENCE }, (t) => run(t, nodes, 'node'))
+    await t.test('trunkline', { timeout: PATIENCE }, (t) => run(t, ours(t), 'trunkline'))
   })
 }
 

@@ -4,10 +4,11 @@
  * The body of a response. Taken whole by whoever asks for its text, JSON or bytes, without a stream; a stream only for those who ask for one.
  */
 
-const { isDisturbed } = require('node:stream')
+/** Knows the web's streams too, which its typings do not say. @type {(stream: any) => boolean} */
+const isDisturbed = /** @type {any} */ (require('node:stream')).isDisturbed
 const { PIECES, TEXT, BYTES } = require('./exchange.js')
 
-/** @typedef {import('./exchange.js').Exchange} Exchange */
+/** @typedef {InstanceType<typeof import('./exchange.js').Exchange>} Exchange */
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
@@ -75,7 +76,7 @@ class Body {
   }
 
   get isUsed() {
-    return this.taken || (this.stream_ !== null && isDisturbed(/** @type {any} */ (this.stream_)))
+    return this.taken || (this.stream_ !== null && isDisturbed(this.stream_))
   }
 
   get isUnusable() {

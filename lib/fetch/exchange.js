@@ -105,7 +105,7 @@ class Exchange {
   // What the border calls.
 
   /** @param {number} status @param {string} head */
-  head(status, head) {
+  headed(status, head) {
     if (this.failure !== null) return
     this.hasHead = true
     const { listener } = this
@@ -130,7 +130,7 @@ class Exchange {
     if (this.failure === null) {
       this.whole = body
       this.#end()
-      if (head !== undefined) this.head(status, head)
+      if (head !== undefined) this.headed(status, head)
       this.#tell()
     }
     this.client.callEnded()
@@ -230,7 +230,8 @@ class Exchange {
     if (this.failure !== null && !this.hasPieces) {
       const stream = this.stream?.deref()
       this.stream = null
-      if (stream !== undefined) new Promise((...told) => this.tellFailure(...told)).catch((reason) => stream.error(reason))
+      if (stream !== undefined)
+        new Promise((...told) => this.tellFailure(...told)).catch((reason) => stream.error(reason))
     }
   }
 }

@@ -211,10 +211,10 @@ function soon(promise) {
 }
 
 /**
- * @param {Uint8Array[]} pieces @param {Promise<ReadableStreamReadResult<any>>} next @param {ReadableStreamDefaultReader} reader
+ * @param {Uint8Array[]} pieces @param {Promise<any>} next @param {ReadableStreamDefaultReader} reader
  */
 function continued(pieces, next, reader) {
-  /** @type {Promise<ReadableStreamReadResult<any>>[]} */
+  /** @type {Promise<any>[]} */
   const early = [...pieces.map((value) => Promise.resolve({ value, done: /** @type {false} */ (false) })), next]
   return new ReadableStream(
     {

@@ -10,9 +10,9 @@ const { Body, Feed, TEXT, BYTES } = require('./body.js')
 const { ResponseHeaders } = require('./headers.js')
 const { collected } = require('./exchange.js')
 
-/** @typedef {import('./exchange.js').Exchange} Exchange */
+/** @typedef {InstanceType<typeof import('./exchange.js').Exchange>} Exchange */
 
-/** What a response knows. @typedef {{ status: number, head: string, url: string, redirected: boolean, body: Body, headers: any }} State */
+/** What a response knows. @typedef {{ status: number, head: string, url: string, redirected: boolean, body: InstanceType<typeof Body>, headers: any }} State */
 
 /** @type {unique symbol} */
 const STATE = Symbol('state')
