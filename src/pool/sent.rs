@@ -136,6 +136,13 @@ impl fmt::Debug for RequestBody {
     }
 }
 
+/// None.
+impl Default for RequestBody {
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
 impl From<Bytes> for RequestBody {
     fn from(body: Bytes) -> Self {
         Self::Whole(body)

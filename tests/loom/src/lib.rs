@@ -10,11 +10,12 @@ mod sync {
 #[path = "../../../src/pool/sent.rs"]
 mod sent;
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http_body::Body;
+use http_body::{Body, Frame};
 use loom::thread;
 use sent::{RequestBody, SentBody};
 
@@ -44,6 +45,34 @@ fn a_request_is_called_back_or_leaves_and_never_both() {
         // Who was told that it has left is right, and stays so.
         assert!(!taken_then || left.as_deref() == Some(b"question"));
         assert_eq!(fate.call_back(), called_back);
+    });
+}
+
+/// A body that comes piece by piece.
+struct InPieces(Vec<&'static [u8]>);
+
+impl Body for InPieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))))
+    }
+}
+
+#[test]
+fn a_request_in_pieces_leaves_with_its_first_piece_or_is_called_back_before() {
+    loom::model(|| {
+        let pieces = InPieces(vec![b"ion", b"quest"]);
+        let (body, fate) = SentBody::new(RequestBody::Pieces(Box::pin(pieces)));
+        let hyper = thread::spawn(move || drained(body));
+        let called_back = fate.call_back();
+        let left = hyper.join().unwrap_or_default();
+        assert_eq!(left.as_deref(), (!called_back).then_some(&b"question"[..]));
+        assert_eq!(fate.is_taken(), !called_back);
     });
 }
 
