@@ -203,7 +203,7 @@ async fn a_server_that_has_stopped_reading_does_not_keep_the_socket() {
     let (pool, net, tasks) = net.pool(config(1, 1));
     let lease = lease(&pool, &origin(SITE)).await;
     // With what goes before it more than the pipe holds, and no more than the windows allow.
-    let request = request(&lease, "/").map(|_| Bytes::from(vec![b'x'; 65_535]).into());
+    let request = request(&lease, "/").map(|_| Bytes::from(vec![b'x'; 65_535]));
     let sending = tokio::spawn(lease.send(request));
     let mut end = ends.recv().await.unwrap();
     end.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
