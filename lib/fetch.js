@@ -17,6 +17,11 @@ const nodeFetch = globalThis.fetch
 const MAX_REDIRECTS = 20
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 const BODILESS = new Set([204, 205, 304])
+/** What fetch calls a priority, and we. */
+const PRIORITIES = new Map([
+  ['high', 'critical'],
+  ['low', 'batch'],
+])
 /** What tells of a body, and goes with it. */
 const OF_BODIES = ['content-encoding', 'content-language', 'content-location', 'content-type', 'content-length']
 /** What another origin must not see. */
@@ -34,6 +39,7 @@ function fetchOf(client, native) {
       if (url !== null && url.protocol !== 'http:' && url.protocol !== 'https:') return nodeFetch(input, init)
       const plan = usual(url, input, init)
       if (plan === null) return fetchUnusual(client, native, input, init)
+      prioritise(plan, init)
       return new Promise((resolve, reject) => new Hops(client, native, plan, resolve, reject).go())
     } catch (error) {
       return Promise.reject(error)
@@ -44,7 +50,14 @@ function fetchOf(client, native) {
 /** @param {import('./call.js').Owner} client @param {any} native @param {any} input @param {any} init @returns {Promise<Response>} */
 async function fetchUnusual(client, native, input, init) {
   const plan = await unusual(input, init)
+  prioritise(plan, init)
   return new Promise((resolve, reject) => new Hops(client, native, plan, resolve, reject).go())
+}
+
+/** Fetch's own word for it, where ours is not given. @param {Plan} plan @param {any} init */
+function prioritise({ headers }, init) {
+  const priority = PRIORITIES.get(init?.priority)
+  if (priority !== undefined && !has(headers, 'trunkline-priority')) headers.push('trunkline-priority', priority)
 }
 
 /** One fetch: an exchange, and those that it is redirected to. */

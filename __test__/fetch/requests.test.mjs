@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { client, until } from '../support.mjs'
 import { both, echo, ours, rejected, serve, streamOf } from './support.mjs'
 
 const post = (body, more) => ({ method: 'POST', body, ...more })
@@ -273,6 +274,51 @@ both('the headers that fetch adds are added, and given way to', async (t, fetch)
   assert.partialDeepStrictEqual?.((await (await fetch(url, { headers: own })).json()).headers, own)
   const uncached = await (await fetch(url, { cache: 'no-store' })).json()
   assert.deepEqual([uncached.headers['cache-control'], uncached.headers.pragma], ['no-cache', 'no-cache'])
+})
+
+both('a URL is sent as its parser writes it', async (t, fetch) => {
+  const url = await echo(t)
+  for (const path of [
+    '/a|b^c{d}"e<f>`g',
+    '/?a|b^c{d}"e<f>`g\'h',
+    '/%zz%',
+    '//x//',
+    '/a/../b/./c',
+    '/[x]?[y]',
+    '/ö?ö#ö',
+    '?a',
+    '/\\x',
+  ]) {
+    const response = await fetch(url + path)
+    const { pathname, search } = new URL(url + path)
+    assert.equal((await response.json()).url, pathname + search)
+    assert.equal(response.url, url + pathname + search)
+  }
+})
+
+test('who goes first is told by fetch’s own priority, or ours', async (t) => {
+  const order = []
+  const held = []
+  const url = await serve(t, (request, response) => {
+    order.push(request.url)
+    if (request.url === '/first') held.push(response)
+    else response.end()
+  })
+  const line = client(t, 'http://127.0.0.1:9', { pool: { maxConnections: 1 } })
+  const first = line.fetch(`${url}/first`)
+  await until(() => held.length === 1)
+  const ways = {
+    low: { priority: 'low' },
+    plain: {},
+    high: { priority: 'high' },
+    ours: { headers: { 'trunkline-priority': 'background' } },
+  }
+  const rest = Object.entries(ways).map(async ([name, init]) => (await line.fetch(`${url}/${name}`, init)).text())
+  const waiting = () => Object.values(line.metrics().queue.depth).reduce((sum, depth) => sum + depth)
+  await until(() => waiting() === 4)
+  held[0].end()
+  await Promise.all([first.then((response) => response.text()), ...rest])
+  assert.deepEqual(order, ['/first', '/high', '/plain', '/low', '/ours'])
 })
 
 test('how a request waits is told by headers that are not sent on', async (t) => {

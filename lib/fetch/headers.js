@@ -120,4 +120,9 @@ ResponseHeaders.prototype = Object.create(
   ),
 )
 
-module.exports = { ResponseHeaders, TOKEN }
+/** @param {any} headers */
+function isOurs(headers) {
+  return headers[LINES] !== undefined
+}
+
+module.exports = { ResponseHeaders, TOKEN, isOurs }

@@ -6,7 +6,7 @@
  * boundaries and its rules are the platform's own.
  */
 
-const { TOKEN } = require('./headers.js')
+const { TOKEN, isOurs } = require('./headers.js')
 
 /**
  * @typedef {{
@@ -101,7 +101,9 @@ function usualHeaders(headers) {
   if (headers === undefined) return lines
   if (typeof headers !== 'object' || headers === null) return null
   if (headers instanceof Headers) {
-    for (const [name, value] of headers) lines.push(name, value)
+    // By the platform's own, which gives what it has checked. Those of our responses are no such Headers.
+    if (isOurs(headers)) return null
+    Headers.prototype.forEach.call(headers, (value, name) => void lines.push(name, value))
     return lines
   }
   const iterates = headers[Symbol.iterator] !== undefined
