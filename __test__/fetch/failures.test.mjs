@@ -392,3 +392,28 @@ test('over HTTP/2 and TLS it is the same fetch', async (t) => {
   assert.match(await streamed.text(), /data: \[DONE\]/)
   assert.equal(upstream.connections.opened, 1)
 })
+
+test('workers that are ended in the middle of their fetches leave nothing behind', async (t) => {
+  const { Worker } = await import('node:worker_threads')
+  const { once } = await import('node:events')
+  const { root } = await import('../support.mjs')
+  const server = await slow(t)
+  const source = `
+    const { workerData, parentPort } = require('node:worker_threads')
+    const { Trunkline } = require(workerData.root)
+    const { fetch } = new Trunkline({ apiKey: 'k', pool: { maxAge: 100_001 } })
+    const upload = () => new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(1000)) })
+    Promise.all([0, 1, 2, 3].map(async (n) => {
+      const response = await fetch(workerData.url)
+      if (n === 0) response.text()
+      if (n === 1) response.body.getReader().read()
+      if (n === 2) fetch(workerData.url, { method: 'POST', body: upload(), duplex: 'half' })
+    })).then(() => parentPort.postMessage('ready'))`
+  const workers = Array.from({ length: 20 }, async () => {
+    const worker = new Worker(source, { eval: true, workerData: { root, url: server.url } })
+    await once(worker, 'message')
+    await worker.terminate()
+  })
+  await Promise.all(workers)
+  await until(() => server.asked >= 80 && server.closed === server.asked)
+})
