@@ -126,7 +126,7 @@ both('a form is multipart, with its boundary and its length', async (t, fetch) =
 
 both('a stream arrives piece by piece, and needs duplex to be half', async (t, fetch) => {
   const url = await echo(t)
-  const sent = await (await fetch(url, post(streamOf('one ', 'two ', 'three'), { duplex: 'half' }))).json()
+  const sent = await (await fetch(url, post(streamOf('one ', '', 'two ', 'three', ''), { duplex: 'half' }))).json()
   assert.deepEqual(
     [sent.body, sent.headers['transfer-encoding'], sent.headers['content-length']],
     ['one two three', 'chunked', undefined],

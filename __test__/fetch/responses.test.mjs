@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { brotliCompressSync, createGzip, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
-import { rawServer, until } from '../support.mjs'
+import { client, rawServer, until } from '../support.mjs'
 import { both, ours, rejected, serve } from './support.mjs'
 
 const json = (t, text = '{"a":[1,"é"]}', headers = {}) =>
@@ -379,6 +379,25 @@ both('leaving a body closes its connection', async (t, fetch) => {
     await leave(await fetch(url))
     await until(() => closed)
   }
+})
+
+test('whoever leaves a stream after its last event leaves its connection whole', async (t) => {
+  const sockets = new Set()
+  const ends = []
+  const url = await serve(t, (request, response) => {
+    sockets.add(request.socket)
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    response.write('data: {}\n\ndata: [DONE]\n\n')
+    ends.push(() => response.end())
+  })
+  const line = client(t, 'http://127.0.0.1:9')
+  for (let n = 0; n < 3; n++) {
+    for await (const _ of (await line.fetch(url)).body) break
+    await until(() => line.metrics().requests.inFlight === 0)
+    ends[n]()
+    await until(() => line.metrics().pool.connections.idle === 1)
+  }
+  assert.equal(sockets.size, 1)
 })
 
 test('a response that is shown makes no stream, and shows no more than Node’s', async (t) => {

@@ -79,18 +79,20 @@ class Exchange {
     this.upload = null
   }
 
-  /** Sends. False where it could not be begun, which the listener is told. @param {any} native @param {Plan} plan */
+  /** Sends; where it cannot be begun, the listener is told. @param {any} native @param {Plan} plan */
   start(native, plan) {
     const { body } = plan
     const streams = body instanceof ReadableStream
     this.id = enter(this)
-    const refused = native.fetch(
-      this.id,
-      headOf(plan),
-      typeof body === 'string' ? body : undefined,
-      streams || typeof body === 'string' || body === null ? undefined : body,
-      streams,
-    )
+    /** @type {any} */
+    let refused = null
+    try {
+      const text = typeof body === 'string' ? body : undefined
+      const bytes = streams || typeof body === 'string' || body === null ? undefined : body
+      refused = native.fetch(this.id, headOf(plan), text, bytes, streams)
+    } catch (cause) {
+      refused = { cause }
+    }
     if (refused) {
       leave(this.id)
       this.ended = true
@@ -275,7 +277,6 @@ class Upload {
     }
     this.done = done
     border.give(this.exchange.id, done ? undefined : value)
-    if (!done && value.byteLength === 0) return
   }
 
   /** @param {Exchange['failure']} failure */

@@ -156,6 +156,11 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// What has not been read.
+    pub(super) fn into_body(self) -> pool::Body {
+        self.body
+    }
+
     async fn next(&mut self) -> Option<Result<Bytes, pool::Error>> {
         std::future::poll_fn(|cx| self.poll_bytes(cx)).await
     }

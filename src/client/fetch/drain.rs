@@ -3,6 +3,7 @@
 //! A body may be taken whole, as text or bytes, or as pieces; until its reader says which, it gathers up to [`WINDOW`]. As pieces, the
 //! body is not read on while more than that is unread, and TCP or HTTP/2 pass that to the server.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -69,6 +70,8 @@ struct State {
     /// Pushed and not yet read.
     unread: usize,
     handed_over: bool,
+    /// Whether all that there is was found to be UTF-8 that text can be had of, or not.
+    is_text: Option<bool>,
 }
 
 /// What became of a push.
@@ -166,18 +169,37 @@ impl Drain {
         }
     }
 
+    /// The body has ended. What is long work is done here, and not on JavaScript's thread.
+    pub(super) fn end(&self) {
+        let (reading, pieces) = {
+            let mut state = self.state.lock();
+            if state.reading == Reading::Pieces || !(state.textual || state.reading == Reading::Text) {
+                return;
+            }
+            (state.reading, std::mem::take(&mut state.pieces))
+        };
+        let whole = joined(&pieces);
+        let (whole, is_text) = match reading {
+            Reading::Text => (text_of(whole), true),
+            _ => {
+                let is_text = is_exact(&whole);
+                (whole, is_text)
+            }
+        };
+        let mut state = self.state.lock();
+        state.is_text = Some(is_text);
+        state.pieces.push(whole);
+    }
+
     /// What is left, at the end of the body.
     pub fn finish(&self) -> Whole {
         let mut state = self.state.lock();
         let pieces = std::mem::take(&mut state.pieces);
-        match (state.reading, state.textual) {
+        match (state.reading, state.is_text) {
             (Reading::Pieces, _) => Whole::Pieces(pieces),
-            (Reading::Text, _) => text_of(pieces),
-            // As text it crosses for less, and the bytes can be had of it: if it is UTF-8, and begins with no mark that text loses.
-            (Reading::Undecided, true) => match text_of_exact(&pieces) {
-                Some(text) => Whole::Text(text),
-                None => Whole::Bytes(pieces),
-            },
+            // As text it crosses for less, and the bytes can be had of it.
+            (Reading::Text | Reading::Undecided, Some(true)) => Whole::Text(joined(&pieces)),
+            (Reading::Text, _) => Whole::Text(text_of(joined(&pieces))),
             _ => Whole::Bytes(pieces),
         }
     }
@@ -192,18 +214,17 @@ impl State {
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// As WHATWG decodes it: without a byte order mark, and with U+FFFD for what is no UTF-8.
-fn text_of(pieces: Vec<Bytes>) -> Whole {
-    let whole = joined(&pieces);
+fn text_of(whole: Bytes) -> Bytes {
     let whole = if whole.starts_with(MARK) { whole.slice(MARK.len()..) } else { whole };
-    Whole::Text(match String::from_utf8_lossy(&whole) {
-        std::borrow::Cow::Borrowed(_) => whole,
-        std::borrow::Cow::Owned(text) => text.into(),
-    })
+    match String::from_utf8_lossy(&whole) {
+        Cow::Borrowed(_) => whole,
+        Cow::Owned(text) => text.into(),
+    }
 }
 
-fn text_of_exact(pieces: &[Bytes]) -> Option<Bytes> {
-    let whole = joined(pieces);
-    (!whole.starts_with(MARK) && std::str::from_utf8(&whole).is_ok()).then_some(whole)
+/// Whether its bytes can be had of it as a text: if it is UTF-8, and begins with no mark that text loses.
+fn is_exact(whole: &[u8]) -> bool {
+    !whole.starts_with(MARK) && std::str::from_utf8(whole).is_ok()
 }
 
 /// The usual body is one piece, which stays as it is.
@@ -260,20 +281,32 @@ mod tests {
             for piece in pieces {
                 drain.push(bytes(piece));
             }
+            drain.end();
             assert_eq!(matches!(drain.finish(), Whole::Text(_)), as_text, "{pieces:?}");
         }
         let (drain, _) = drain();
         drain.push(bytes(b"{}"));
+        drain.end();
         assert_eq!(drain.finish(), Whole::Bytes(vec![bytes(b"{}")]), "what is no text stays bytes");
     }
 
     #[test]
-    fn text_that_was_asked_for_is_decoded_as_fetch_does() {
-        let (drain, _) = drain();
-        drain.choose(Reading::Text);
-        drain.push(bytes(b"\xEF\xBB\xBFa\xff\xE2\x82"));
-        drain.push(bytes(b"\xACb\xE2"));
-        assert_eq!(drain.finish(), Whole::Text("a\u{fffd}€b\u{fffd}".into()));
+    fn text_that_was_asked_for_is_decoded_as_fetch_does_whenever_it_is_asked_for() {
+        for late in [false, true] {
+            for textual in [false, true] {
+                let (drain, _) = drain();
+                drain.set_textual(textual);
+                if !late {
+                    drain.choose(Reading::Text);
+                }
+                drain.push(bytes(b"\xEF\xBB\xBFa\xff\xE2\x82"));
+                drain.push(bytes(b"\xACb\xE2"));
+                drain.end();
+                // Behind the end, and before its letter is delivered.
+                drain.choose(Reading::Text);
+                assert_eq!(drain.finish(), Whole::Text("a\u{fffd}€b\u{fffd}".into()));
+            }
+        }
     }
 
     #[test]

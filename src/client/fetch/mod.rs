@@ -23,6 +23,7 @@ mod upload;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode, Version};
@@ -69,6 +70,7 @@ pub(super) async fn run(
     let guard = client.begin(arrived);
     let mut status = StatusCode::OK;
     let ended = exchange(client, request, drain, arrived, &mut status).await;
+    drain.end();
     let (is_good, took) = (ended.is_ok() && status.as_u16() < 400, arrived.elapsed());
     guard.settle(is_good, took);
     if let Some(alerts) = &client.alerts {
@@ -97,13 +99,14 @@ async fn exchange(
         return Ok(Fetched { head: Some(head) });
     }
     drain.set_textual(is_textual(&parts.headers));
-    let mut source = Source::of(body, &parts.headers, client.counters.clone())
+    let source = Source::of(body, &parts.headers, client.counters.clone())
         .inspect_err(|_| drain.tell_head(head.clone()))?;
-    // Most answers that are not streams are there as soon as their head is, or one turn later: they cross as one.
     let is_stream = media_type(&parts.headers) == "text/event-stream";
+    let mut coming = Coming { client, source: Some(source), is_stream, is_over: false };
+    // Most answers that are not streams are there as soon as their head is, or one turn later: they cross as one.
     let mut turns = if is_stream { TURNS } else { 0 };
     loop {
-        match source.next().now_or_never() {
+        match coming.next().now_or_never() {
             Some(Ok(Some(bytes))) => {
                 if drain.push(bytes).is_full {
                     break;
@@ -125,9 +128,9 @@ async fn exchange(
     loop {
         drain.room().await;
         // Most often it is there already, and needs no clock.
-        let next = match source.next().now_or_never() {
+        let next = match coming.next().now_or_never() {
             Some(next) => next,
-            None => timeout(SILENCE, source.next()).await.map_err(|_| failure::silent_body(SILENCE))?,
+            None => timeout(SILENCE, coming.next()).await.map_err(|_| failure::silent_body(SILENCE))?,
         };
         match next? {
             Some(bytes) => {
@@ -138,6 +141,44 @@ async fn exchange(
             None => return Ok(Fetched { head: None }),
         }
     }
+}
+
+/// The body of an answer on its way. Whoever leaves a stream of events after its last one, as SDKs do, has left nothing: what little
+/// follows is read all the same, so that the socket can be used again.
+struct Coming<'a> {
+    client: &'a Client,
+    source: Option<Source>,
+    is_stream: bool,
+    /// Whether the last event has come, and not the end.
+    is_over: bool,
+}
+
+impl Coming<'_> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(source) = &mut self.source else { return Ok(None) };
+        let next = source.next().await;
+        self.is_over = match &next {
+            Ok(Some(bytes)) => self.is_stream && is_last(bytes),
+            _ => false,
+        };
+        next
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if self.is_over
+            && let Some(Source::Plain(frames)) = self.source.take()
+        {
+            discard(self.client, frames.into_body());
+        }
+    }
+}
+
+/// Whether these bytes end with the last event of a stream, by OpenAI's protocol or Anthropic's.
+fn is_last(bytes: &[u8]) -> bool {
+    let end = bytes.trim_ascii_end();
+    end.ends_with(b"data: [DONE]") || end.ends_with(br#""type":"message_stop"}"#)
 }
 
 /// The head of the answer, its body still to come, and when the request was sent.
@@ -227,7 +268,7 @@ fn discard(client: &Client, mut body: pool::Body) {
         let mut left = DISCARDED;
         let rest = async {
             while let Some(Ok(frame)) = body.frame().await {
-                let Some(less) = left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) else {
+                let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
                     return;
                 };
                 left = less;
