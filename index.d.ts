@@ -67,6 +67,21 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   /** Any other endpoint that answers a POST with server-sent events. As {@link stream} and {@link post}. */
   events(path: string, body: unknown, options?: StreamOptions): EventStream
 
+  /**
+   * WHATWG's fetch over this client's pool, for whatever takes one: `new OpenAI({ fetch: line.fetch })`. Bound; may be passed on its own,
+   * or put in the place of the global one.
+   *
+   * Any origin: nothing of this client's keys, headers or `baseURL` goes along. Priorities, tenants, limits of the pool and its queue and the
+   * timeouts `connect` and `queue` hold, and the figures count it; retries, fail-over, circuits, limits of rate and the other timeouts do
+   * not, since whoever calls fetch has its own. An answer has 300 s for its head and for each further piece of its body. The headers
+   * `trunkline-priority` and `trunkline-tenant` say how one request waits, and are not sent on. Other schemes than `http` and `https` are
+   * handed to Node's own fetch; `integrity` is refused.
+   *
+   * Rejects as fetch does: with the signal's reason, or with a TypeError, whose `cause` is a {@link TrunklineError} where the network failed,
+   * its `code` that of Node's own fetch (`ECONNREFUSED`, `UND_ERR_CONNECT_TIMEOUT`).
+   */
+  readonly fetch: typeof globalThis.fetch
+
   /** A plain snapshot, cheap enough to call every second. Usable after {@link close}. */
   metrics(): Metrics
 

@@ -23,7 +23,7 @@ function bench(...args) {
 test('the bench runs every row, and every client gives the right answers', async () => {
   const { code, out, err } = await bench('--smoke')
   assert.equal(code, 0, out + err)
-  assert.match(out, /smoke: 27 rows of 6 workloads and 25 of the pool ran, every answer was right\n$/)
+  assert.match(out, /smoke: 31 rows of 6 workloads and 25 of the pool ran, every answer was right\n$/)
 
   const results = `${root}/benchmark/results/tmp`
   const { workloads, pool } = JSON.parse(readFileSync(`${results}/latest.json`, 'utf8'))

@@ -19,39 +19,14 @@ export const clients = {
   'undici on one socket': ({ url, connections }) =>
     viaUndici(url, { connections: 1, pipelining: connections, allowH2: true }),
 
-  fetch({ url, http2 }) {
-    const ask = async (body) => {
-      const response = await fetch(`${url}/v1/chat/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', authorization: `Bearer ${API_KEY}` },
-        body: JSON.stringify(body),
-      })
-      if (response.status !== 200) throw new Error(`status ${response.status}`)
-      return response
-    }
-    return {
-      version: `Node ${process.versions.node}`,
-      note: http2 ? 'over HTTP/1.1: it does not speak HTTP/2 unless it is given another dispatcher' : null,
-      chat: async (body) => (await ask(body)).json(),
-      stream: async (body) => said((await ask({ ...body, stream: true })).body),
-    }
-  },
+  fetch: ({ url, http2 }) => ({
+    version: `Node ${process.versions.node}`,
+    note: http2 ? 'over HTTP/1.1: it does not speak HTTP/2 unless it is given another dispatcher' : null,
+    ...viaFetch(url, fetch),
+  }),
 
   async openai({ url, http2 }) {
-    const { default: OpenAI } = await import('openai')
-    const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: API_KEY })
-    return {
-      version: versionOf('openai'),
-      note: http2 ? 'over HTTP/1.1: it calls fetch' : null,
-      chat: (body) => openai.chat.completions.create(body),
-      async stream(body) {
-        let text = ''
-        for await (const chunk of await openai.chat.completions.create({ ...body, stream: true })) {
-          text += chunk.choices[0]?.delta.content ?? ''
-        }
-        return text
-      },
-    }
+    return { note: http2 ? 'over HTTP/1.1: it calls fetch' : null, ...(await viaOpenai(url)) }
   },
 
   async trunkline(how) {
@@ -67,6 +42,16 @@ export const clients = {
     }
   },
 
+  async 'trunkline fetch'(how) {
+    const line = await openLine(how)
+    return { version: versionOf(), note: 'line.fetch', ...viaFetch(how.url, line.fetch) }
+  },
+
+  async 'trunkline under openai'(how) {
+    const line = await openLine(how)
+    return { ...(await viaOpenai(how.url, line.fetch)), version: versionOf(), note: 'openai, with line.fetch' }
+  },
+
   async 'trunkline text'(how) {
     const line = await openLine(how)
     return {
@@ -79,6 +64,38 @@ export const clients = {
       },
     }
   },
+}
+
+async function viaOpenai(url, fetch) {
+  const { default: OpenAI } = await import('openai')
+  const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: API_KEY, fetch })
+  return {
+    version: versionOf('openai'),
+    chat: (body) => openai.chat.completions.create(body),
+    async stream(body) {
+      let text = ''
+      for await (const chunk of await openai.chat.completions.create({ ...body, stream: true })) {
+        text += chunk.choices[0]?.delta.content ?? ''
+      }
+      return text
+    },
+  }
+}
+
+function viaFetch(url, fetch) {
+  const ask = async (body) => {
+    const response = await fetch(`${url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${API_KEY}` },
+      body: JSON.stringify(body),
+    })
+    if (response.status !== 200) throw new Error(`status ${response.status}`)
+    return response
+  }
+  return {
+    chat: async (body) => (await ask(body)).json(),
+    stream: async (body) => said((await ask({ ...body, stream: true })).body),
+  }
 }
 
 async function openLine({ url, http2, connections }) {

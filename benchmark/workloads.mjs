@@ -19,10 +19,18 @@ export const body = (number) => ({
 
 const chats = ['undici', 'fetch', 'openai', 'trunkline']
 const streams = [...chats, 'trunkline text']
+const fetches = ['trunkline fetch', 'trunkline under openai']
 
 /** `upstream`: which of those in `upstreams`. `unit`: what is counted. `calls`, `rounds`: no more than these. */
 export const workloads = [
-  { id: 'chat', title: 'chat, 64 at once, HTTP/1.1', upstream: 'plain', unit: 'call', atOnce: 64, clients: chats },
+  {
+    id: 'chat',
+    title: 'chat, 64 at once, HTTP/1.1',
+    upstream: 'plain',
+    unit: 'call',
+    atOnce: 64,
+    clients: [...chats, ...fetches],
+  },
   {
     id: 'chat-tls',
     title: 'chat, 64 at once, TLS, HTTP/1.1',
@@ -47,7 +55,7 @@ export const workloads = [
     upstream: 'plain',
     unit: 'stream',
     atOnce: 32,
-    clients: streams,
+    clients: [...streams, ...fetches],
   },
   {
     id: 'paced',

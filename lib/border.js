@@ -15,6 +15,10 @@ const native = require('../native.js')
  *   failed(description: string): void,
  *   aborted(): void,
  *   pieces(text: string, bytes: number): void,
+ *   headed?(status: number, head: string): void,
+ *   bytes?(piece: ArrayBuffer): void,
+ *   ask?(): void,
+ *   fetched?(status: number, head: string | undefined, body: string | ArrayBuffer | undefined): void,
  *   cancel(reason: unknown): void
  * }} Party
  */
@@ -30,6 +34,10 @@ const ASK_KEY = 5
 const ASK_MATCH = 6
 const CONNECTIONS = 7
 const EVENTS = 8
+const HEAD = 9
+const BYTES = 10
+const ASK = 11
+const FETCHED = 12
 
 const words = new Uint32Array(LETTERS * WORDS)
 
@@ -47,7 +55,7 @@ const news = { connections() {}, events() {} }
 /**
  * Called by Rust with all that has come: four words for each letter (number, kind, count, texts), and the texts in a row.
  * Nothing in here runs a user's code: that waits for the microtasks after it.
- * @param {number} count @param {boolean} more @param {...string} texts
+ * @param {number} count @param {boolean} more @param {...any} texts of a fetch, an ArrayBuffer too
  */
 function deliver(count, more, ...texts) {
   let text = 0
@@ -67,6 +75,23 @@ function deliver(count, more, ...texts) {
       case PIECES:
         parties[id]?.pieces(texts[text], words[at + 2])
         break
+      case HEAD:
+        parties[id]?.headed?.(words[at + 2], texts[text])
+        break
+      case BYTES:
+        parties[id]?.bytes?.(texts[text])
+        break
+      case ASK:
+        parties[id]?.ask?.()
+        break
+      case FETCHED: {
+        // With its head where that was not told, and its body where that is taken whole.
+        const status = words[at + 2]
+        const first = status === 0 ? text : text + 1
+        const body = first < text + words[at + 3] ? texts[first] : undefined
+        ended(id)?.fetched?.(status, status === 0 ? undefined : texts[text], body)
+        break
+      }
       case ASK_KEY:
         questions.key(id, words[at + 2])
         break

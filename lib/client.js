@@ -120,6 +120,8 @@ class Trunkline extends Emitter {
   /** Whether Rust tells of connections, and of calls. */
   #listening = false
   #listeningToCalls = false
+  /** @type {typeof globalThis.fetch | null} */
+  #fetch = null
   /** Whether `close` has come to its end. */
   #ended = false
 
@@ -186,6 +188,12 @@ class Trunkline extends Emitter {
     /** @type {import('./batch.js').Starter['start']} */
     const start = (item, callOptions) => this.#item(item, callOptions)
     return new Batch({ start, check, caller: callerOf(Trunkline.prototype.batch) }, requests, options)
+  }
+
+  /** Bound, and one for good. Its files are read when it is first asked for. */
+  get fetch() {
+    this.#fetch ??= /** @type {typeof import('./fetch.js')} */ (require('./fetch.js')).fetchOf(this, this.#native)
+    return this.#fetch
   }
 
   metrics() {

@@ -11,7 +11,7 @@ process.chdir(root)
 // Upstreams of tests are on loopback, where no proxy of this machine's leads to.
 for (const name of Object.keys(process.env)) if (/^(https?|all|no)_proxy$/i.test(name)) delete process.env[name]
 
-const tests = readdirSync(join(root, '__test__')).filter((name) => name.endsWith('.test.mjs'))
+const tests = readdirSync(join(root, '__test__'), { recursive: true }).filter((name) => name.endsWith('.test.mjs'))
 const kinds = {
   rust: {
     command: ['cargo', ['test', '--workspace', '--no-default-features', '--quiet']],

@@ -33,6 +33,8 @@ pub struct Details {
     pub billed: Billed,
     /// Messages of hyper, rustls or the system.
     pub cause: Option<String>,
+    /// Of a fetch: the code by which Node's own fetch tells of it.
+    pub node_code: Option<&'static str>,
 }
 
 /// What happened. Its `Debug` holds no text of a provider, as a log is where it would end.
@@ -130,6 +132,7 @@ impl Error {
             retryable: false,
             billed: Billed::No,
             cause: None,
+            node_code: None,
         }))
     }
 
@@ -247,6 +250,9 @@ impl Serialize for Error {
         map.serialize_entry("retryable", &self.retryable)?;
         map.serialize_entry("billed", &self.billed)?;
         map.serialize_entry("cause", &self.cause)?;
+        if let Some(code) = self.node_code {
+            map.serialize_entry("nodeCode", code)?;
+        }
         match &self.kind {
             Kind::Api(api) => {
                 map.serialize_entry("status", &api.status)?;

@@ -50,7 +50,7 @@ async fn an_answer_that_came_before_the_body_was_written_is_the_answer() {
     let lease = lease(&pool, &origin("http://a.test")).await;
     let mut request = request(&lease, "/");
     // More than lies in the pipe.
-    *request.body_mut() = Bytes::from(vec![b'x'; 1 << 20]);
+    *request.body_mut() = Bytes::from(vec![b'x'; 1 << 20]).into();
     *request.method_mut() = http::Method::POST;
     let sent = tokio::spawn(lease.send(request));
     let mut end = ends.recv().await.unwrap();

@@ -10,6 +10,7 @@ import type {
   EmbeddingRequest,
   EmbeddingResponse,
   ToolCall,
+  Trunkline,
   Usage,
 } from 'trunkline'
 
@@ -52,3 +53,5 @@ const theirNext: OpenAI.Chat.Completions.ChatCompletionMessageParam[] = [
 ]
 
 export { next, theirNext }
+
+passes<NonNullable<ConstructorParameters<typeof OpenAI>[0]>['fetch'], Trunkline['fetch']>()

@@ -93,8 +93,10 @@ line.post('/x')
 line.batch([], { idempotencyKey: 'k' })
 // @ts-expect-error: not iterable
 line.batch({ model: 'm', messages })
-// @ts-expect-error: not there yet
-line.fetch
+// @ts-expect-error: no URL
+line.fetch({})
+// @ts-expect-error: it is the client's
+line.fetch = fetch
 // @ts-expect-error: not there yet
 line.prometheus()
 

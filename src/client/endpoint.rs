@@ -258,7 +258,7 @@ impl Outgoing {
 
     /// The request for a connection of this protocol.
     pub(super) fn request(&self, protocol: Wire, key: &UsedKey) -> Request<RequestBody> {
-        let mut request = Request::new(self.body.0.clone());
+        let mut request = Request::new(self.body.0.clone().into());
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = HeaderMap::clone(&self.headers);
         match protocol {

@@ -15,6 +15,7 @@
 //! | `reader` | the body of such an answer, under its time limits |
 //! | `recovery` | a stream that breaks after its reader has seen a part of it |
 //! | `outlet` | the bounded buffer between a stream and its reader |
+//! | `fetch/` | WHATWG's fetch: any request, to any origin |
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
 //! | `provider` | whom calls are sent to, and what is known of how it bears with us |
@@ -30,6 +31,7 @@ mod embed;
 mod endpoint;
 mod events;
 mod exchange;
+mod fetch;
 mod gate;
 mod journey;
 mod key;
@@ -57,6 +59,7 @@ use tokio::time::Instant;
 
 pub use self::call::{Answer, Call};
 pub use self::endpoint::Endpoint;
+pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 pub use self::outlet::{Delivery, Mode, Outlet};
 
 use self::pools::SharedPool;
@@ -178,6 +181,19 @@ impl Client {
                 _ => events::run(&client, call, outlet, arrived).await,
             }
         }
+    }
+
+    /// Makes one exchange of fetch's, whose body goes into `drain`.
+    ///
+    /// # Cancel safety
+    /// As of [`Client::call`].
+    pub fn fetch(
+        self: &Arc<Self>,
+        request: FetchRequest,
+        drain: Arc<Drain>,
+    ) -> impl Future<Output = Result<Fetched, Error>> + Send + use<> {
+        let (client, open) = (self.clone(), self.check_open());
+        async move { fetch::run(&client, request, &drain, open?).await }
     }
 
     /// Opens connections ahead of the first request: to the provider of this name, or to the default one.

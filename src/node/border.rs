@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use super::mailbox::{Letter, Mailbox};
 use super::runtime;
 use super::wire::{self, Deliver, KeepAlive, Words};
-use crate::client::{Answer, Mode, Outlet};
+use crate::client::{Answer, Drain, Fetched, Head, Mode, Outlet, Reading, Upload, Whole};
 use crate::error::{self, Kind};
 use crate::pool::Inbox;
 use crate::telemetry::Events;
@@ -34,6 +34,10 @@ mod kind {
     pub(super) const ASK_MATCH: u32 = 6;
     pub(super) const CONNECTIONS: u32 = 7;
     pub(super) const EVENTS: u32 = 8;
+    pub(super) const HEAD: u32 = 9;
+    pub(super) const BYTES: u32 = 10;
+    pub(super) const ASK: u32 = 11;
+    pub(super) const FETCHED: u32 = 12;
 }
 
 /// What an environment has.
@@ -55,14 +59,42 @@ struct Calls {
 #[derive(Debug)]
 struct Running {
     task: AbortHandle,
-    outlet: Option<Arc<Outlet>>,
+    flow: Flow,
+}
+
+/// What passes by the border while a call runs.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Flow {
+    #[default]
+    Nothing,
+    Events(Arc<Outlet>),
+    /// The body of a fetch, and that of its request where it comes in pieces.
+    Bytes(Arc<Drain>, Option<Arc<Upload>>),
+}
+
+/// How a call ends well.
+pub(super) trait Ending: Send + 'static {
+    fn letter(self, id: u32) -> Letter;
+}
+
+impl Ending for Answer {
+    fn letter(self, id: u32) -> Letter {
+        let Self { body, meta } = self;
+        Letter::Answer { id, body, meta }
+    }
+}
+
+impl Ending for Fetched {
+    fn letter(self, id: u32) -> Letter {
+        Letter::Fetched { id, head: self.head }
+    }
 }
 
 impl Border {
     /// Runs a call. Whatever becomes of it, its number comes back in one letter.
-    pub(super) fn start<F>(self: &Arc<Self>, id: u32, outlet: Option<Arc<Outlet>>, call: F) -> Result<()>
+    pub(super) fn start<F, E: Ending>(self: &Arc<Self>, id: u32, flow: Flow, call: F) -> Result<()>
     where
-        F: Future<Output = std::result::Result<Answer, error::Error>> + Send + 'static,
+        F: Future<Output = std::result::Result<E, error::Error>> + Send + 'static,
     {
         let tasks = runtime::tasks()
             .ok_or_else(|| Error::new(Status::GenericFailure, "no threads for the runtime"))?;
@@ -75,7 +107,7 @@ impl Border {
         if calls.running.len() <= at {
             calls.running.resize_with(at + 1, || None);
         }
-        calls.running[at] = Some(Running { task, outlet });
+        calls.running[at] = Some(Running { task, flow });
         calls.count += 1;
         self.mailbox.set_calls(calls.count);
         if calls.count == 1 {
@@ -135,6 +167,21 @@ impl Border {
                 parcel.add(id, kind::ABORTED, 0, &[]);
             }
             Letter::Pieces { id, outlet } => add_pieces(parcel, id, &outlet),
+            Letter::Head { id, head } => {
+                parcel.add(id, kind::HEAD, head.status.into(), &[head.text.as_bytes()]);
+            }
+            Letter::Bytes { id, drain } => add_bytes(parcel, id, &drain.take()),
+            Letter::Ask { id, upload } => {
+                // A connection may ask after the end of the call, whose number another one has by then.
+                if self.upload(id).is_some_and(|own| std::ptr::eq(Arc::as_ptr(&own), upload.as_ptr())) {
+                    parcel.add(id, kind::ASK, 0, &[]);
+                }
+            }
+            Letter::Fetched { id, head } => {
+                let flow = self.flow(id);
+                self.ended(id);
+                add_fetched(parcel, id, head, &flow);
+            }
             Letter::AskKey { client, function } => parcel.add(client, kind::ASK_KEY, function, &[]),
             Letter::Connections { client, inbox } => {
                 if let Some(inbox) = inbox.upgrade() {
@@ -150,14 +197,31 @@ impl Border {
 
     /// What a stream has left when it ends. Where its reader has not come yet, JavaScript keeps it, as objects.
     fn add_last_pieces(&self, parcel: &mut wire::Parcel<'_>, id: u32) {
-        if let Some(outlet) = self.outlet(id) {
-            outlet.choose(Mode::Objects);
-            add_pieces(parcel, id, &outlet);
+        match self.flow(id) {
+            Flow::Nothing => {}
+            Flow::Events(outlet) => {
+                outlet.choose(Mode::Objects);
+                add_pieces(parcel, id, &outlet);
+            }
+            Flow::Bytes(drain, _) => {
+                drain.choose(Reading::Pieces);
+                add_bytes(parcel, id, &drain.take());
+            }
         }
     }
 
-    fn outlet(&self, id: u32) -> Option<Arc<Outlet>> {
-        self.calls.lock().running.get(id as usize)?.as_ref()?.outlet.clone()
+    fn flow(&self, id: u32) -> Flow {
+        let calls = self.calls.lock();
+        let running = calls.running.get(id as usize).and_then(Option::as_ref);
+        running.map_or(Flow::Nothing, |running| running.flow.clone())
+    }
+
+    /// What a fetch has of its request's body, where that comes in pieces.
+    pub(super) fn upload(&self, id: u32) -> Option<Arc<Upload>> {
+        match self.flow(id) {
+            Flow::Bytes(_, upload) => upload,
+            _ => None,
+        }
     }
 
     fn ended(&self, id: u32) {
@@ -190,6 +254,30 @@ fn add_pieces(parcel: &mut wire::Parcel<'_>, id: u32, outlet: &Outlet) {
     }
 }
 
+fn add_bytes(parcel: &mut wire::Parcel<'_>, id: u32, pieces: &[Bytes]) {
+    if !pieces.is_empty() {
+        parcel.add_bytes(id, kind::BYTES, 0, &[], pieces);
+    }
+}
+
+/// The end of a fetch: its status, and the head if it was not told; then the body, if it is taken whole.
+fn add_fetched(parcel: &mut wire::Parcel<'_>, id: u32, head: Option<Head>, flow: &Flow) {
+    let Flow::Bytes(drain, _) = flow else { return };
+    let status = head.as_ref().map_or(0, |head| head.status.into());
+    let mut texts: Vec<&[u8]> = head.iter().map(|head| head.text.as_bytes()).collect();
+    match drain.finish() {
+        Whole::Pieces(pieces) => {
+            add_bytes(parcel, id, &pieces);
+            parcel.add(id, kind::FETCHED, status, &texts);
+        }
+        Whole::Text(text) => {
+            texts.push(&text);
+            parcel.add(id, kind::FETCHED, status, &texts);
+        }
+        Whole::Bytes(pieces) => parcel.add_bytes(id, kind::FETCHED, status, &texts, &pieces),
+    }
+}
+
 fn add_connections(parcel: &mut wire::Parcel<'_>, client: u32, inbox: &Inbox) {
     let (events, lost) = inbox.take();
     // A list of our own plain values can always be written.
@@ -213,11 +301,11 @@ struct End {
 }
 
 impl End {
-    fn send(mut self, result: std::result::Result<Answer, error::Error>) {
+    fn send<E: Ending>(mut self, result: std::result::Result<E, error::Error>) {
         self.sent = true;
         let id = self.id;
         self.mailbox.push(match result {
-            Ok(Answer { body, meta }) => Letter::Answer { id, body, meta },
+            Ok(end) => end.letter(id),
             Err(error) => Letter::Failure { id, error: error.to_json() },
         });
     }
@@ -279,23 +367,33 @@ impl NativeBorder {
         }
     }
 
-    /// Says what the reader of a stream wants: 1 objects, 2 text, 3 lines, 4 only the whole. False where it was said.
+    /// Says what the reader of a stream wants: 1 objects, 2 text, 3 lines, 4 only the whole; of a fetch's body: 1 pieces, 2 all of it
+    /// as text, 3 as bytes. False where it was said.
     #[napi(catch_unwind)]
     pub fn choose(&self, id: u32, mode: u32) -> bool {
-        let mode = match mode {
-            1 => Mode::Objects,
-            2 => Mode::Text,
-            3 => Mode::Lines,
-            _ => Mode::Whole,
-        };
-        self.border.outlet(id).is_some_and(|outlet| outlet.choose(mode))
+        match self.border.flow(id) {
+            Flow::Nothing => false,
+            Flow::Events(outlet) => outlet.choose(match mode {
+                1 => Mode::Objects,
+                2 => Mode::Text,
+                3 => Mode::Lines,
+                _ => Mode::Whole,
+            }),
+            Flow::Bytes(drain, _) => drain.choose(match mode {
+                1 => Reading::Pieces,
+                2 => Reading::Text,
+                _ => Reading::Bytes,
+            }),
+        }
     }
 
     /// The reader of a stream is through with this many bytes.
     #[napi(catch_unwind)]
     pub fn read(&self, id: u32, bytes: u32) {
-        if let Some(outlet) = self.border.outlet(id) {
-            outlet.read(bytes as usize);
+        match self.border.flow(id) {
+            Flow::Nothing => {}
+            Flow::Events(outlet) => outlet.read(bytes as usize),
+            Flow::Bytes(drain, _) => drain.read(bytes as usize),
         }
     }
 

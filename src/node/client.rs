@@ -8,7 +8,7 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use super::border::{Border, NativeBorder, nothing};
+use super::border::{Border, Flow, NativeBorder, nothing};
 use super::mailbox::Letter;
 use super::runtime;
 use crate::client::{Call, Client, Endpoint, Outlet};
@@ -22,8 +22,8 @@ use crate::telemetry::Events;
 #[derive(Debug)]
 pub struct NativeClient {
     number: u32,
-    client: Arc<Client>,
-    border: Arc<Border>,
+    pub(super) client: Arc<Client>,
+    pub(super) border: Arc<Border>,
     /// While JavaScript listens to connections.
     listener: Mutex<Option<Listener>>,
 }
@@ -106,7 +106,7 @@ impl NativeClient {
         options: Option<String>,
     ) -> Result<Option<String>> {
         let prepared = self.prepare(kind, body, path, self.options(options, CallKind::Whole));
-        begin(prepared, |call| self.border.start(id, None, self.client.call(call)))
+        begin(prepared, |call| self.border.start(id, Flow::Nothing, self.client.call(call)))
     }
 
     /// Starts a call whose answer comes as events. As `call`.
@@ -133,7 +133,7 @@ impl NativeClient {
                 }))
             });
             let call = self.client.stream(call, outlet.clone());
-            self.border.start(id, Some(outlet), call)
+            self.border.start(id, Flow::Events(outlet), call)
         })
     }
 
@@ -141,7 +141,7 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn warm(&self, id: u32, connections: u32, provider: Option<String>) -> Result<()> {
         let client = self.client.clone();
-        self.border.start(id, None, async move {
+        self.border.start(id, Flow::Nothing, async move {
             client.warm(connections as usize, provider.as_deref()).await.map(|()| nothing())
         })
     }
@@ -199,7 +199,7 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn finish_close(&self, id: u32) -> Result<()> {
         let client = self.client.clone();
-        self.border.start(id, None, async move {
+        self.border.start(id, Flow::Nothing, async move {
             client.finish_close().await;
             Ok(nothing())
         })

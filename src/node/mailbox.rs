@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::runtime;
 use super::wire::Waker;
-use crate::client::Outlet;
+use crate::client::{Drain, Head, Outlet, Upload};
 use crate::pool::Inbox;
 use crate::telemetry::Events;
 
@@ -26,6 +26,14 @@ pub(super) enum Letter {
     Aborted { id: u32 },
     /// A stream has pieces to be taken.
     Pieces { id: u32, outlet: Arc<Outlet> },
+    /// The head of a fetch is there, before its body.
+    Head { id: u32, head: Head },
+    /// A fetch has pieces to be taken.
+    Bytes { id: u32, drain: Arc<Drain> },
+    /// The body of a fetch's request has room for a further piece.
+    Ask { id: u32, upload: Weak<Upload> },
+    /// A fetch has ended well; what is left of its body is in its drain.
+    Fetched { id: u32, head: Option<Head> },
     /// A client wants its key.
     AskKey { client: u32, function: u32 },
     /// Connections of a client's pool have opened or closed. A client that listens no longer is told nothing.

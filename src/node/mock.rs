@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use super::border::{Border, NativeBorder, nothing};
+use super::border::{Border, Flow, NativeBorder, nothing};
 use super::mailbox::{Letter, Mailbox};
 use crate::mock::{Asker, Matcher, MockOptions, MockUpstream, RecordedRequest};
 
@@ -152,7 +152,7 @@ impl NativeMock {
     pub fn close(&self, id: u32) -> Result<()> {
         self.upstream.close();
         let closed = self.upstream.closed();
-        self.border.start(id, None, async move {
+        self.border.start(id, Flow::Nothing, async move {
             closed.await;
             Ok(nothing())
         })

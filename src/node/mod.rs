@@ -7,6 +7,7 @@
 //! | `wire` | JavaScript's functions and strings, by raw Node-API: the only `unsafe` code there is |
 //! | `border` | an environment's calls: started, cancelled, delivered |
 //! | `client` | a client's handle |
+//! | `fetch` | its fetch |
 //! | `mock` | the stand-in upstream's handle |
 //!
 //! A call crosses in once, as texts, and out once, as texts. JavaScript chooses its number; every number that was
@@ -14,6 +15,7 @@
 
 mod border;
 mod client;
+mod fetch;
 mod mailbox;
 mod mock;
 mod runtime;

@@ -7,6 +7,7 @@
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
+use bytes::Bytes;
 use napi::bindgen_prelude::{Function, Uint32Array};
 use napi::{Env, Error, JsValue, Result, Status, sys};
 
@@ -210,6 +211,14 @@ impl Parcel<'_> {
         self.letters += 1;
     }
 
+    /// The same, with bytes after the texts.
+    pub(super) fn add_bytes(&mut self, id: u32, kind: u32, count: u32, texts: &[&[u8]], bytes: &[Bytes]) {
+        self.add(id, kind, count, texts);
+        let value = self.bytes(bytes);
+        self.arguments.push(value);
+        self.words.set(self.letters - 1, [id, kind, count, texts.len() as u32 + 1]);
+    }
+
     /// Calls JavaScript. False where it threw, which Node reports.
     pub(super) fn send(mut self, more: bool) -> bool {
         let env = self.deliver.env;
@@ -244,6 +253,31 @@ impl Parcel<'_> {
                 sys::napi_create_string_utf8(env, start, length, &mut value)
             };
             if status != sys::Status::napi_ok {
+                let mut pending = ptr::null_mut();
+                sys::napi_get_and_clear_last_exception(env, &mut pending);
+                sys::napi_get_undefined(env, &mut value);
+            }
+        }
+        value
+    }
+
+    /// Bytes as an ArrayBuffer of V8's own, by one copy: external memory would cost a finalizer for each, which is more up to some
+    /// 64 KiB, and V8's sandbox forbids it.
+    fn bytes(&self, pieces: &[Bytes]) -> sys::napi_value {
+        let mut value = ptr::null_mut();
+        let mut start = ptr::null_mut();
+        let length = pieces.iter().map(Bytes::len).sum();
+        let env = self.deliver.env;
+        // SAFETY: on JavaScript's thread. The memory has as many bytes as all pieces together, and nobody else has it yet. An array
+        // too large for V8 fails, and stays undefined.
+        unsafe {
+            if sys::napi_create_arraybuffer(env, length, &mut start, &mut value) == sys::Status::napi_ok {
+                let mut at = start.cast::<u8>();
+                for piece in pieces {
+                    ptr::copy_nonoverlapping(piece.as_ptr(), at, piece.len());
+                    at = at.add(piece.len());
+                }
+            } else {
                 let mut pending = ptr::null_mut();
                 sys::napi_get_and_clear_last_exception(env, &mut pending);
                 sys::napi_get_undefined(env, &mut value);

@@ -101,6 +101,49 @@ impl Error {
         self.tls_error().is_some_and(|error| *error == unknown)
     }
 
+    /// What the system calls it, where it was the system that said no: `ECONNREFUSED`.
+    pub fn system_code(&self) -> Option<&'static str> {
+        use std::io::ErrorKind as Io;
+        let cause: &(dyn StdError + 'static) = self.cause.as_deref()?;
+        if let Some(of_the_proxy) = cause_of::<Self>(cause) {
+            return of_the_proxy.system_code();
+        }
+        Some(match cause_of::<std::io::Error>(cause)?.kind() {
+            Io::ConnectionRefused => "ECONNREFUSED",
+            Io::ConnectionReset | Io::ConnectionAborted => "ECONNRESET",
+            Io::BrokenPipe => "EPIPE",
+            Io::TimedOut => "ETIMEDOUT",
+            Io::HostUnreachable => "EHOSTUNREACH",
+            Io::NetworkUnreachable => "ENETUNREACH",
+            Io::AddrNotAvailable => "EADDRNOTAVAIL",
+            Io::PermissionDenied => "EACCES",
+            Io::NotFound => "ENOENT",
+            _ => return None,
+        })
+    }
+
+    /// Whether a name was not resolved for now, and may be soon.
+    pub fn is_temporary(&self) -> bool {
+        // What getaddrinfo said, std gives as words alone.
+        self.causes().is_some_and(|causes| causes.contains("emporary failure"))
+    }
+
+    /// What Node calls a session of TLS that was not made.
+    pub fn tls_code(&self) -> &'static str {
+        use CertificateError as Of;
+        match self.tls_error() {
+            Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
+                Of::UnknownIssuer => "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+                Of::NotValidForName | Of::NotValidForNameContext { .. } => "ERR_TLS_CERT_ALTNAME_INVALID",
+                Of::Expired | Of::ExpiredContext { .. } => "CERT_HAS_EXPIRED",
+                Of::NotValidYet | Of::NotValidYetContext { .. } => "CERT_NOT_YET_VALID",
+                Of::Revoked => "CERT_REVOKED",
+                _ => "CERT_REJECTED",
+            },
+            _ => "EPROTO",
+        }
+    }
+
     /// In words, where rustls' own say little.
     fn what_tls_says(&self) -> &'static str {
         use CertificateError as Of;

@@ -101,7 +101,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`Kind::Unprocessed`], [`Kind::Refused`], [`Kind::NoResponse`], [`Kind::Protocol`].
-    pub async fn send(mut self, request: Request<RequestBody>) -> Result<Response<Body>, Error> {
+    pub async fn send(mut self, request: Request<impl Into<RequestBody>>) -> Result<Response<Body>, Error> {
         self.used = true;
         self.asked = Some(Asked::new(&self.info));
         if self.reused {
@@ -109,7 +109,7 @@ impl Lease {
             self.shared.stats.reused(&self.info);
         }
         let (head, body) = request.into_parts();
-        let (body, fate) = SentBody::new(body);
+        let (body, fate) = SentBody::new(body.into());
         let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => {

@@ -102,7 +102,7 @@ pub use self::lease::{Body, Lease};
 pub use self::origin::{Origin, OriginError};
 pub use self::partition::{Lane, Tenant};
 pub use self::queue::Priority;
-pub use self::sent::RequestBody;
+pub use self::sent::{Pieces, RequestBody};
 pub use self::stats::{CloseReason, Histogram, OriginSnapshot, QueueSnapshot, Snapshot, Spread};
 pub use self::tasks::Tasks;
 

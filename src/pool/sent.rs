@@ -4,6 +4,7 @@
 //! fails like a request that was lost; but a request of whose body nothing was ever asked for is not whole, so nobody can have
 //! processed it. For the same reason it can be called back.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,15 +14,24 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::sync::{Arc, AtomicU8, Ordering};
 
-/// The body of a request: whole, so that it can be sent again.
-pub type RequestBody = Bytes;
+/// The body of a request.
+pub enum RequestBody {
+    /// There from the start, so that it can be sent again.
+    Whole(Bytes),
+    /// Comes piece by piece, once.
+    Pieces(Pieces),
+}
+
+/// What comes piece by piece. It never fails: whoever cannot go on gives the request up.
+pub type Pieces = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
 
 /// Small, since hyper moves requests by value some ten times.
-#[derive(Debug)]
 pub(super) struct SentBody {
     sent: Arc<Sent>,
     /// Whether hyper has it.
     given: bool,
+    /// Boxed twice, since most have none.
+    pieces: Option<Box<Pieces>>,
 }
 
 /// Knows what became of a request's body.
@@ -30,7 +40,8 @@ pub(super) struct Fate(Arc<Sent>);
 
 #[derive(Debug)]
 struct Sent {
-    body: RequestBody,
+    /// Empty where it comes in pieces.
+    body: Bytes,
     fate: AtomicU8,
 }
 
@@ -43,10 +54,14 @@ const CALLED_BACK: u8 = 2;
 
 impl SentBody {
     pub(super) fn new(body: RequestBody) -> (Self, Fate) {
+        let (body, pieces) = match body {
+            RequestBody::Whole(body) => (body, None),
+            RequestBody::Pieces(pieces) => (Bytes::new(), Some(Box::new(pieces))),
+        };
         // A request without a body is whole with its head.
-        let given = body.is_empty();
+        let given = body.is_empty() && pieces.is_none();
         let sent = Arc::new(Sent { body, fate: AtomicU8::new(if given { TAKEN } else { OPEN }) });
-        (Self { sent: sent.clone(), given }, Fate(sent))
+        (Self { sent: sent.clone(), given, pieces }, Fate(sent))
     }
 }
 
@@ -77,13 +92,18 @@ impl Body for SentBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CalledBack>>> {
         if self.given {
             return Poll::Ready(None);
         }
         if self.sent.decide(TAKEN) == CALLED_BACK {
             return Poll::Ready(Some(Err(CalledBack)));
+        }
+        if let Some(pieces) = &mut self.pieces {
+            let polled = Pin::new(&mut **pieces).poll_frame(cx);
+            self.given = matches!(polled, Poll::Ready(None));
+            return polled.map_err(|never| match never {});
         }
         self.given = true;
         Poll::Ready(Some(Ok(Frame::data(self.sent.body.clone()))))
@@ -94,7 +114,38 @@ impl Body for SentBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(if self.given { 0 } else { self.sent.body.len() as u64 })
+        match &self.pieces {
+            Some(pieces) if !self.given => pieces.size_hint(),
+            _ => SizeHint::with_exact(if self.given { 0 } else { self.sent.body.len() as u64 }),
+        }
+    }
+}
+
+impl fmt::Debug for SentBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentBody").field("given", &self.given).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(body) => write!(f, "{} bytes", body.len()),
+            Self::Pieces(_) => f.write_str("pieces"),
+        }
+    }
+}
+
+/// None.
+impl Default for RequestBody {
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl From<Bytes> for RequestBody {
+    fn from(body: Bytes) -> Self {
+        Self::Whole(body)
     }
 }
 

@@ -48,7 +48,7 @@ pub fn request(lease: &Lease, path: &str) -> Request<RequestBody> {
         Protocol::H1 => path.to_owned(),
         Protocol::H2 => format!("https://a.test{path}"),
     };
-    Request::post(uri).header("host", "a.test").body(RequestBody::from("question")).unwrap()
+    Request::post(uri).header("host", "a.test").body(RequestBody::Whole("question".into())).unwrap()
 }
 
 /// Sends and reads to the end.

@@ -10,10 +10,12 @@ mod sync {
 #[path = "../../../src/pool/sent.rs"]
 mod sent;
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use http_body::Body;
+use bytes::Bytes;
+use http_body::{Body, Frame};
 use loom::thread;
 use sent::{RequestBody, SentBody};
 
@@ -33,7 +35,7 @@ fn drained(mut body: SentBody) -> Option<Vec<u8>> {
 #[test]
 fn a_request_is_called_back_or_leaves_and_never_both() {
     loom::model(|| {
-        let (body, fate) = SentBody::new(RequestBody::from_static(b"question"));
+        let (body, fate) = SentBody::new(RequestBody::Whole(Bytes::from_static(b"question")));
         let hyper = thread::spawn(move || drained(body));
         let called_back = fate.call_back();
         let taken_then = fate.is_taken();
@@ -46,10 +48,38 @@ fn a_request_is_called_back_or_leaves_and_never_both() {
     });
 }
 
+/// A body that comes piece by piece.
+struct InPieces(Vec<&'static [u8]>);
+
+impl Body for InPieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))))
+    }
+}
+
+#[test]
+fn a_request_in_pieces_leaves_with_its_first_piece_or_is_called_back_before() {
+    loom::model(|| {
+        let pieces = InPieces(vec![b"ion", b"quest"]);
+        let (body, fate) = SentBody::new(RequestBody::Pieces(Box::pin(pieces)));
+        let hyper = thread::spawn(move || drained(body));
+        let called_back = fate.call_back();
+        let left = hyper.join().unwrap_or_default();
+        assert_eq!(left.as_deref(), (!called_back).then_some(&b"question"[..]));
+        assert_eq!(fate.is_taken(), !called_back);
+    });
+}
+
 #[test]
 fn whoever_waits_twice_is_told_the_same() {
     loom::model(|| {
-        let (body, fate) = SentBody::new(RequestBody::from_static(b"question"));
+        let (body, fate) = SentBody::new(RequestBody::Whole(Bytes::from_static(b"question")));
         let fate = loom::sync::Arc::new(fate);
         let other = fate.clone();
         let hyper = thread::spawn(move || drop(drained(body)));
@@ -63,7 +93,7 @@ fn whoever_waits_twice_is_told_the_same() {
 #[test]
 fn a_request_without_a_body_is_whole_with_its_head() {
     loom::model(|| {
-        let (body, fate) = SentBody::new(RequestBody::new());
+        let (body, fate) = SentBody::new(RequestBody::Whole(Bytes::new()));
         assert!(fate.is_taken() && !fate.call_back());
         assert_eq!(drained(body), Some(Vec::new()));
     });

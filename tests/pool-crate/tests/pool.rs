@@ -90,7 +90,7 @@ fn how() -> Checkout {
 
 async fn call(pool: &Pool, site: &Origin) -> String {
     let lease = pool.checkout(site, how()).await.unwrap();
-    let request = Request::get("/").header("host", site.authority()).body(RequestBody::new()).unwrap();
+    let request = Request::get("/").header("host", site.authority()).body(RequestBody::default()).unwrap();
     let answer = lease.send(request).await.unwrap().into_body().collect().await.unwrap();
     String::from_utf8(answer.to_bytes().to_vec()).unwrap()
 }

@@ -173,7 +173,7 @@ pub(crate) async fn lease(pool: &Pool, origin: &Origin) -> Lease {
 
 /// The whole of one call: taken, sent, answered, read to the end.
 pub(crate) async fn exchange(pool: &Pool, origin: &Origin) {
-    let answer = lease(pool, origin).await.send(request()).await.unwrap();
+    let answer = lease(pool, origin).await.send(request::<Bytes>()).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
 }
 

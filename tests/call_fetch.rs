@@ -1,0 +1,213 @@
+//! Exchanges of fetch: over each protocol, cancelled anywhere, sent again only where they were certainly not processed.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/client.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use support::*;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use trunkline::client::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
+use trunkline::error::Error;
+
+/// A reader of the body of an answer, and what it was told of.
+struct Reader {
+    drain: Arc<Drain>,
+    head: Arc<Mutex<Option<Head>>>,
+    told: Arc<Notify>,
+}
+
+fn reader() -> Reader {
+    let (head, told) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()));
+    let (slot, tell) = (head.clone(), told.clone());
+    let drain = Drain::new(Box::new(move |news| {
+        if let Tell::Head(head) = news {
+            *slot.lock() = Some(head);
+        }
+        tell.notify_one();
+    }));
+    Reader { drain: Arc::new(drain), head, told }
+}
+
+fn request_of(site: &Site, headers: &str, body: FetchBody) -> FetchRequest {
+    let url = format!("{}/v1/chat/completions", site.upstream.url());
+    let head = format!("POST\n{url}\n1\ncontent-type\napplication/json{headers}");
+    FetchRequest::parse(&head, body).unwrap()
+}
+
+async fn fetch(site: &Site, body: FetchBody) -> (Result<Fetched, Error>, Reader) {
+    let reader = reader();
+    let fetched = site.client.fetch(request_of(site, "", body), reader.drain.clone()).await;
+    (fetched, reader)
+}
+
+fn whole(value: &Value) -> FetchBody {
+    FetchBody::Whole(value.to_string().into())
+}
+
+fn text(whole: Whole) -> String {
+    match whole {
+        Whole::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
+        Whole::Pieces(pieces) | Whole::Bytes(pieces) => String::from_utf8(pieces.concat()).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_comes_with_its_head_over_each_protocol() {
+    for way in WAYS {
+        let site = Site::new(way);
+        for _ in 0..3 {
+            let (fetched, reader) = fetch(&site, whole(&request())).await;
+            let head = fetched.unwrap().head.or_else(|| reader.head.lock().take()).unwrap();
+            assert_eq!(head.status, 200);
+            assert!(head.text.contains("\ncontent-type\napplication/json"), "{}", head.text);
+            let answer: Value = serde_json::from_str(&text(reader.drain.finish())).unwrap();
+            assert_eq!(answer["object"], "chat.completion");
+        }
+        site.quiet().await;
+        assert_eq!(site.metrics()["requests"]["succeeded"], 3);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_handed_over_as_it_comes() {
+    for way in WAYS {
+        let site = Site::new(way);
+        let words = "word ".repeat(2000);
+        site.says(json!({ "content": words, "chunks": 500 }));
+        let reader = reader();
+        reader.drain.choose(Reading::Pieces);
+        let running = site
+            .client
+            .fetch(request_of(&site, "", whole(&with(json!({ "stream": true })))), reader.drain.clone());
+        tokio::pin!(running);
+        let mut came = Vec::new();
+        let take = || {
+            let pieces = reader.drain.take();
+            reader.drain.read(pieces.iter().map(Bytes::len).sum());
+            pieces.concat()
+        };
+        let fetched = loop {
+            tokio::select! {
+                biased;
+                fetched = &mut running => break fetched,
+                () = reader.told.notified() => came.extend(take()),
+            }
+        };
+        let head = fetched.unwrap().head.or_else(|| reader.head.lock().take()).unwrap();
+        assert!(head.text.contains("\ncontent-type\ntext/event-stream"));
+        came.extend(text(reader.drain.finish()).into_bytes());
+        let came = String::from_utf8(came).unwrap();
+        assert!(came.ends_with("data: [DONE]\n\n"));
+        assert_eq!(
+            came.matches("\"content\":\"").count(),
+            501,
+            "the role comes first; nothing is lost, nothing twice"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_processed_is_sent_again_and_nothing_else_is() {
+    for way in [Way::H2c, Way::H2] {
+        let site = Site::new(way);
+        site.once(json!({ "kind": "goaway", "lastStream": "refused" }));
+        fetch(&site, whole(&request())).await.0.unwrap();
+        assert_eq!(site.metrics()["requests"]["retried"], 0, "it is the pool's, and no retry");
+        site.once(json!({ "kind": "goaway", "lastStream": "processed" }));
+        let seen = site.seen();
+        let (result, _) = fetch(&site, whole(&request())).await;
+        assert!(result.is_ok() || site.seen() == seen + 1);
+    }
+    for way in WAYS {
+        let site = Site::new(way);
+        site.once(json!({ "kind": "status", "status": 503, "headers": { "retry-after-ms": "1" } }));
+        let (fetched, _) = fetch(&site, whole(&request())).await;
+        assert_eq!((fetched.unwrap().head.unwrap().status, site.seen()), (503, 1));
+        site.once(json!({ "kind": "reset", "after": "request" }));
+        let error = fetch(&site, whole(&request())).await.0.unwrap_err();
+        assert!(matches!(error.node_code, Some("ECONNRESET" | "UND_ERR_SOCKET")), "{error:?}");
+        assert_eq!(site.seen(), 2);
+        site.works().await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_pieces_is_asked_for_piece_by_piece() {
+    for way in WAYS {
+        let site = Site::new(way);
+        let body = request().to_string();
+        let asked = Arc::new(Mutex::new(0));
+        let upload = Arc::new_cyclic(|this: &std::sync::Weak<Upload>| {
+            let (this, asked) = (this.clone(), asked.clone());
+            Upload::new(Box::new(move || {
+                let at = *asked.lock();
+                *asked.lock() += 1;
+                let piece = body.get(at * 10..).filter(|rest| !rest.is_empty());
+                let piece = piece.map(|rest| Bytes::copy_from_slice(&rest.as_bytes()[..rest.len().min(10)]));
+                this.upgrade().unwrap().give(piece);
+            }))
+        });
+        let (fetched, reader) = fetch(&site, FetchBody::Pieces(upload)).await;
+        let head = fetched.unwrap().head.or_else(|| reader.head.lock().take()).unwrap();
+        assert_eq!(head.status, 200, "{}", text(reader.drain.finish()));
+        assert_eq!(*asked.lock(), request().to_string().len().div_ceil(10) + 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_tells_its_head_and_fails() {
+    for way in WAYS {
+        let site = Site::new(way);
+        site.says(json!({ "content": "word ".repeat(50), "chunks": 50 }));
+        site.once(json!({ "kind": "reset", "after": 5 }));
+        let (fetched, reader) = fetch(&site, whole(&with(json!({ "stream": true })))).await;
+        let error = fetched.unwrap_err();
+        assert!(matches!(error.node_code, Some("ECONNRESET" | "UND_ERR_SOCKET")), "{error:?}");
+        assert_eq!(reader.head.lock().as_ref().unwrap().status, 200);
+        site.quiet().await;
+        assert_eq!(site.metrics()["requests"]["failed"], 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exchanges_dropped_at_random_moments_leave_nothing_and_each_counts_once() {
+    const FETCHES: u64 = 600;
+    for way in WAYS {
+        let site =
+            Arc::new(Site::with(way, json!({ "record": false }), json!({ "pool": { "maxConnections": 4 } })));
+        let mut running = JoinSet::new();
+        for n in 0..FETCHES {
+            let site = site.clone();
+            running.spawn(async move {
+                let body = whole(&with(json!({ "stream": n % 2 == 0 })));
+                let reader = reader();
+                reader.drain.choose(if n % 3 == 0 { Reading::Pieces } else { Reading::Text });
+                let exchange = site.client.fetch(request_of(&site, "", body), reader.drain.clone());
+                let _ = tokio::time::timeout(Duration::from_micros(fastrand::u64(0..8000)), exchange).await;
+            });
+            if running.len() >= 40 {
+                running.join_next().await.unwrap().unwrap();
+            }
+        }
+        while running.join_next().await.is_some() {}
+        site.quiet().await;
+        let requests = &site.metrics()["requests"];
+        let count = |name: &str| requests[name].as_u64().unwrap();
+        assert_eq!(count("started"), count("succeeded") + count("failed") + count("aborted"));
+        site.works().await;
+    }
+}
+
+#[tokio::test]
+async fn a_closed_client_refuses() {
+    let site = Site::new(Way::H1);
+    site.client.begin_close();
+    assert_eq!(fetch(&site, FetchBody::None).await.0.unwrap_err().name_and_code().0, "ClosedError");
+}
