@@ -80,7 +80,7 @@ test('a 401 says so where no key was sent', async (t) => {
   for (const call of calls) {
     const error = await rejection(call(line))
     assert.ok(error instanceof AuthenticationError)
-    assert.match(error.message, / 401 .*; no key was sent: there is no apiKey, TRUNKLINE_API_KEY or OPENAI_API_KEY$/)
+    assert.match(error.message, / 401 .*; no key was sent: the options of this provider have no apiKey$/)
     const own = await rejection(call(line, { headers: { 'x-api-key': 'k' } }))
     const keyed = await rejection(call(client(t, upstream, { retry: false })))
     for (const error of [own, keyed]) assert.doesNotMatch(error.message, /no key/)
@@ -395,4 +395,13 @@ test('a credential given with a call is not seen by the provider that it would f
   assert.equal(error.status, 500)
   await line.chat(request, { headers: { 'x-trace': '1' } })
   assert.deepEqual([keys(a), keys(b)], [['Bearer mine', 'Bearer of-a'], ['Bearer of-b']])
+})
+
+test('a key that takes the place of a limited one does not wait for what that was told', async (t) => {
+  const { upstream, line } = await start(t, { retry: false })
+  upstream.fault({ kind: 'status', status: 429, headers: { 'retry-after': '50' } })
+  assert.equal((await rejection(line.chat(REQUEST))).name, 'RateLimitError')
+  line.rotateKey('default', 'another')
+  await line.chat(REQUEST, { timeouts: { queue: 5000 } })
+  assert.equal(upstream.requests[1].headers.authorization, 'Bearer another')
 })

@@ -329,6 +329,8 @@ class ChatStream extends Stream {
   /** @param {string} reader */
   #refuseRestart(reader) {
     if (!this.#restarts) return
+    // Nobody will read it, and it would run to its end.
+    this.abort()
     throw configError(`recover: 'restart' is told by a chunk, for which ${reader} has no room; read the chunks`)
   }
 

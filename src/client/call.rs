@@ -231,15 +231,15 @@ async fn attempts<C: Consume>(
     let keys = provider.keys();
     let elsewhere = |error| GivenUp { error, next: Next::Yes };
     let model = record.model_asked().clone();
-    let is_free = |key| provider.admission.is_free(&limits_of(&model, key), life.cost);
+    let is_free = |key| provider.admission.is_free(&limits_of(&model, keys.number(key)), life.cost);
     let mut key = keys.get(&is_free).await.map_err(elsewhere)?;
     let (mut tries, mut refused, mut fresh) = (Tries::default(), Excluded::default(), false);
     // The first that was refused of those that can be asked for again.
     let mut stale = None;
-    let mut continued = None;
+    let (mut continued, mut earlier) = (None, None);
     loop {
         let life = Life { outgoing: continued.as_ref().unwrap_or(life.outgoing), ..life };
-        record.begin_attempt(keys.are_many().then_some(key.index()));
+        record.begin_attempt(keys.number(key.index()));
         let mut running = target.load.as_ref().map(|load| load.begin(journey.request.wait));
         let attempt = async {
             let pass = pass::admit(&life, record).await?;
@@ -274,6 +274,12 @@ async fn attempts<C: Consume>(
             stale = Some(key.clone());
         }
         let mut next = options.retry.next_target(failure, repeatable);
+        if failure == Failure::Circuit
+            && let Some(error) = earlier
+        {
+            // What opened it says more.
+            return Err(GivenUp { error, next });
+        }
         if consumer.prefill().is_some() && next == Next::Never && matches!(failure, Failure::Status { .. }) {
             // The caller's request was good enough for an answer to begin: what this one refuses is the prefill, which is ours.
             next = Next::Yes;
@@ -287,6 +293,7 @@ async fn attempts<C: Consume>(
         {
             key = other;
             client.note_retry(record, Duration::ZERO);
+            earlier = Some(error);
             continue;
         }
         // All are limited: the one that wakes first is waited for, which need not be the last.
@@ -296,6 +303,10 @@ async fn attempts<C: Consume>(
         match options.retry.judge(failure, &mut tries, repeatable, left, afford) {
             Verdict::Fail => return Err(GivenUp { error, next }),
             Verdict::Again { new_key: true, .. } if stale.is_none() => return Err(GivenUp { error, next }),
+            // Nobody waits for what would be refused then.
+            Verdict::Again { delay, .. } if provider.is_open_for(&model, delay) => {
+                return Err(GivenUp { error, next });
+            }
             Verdict::Again { delay, new_key } => {
                 tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
                 client.note_retry(record, delay);
@@ -310,6 +321,7 @@ async fn attempts<C: Consume>(
                     failure,
                     Failure::Unprocessed | Failure::NoResponseReused | Failure::Status { status: 421, .. }
                 );
+                earlier = Some(error);
             }
         }
         if let Some(prefill) = consumer.prefill() {

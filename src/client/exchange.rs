@@ -118,10 +118,7 @@ pub(super) async fn exchange<C: Consume>(
     }
     let mut failed = error_answer(life, response, record).await;
     if head.status == StatusCode::UNAUTHORIZED && outgoing.has_no_key(key) {
-        failed
-            .error
-            .message
-            .push_str("; no key was sent: there is no apiKey, TRUNKLINE_API_KEY or OPENAI_API_KEY");
+        failed.error.message.push_str("; no key was sent: the options of this provider have no apiKey");
     }
     Err(failed)
 }

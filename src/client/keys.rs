@@ -20,6 +20,8 @@ pub(super) struct Keys {
     protocol: Protocol,
     stores: Vec<(KeyStore, Option<u32>)>,
     ring: KeyRing,
+    /// How many the provider had before these: what is known of the limits of one is nothing against another that has its place.
+    before: usize,
 }
 
 /// Whether a call with this key, by its index, would not have to wait for what its answers said of its limits.
@@ -44,7 +46,7 @@ impl UsedKey {
 }
 
 impl Keys {
-    pub(super) fn new(keys: &[Key], protocol: Protocol, ask: &Arc<AskForKey>) -> Self {
+    pub(super) fn new(keys: &[Key], protocol: Protocol, before: usize, ask: &Arc<AskForKey>) -> Self {
         let store = |key: &Key| match key {
             Key::None => (KeyStore::fixed(None), None),
             Key::Fixed(key) => (KeyStore::fixed(Some(key.clone())), None),
@@ -55,7 +57,17 @@ impl Keys {
         };
         let stores: Vec<_> = keys.iter().map(store).collect();
         let ring = KeyRing::new(NonZeroUsize::new(stores.len()).unwrap_or(NonZeroUsize::MIN));
-        Self { protocol, stores, ring }
+        Self { protocol, stores, ring, before }
+    }
+
+    /// How many the provider has had, these included.
+    pub(super) fn count(&self) -> usize {
+        self.before + self.stores.len()
+    }
+
+    /// The number of a key among all that the provider has had, by its index here.
+    pub(super) fn number(&self, index: usize) -> usize {
+        self.before + index
     }
 
     /// The key whose turn it is, of those that [are free](Free); else of all. Where all rest, the one that wakes first: whether to go on without

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::time::Instant;
@@ -55,7 +56,7 @@ impl Provider {
         Ok(Self {
             endpoints: Endpoints::of(config, mixed)?,
             keys: RwLock::new(Held {
-                now: Arc::new(Keys::new(&config.keys, config.protocol, ask)),
+                now: Arc::new(Keys::new(&config.keys, config.protocol, 0, ask)),
                 before: Vec::new(),
             }),
             admission: Admission::new(config, waits, tasks),
@@ -86,8 +87,8 @@ impl Provider {
 
     /// Other keys, for the calls that begin from now on.
     pub(super) fn rotate(&self, keys: &[Key], ask: &Arc<AskForKey>) {
-        let keys = Arc::new(Keys::new(keys, self.protocol(), ask));
         let mut held = self.keys.write();
+        let keys = Arc::new(Keys::new(keys, self.protocol(), held.now.count(), ask));
         let old = std::mem::replace(&mut held.now, keys);
         held.before.retain(|keys| keys.strong_count() > 0);
         held.before.push(Arc::downgrade(&old));
@@ -134,6 +135,13 @@ impl Provider {
         let max_tokens = asked.and_then(|asked| asked.max_tokens);
         let choices = asked.map_or(1, |asked| asked.choices);
         self.config.rate.cost(model, estimate_tokens(body, max_tokens, choices as u64))
+    }
+
+    /// Whether the circuit of a model is open, and will still be after so long.
+    pub(super) fn is_open_for(&self, model: &Arc<str>, time: Duration) -> bool {
+        let now = Instant::now();
+        let until = self.circuits.as_ref().and_then(|circuits| circuits.denied(model, now));
+        until.is_some_and(|until| until > now + time)
     }
 
     /// Whether it is not likely to answer for this model now: its circuit is open, or its keys all rest.

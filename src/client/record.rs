@@ -176,11 +176,9 @@ impl Record {
         *self.ends.get_or_insert_with(Instant::now)
     }
 
-    /// `key`: which of several it has.
-    pub(super) fn begin_attempt(&mut self, key: Option<usize>) {
-        if let Some(key) = key {
-            self.limits = limits_of(&self.asked, key);
-        }
+    /// `key`: the number of the one that it has, among all that its provider has had.
+    pub(super) fn begin_attempt(&mut self, key: usize) {
+        self.limits = limits_of(&self.asked, key);
         self.first_byte = None;
         self.attempt = Some(Instant::now());
         self.ends = None;

@@ -1,7 +1,7 @@
 //! What a protocol adds to a call, measured by hand and never judged, since machines are noisy: nothing measurable where the text
 //! passes through, and a translation of 4 KB should take less than 20 µs.
 //!
-//! `cargo test --release --no-default-features --test protocol_cost -- --ignored --nocapture`
+//! `cargo bench --no-default-features --bench protocol_cost`
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
 use std::hint::black_box;
@@ -50,9 +50,7 @@ fn least(mut run: impl FnMut()) -> Duration {
     best
 }
 
-#[test]
-#[ignore = "a measurement, for a release build on a quiet machine"]
-fn what_a_request_of_4_kb_costs_in_each_protocol() {
+fn main() {
     let body = conversation();
     assert_eq!(body.len(), 4096);
     let said = |protocol: Protocol, model: Option<&str>, mixed: bool| {
