@@ -39,8 +39,7 @@ pub(super) async fn exchange<C: Consume>(
         && life.repeatable
         && !pass.is_probe()
     {
-        // Boxed: those who do not hedge need not carry it.
-        return Box::pin(race::<C>(hedger, life, key, fresh, record, pass)).await;
+        return race::<C>(hedger, life, key, fresh, record, pass).await;
     }
     let ended = exchange::exchange::<C>(life, key, fresh, record, &mut pass).await;
     settled(life, record, pass, ended)
@@ -77,6 +76,7 @@ async fn race<C: Consume>(
             Some(ended) => End::First(ended),
             None => match delay.zip(seed) {
                 Some((delay, seed)) => {
+                    // Boxed: those who are in time need not carry it.
                     Box::pin(against::<C, _>(hedger, &kind, life, key, delay, seed, first)).await
                 }
                 // Not reached: without a delay it is waited for above.
