@@ -670,7 +670,7 @@ export interface Attempt {
   status: number | null
   /** The `code` of what went wrong; `ERR_HEDGED`: given up because another attempt was answered first. */
   error: string | null
-  /** Milliseconds. */
+  /** Milliseconds, the waits for its turn and its connection included (`timings.queued`). */
   duration: number
   billed: 'yes' | 'no' | 'maybe'
 }
