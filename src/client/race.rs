@@ -46,14 +46,18 @@ pub(super) async fn exchange<C: Consume>(
 }
 
 /// How a race ends.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 enum End<'a> {
     First(Result<Response, Failed>),
-    /// `first` has failed before, unless it is given up.
-    Rival {
-        rival: Box<Rival<'a>>,
-        ended: Result<(Pass, Response), Failed>,
-        first: Option<Failed>,
-    },
+    Rival(Box<Decided<'a>>),
+}
+
+/// By a rival.
+struct Decided<'a> {
+    rival: Rival<'a>,
+    ended: Result<(Pass, Response), Failed>,
+    /// What the first has failed with, unless it is given up.
+    first: Option<Failed>,
 }
 
 async fn race<C: Consume>(
@@ -91,7 +95,8 @@ async fn race<C: Consume>(
             }
             settled(life, record, pass, ended)
         }
-        End::Rival { mut rival, ended, first } => {
+        End::Rival(decided) => {
+            let Decided { mut rival, ended, first } = *decided;
             match first {
                 Some(failed) => {
                     pass.settle(life, record, Some(&failed));
@@ -159,7 +164,7 @@ async fn against<'h, C: Consume, F: Future<Output = Result<Response, Failed>>>(
             },
             Some((mut rival, ended)) = rivals.next(), if !rivals.is_empty() => match ended {
                 Err(failed) if !rivals.is_empty() || first_failed.is_none() => rival.lose(&failed),
-                ended => return End::Rival { rival: Box::new(rival), ended, first: first_failed },
+                ended => return End::Rival(Box::new(Decided { rival, ended, first: first_failed })),
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
