@@ -65,7 +65,9 @@ const UNANSWERED = ['ConnectionError', 'TimeoutError', 'CircuitOpenError', 'Queu
 
 /** Whether an error is of the class that its last attempt calls for. */
 export function rightClass(error) {
-  const last = error.attempts?.at(-1)
+  const attempts = error.attempts ?? []
+  // Where a circuit has opened in the middle of a call, what opened it is told.
+  const last = attempts.findLast((attempt) => attempt.error !== 'ERR_CIRCUIT_OPEN') ?? attempts.at(-1)
   if (last === undefined || last.error !== error.code) return false
   const classes = last.status === null ? UNANSWERED : (BY_STATUS[last.status] ?? BROKEN_OFF)
   return classes.includes(error.name)
