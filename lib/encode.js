@@ -55,15 +55,26 @@ function encodeWith(options, path, replacer) {
 function encodeClientOptions(options) {
   /** @type {Function[]} */
   const functions = []
+  const numbered = withNumbers(functions)
   const text = encodeWith(options, 'options', function (key, value) {
-    if (typeof value === 'function') return { [KIND]: 'a function', function: functions.push(value) - 1 }
     // The first provider is the default one.
     if (key === 'providers' && this === options && isPlain(value)) {
       return { [ENTRIES]: Object.entries(value).filter(([, provider]) => provider !== undefined) }
     }
-    return named.call(this, key, value)
+    return numbered.call(this, key, value)
   })
   return { text, functions }
+}
+
+/**
+ * As `named`, but functions are written with the number that they get among those which Rust knows.
+ * @param {Function[]} functions @returns {(this: any, key: string, value: unknown) => unknown}
+ */
+function withNumbers(functions) {
+  return function (key, value) {
+    if (typeof value === 'function') return { [KIND]: 'a function', function: functions.push(value) - 1 }
+    return named.call(this, key, value)
+  }
 }
 
 /**
@@ -72,10 +83,7 @@ function encodeClientOptions(options) {
  * @param {any} keys @param {Function[]} functions
  */
 function encodeKeys(keys, functions) {
-  return encodeWith(keys, 'key', function (key, value) {
-    if (typeof value === 'function') return { [KIND]: 'a function', function: functions.push(value) - 1 }
-    return named.call(this, key, value)
-  })
+  return encodeWith(keys, 'key', withNumbers(functions))
 }
 
 /** @param {unknown} value */

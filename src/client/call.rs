@@ -84,7 +84,7 @@ pub(super) async fn run<C: Consume>(
     let journey = Journey::plan(client, &endpoint, body.into(), accepted, &options, C::STREAMED)?;
     // What nobody can be sent is refused before it counts.
     let first = journey.begin(C::STREAMED)?;
-    let guard = client.begin(accepted.arrived);
+    let guard = client.counters.begin(accepted.arrived);
     let mut record = Record::new(guard.started(), accepted.model());
     let ended = live(&journey, first, &mut record, consumer).await;
     settle(client, guard, &record, ended.map_err(|error| consumer.lost(error)))
@@ -137,8 +137,8 @@ async fn targets<C: Consume>(
     let mut too_small: Vec<&Target> = Vec::new();
     // The last error is told, but the call may go well later if any of its targets may.
     let mut retryable = false;
+    let asked = record.wanted().clone();
     for target in path.iter() {
-        let asked = record.wanted().clone();
         if let Some((_, GivenUp { next, .. })) = &before {
             let is_next = match next {
                 Next::Never | Next::IfRecovered => false,

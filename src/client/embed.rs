@@ -50,7 +50,7 @@ pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result
     // What nobody can be sent is refused before it counts.
     parts.iter().try_for_each(|part| plan(part, 0).map(drop))?;
 
-    let guard = client.begin(arrived);
+    let guard = client.counters.begin(arrived);
     let mut record = Record::new(guard.started(), accepted.model());
     let ended = async {
         // By which target of the path, and what.

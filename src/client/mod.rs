@@ -72,7 +72,7 @@ use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Changes;
 use crate::pool::{Listener, Pool, Tasks, Wake};
-use crate::telemetry::{CallGuard, Clocks, Counters, Event, Events, Metrics, TurnFigures};
+use crate::telemetry::{Clocks, Counters, Event, Events, Metrics, TurnFigures};
 
 /// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
 const NO_MODEL: &str = "(none)";
@@ -275,11 +275,6 @@ impl Client {
 
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
-    }
-
-    /// A call begins.
-    fn begin(&self, arrived: Instant) -> CallGuard {
-        self.counters.begin(arrived)
     }
 
     /// A call has ended, other than by its caller's leaving.

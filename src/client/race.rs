@@ -19,7 +19,7 @@ use super::call::{Consume, Life};
 use super::exchange::{self, Failed, FailedAttempt, Response, failed, pool_failed, silence};
 use super::keys::UsedKey;
 use super::pass::{self, Pass};
-use super::record::{Lost, Record};
+use super::record::Record;
 use crate::error::{Error, TimeoutPhase};
 use crate::policy::hedge::{Hedger, Kind};
 use crate::policy::judge::Failure;
@@ -70,21 +70,18 @@ async fn race<C: Consume>(
 ) -> Result<(Pass, Response), Failed> {
     let kind = Kind { model: record.model_asked().clone(), is_stream: C::STREAMED };
     let began = Instant::now();
-    let delay = hedger.delay(&kind, began);
-    let lost = Lost::default();
-    // Only what is late gets further than the first of these.
     let end = {
-        let seed = delay.map(|_| record.fork(began, &lost));
+        let hedge = hedger.delay(&kind, began).map(|delay| {
+            record.begin_race();
+            (delay, record.fork(began))
+        });
         let mut first = pin!(attempt::<C>(life, key, fresh, record, &mut pass));
-        match until(delay.map(|delay| began + delay), first.as_mut()).await {
-            Some(ended) => End::First(ended),
-            None => match delay.zip(seed) {
-                Some((delay, seed)) => {
-                    // Boxed: those who are in time need not carry it.
-                    Box::pin(against::<C, _>(hedger, &kind, life, key, delay, seed, first)).await
-                }
-                // Not reached: without a delay it is waited for above.
-                None => End::First(first.await),
+        match hedge {
+            None => End::First(first.await),
+            Some((delay, seed)) => match timeout_at(began + delay, first.as_mut()).await {
+                Ok(ended) => End::First(ended),
+                // Boxed: those who are in time need not carry it.
+                Err(_) => Box::pin(against::<C, _>(hedger, &kind, life, key, delay, seed, first)).await,
             },
         }
     };
@@ -151,7 +148,7 @@ async fn against<'h, C: Consume, F: Future<Output = Result<Response, Failed>>>(
             {
                 life.client.counters.hedged();
                 tracing::debug!(target: "trunkline::call", model = &*kind.model, ?delay, "hedged");
-                rivals.push(run::<C>(hedger, kind, life, key, seed.again(), pass));
+                rivals.push(run::<C>(hedger, kind, life, key, seed.fork(Instant::now()), pass));
                 next = (left > 0).then(|| Instant::now() + delay);
             }
         }
@@ -168,14 +165,6 @@ async fn against<'h, C: Consume, F: Future<Output = Result<Response, Failed>>>(
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
-    }
-}
-
-/// None where the time came first.
-async fn until<T>(time: Option<Instant>, event: impl Future<Output = T>) -> Option<T> {
-    match time {
-        Some(time) => timeout_at(time, event).await.ok(),
-        None => Some(event.await),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Attempt, Billed, Error, as_micros, header_text};
 use crate::pool::{Lease, Phases, Protocol};
 
 /// Attempts that others hand over.
-pub(super) type Lost = Arc<Mutex<Vec<Attempt>>>;
+type Lost = Arc<Mutex<Vec<Attempt>>>;
 
 /// The record of one call.
 #[derive(Debug)]
@@ -245,19 +245,28 @@ impl Record {
         let now = self.ends.take().unwrap_or_else(Instant::now);
         self.take_lost();
         self.ended = error.is_none().then_some(now);
+        let billed = error.map_or(Billed::Yes, |error| error.billed);
+        self.push_attempt(now - begun, error.map(|error| error.name_and_code().1), billed);
+    }
+
+    fn push_attempt(&mut self, duration: Duration, error: Option<&'static str>, billed: Billed) {
         self.attempts.push(Attempt {
             provider: self.provider.clone(),
             model: self.model.clone(),
             status: (self.status > 0).then_some(self.status),
-            error: error.map(|error| error.name_and_code().1),
-            duration: now - begun,
-            billed: error.map_or(Billed::Yes, |error| error.billed),
+            error,
+            duration,
+            billed,
         });
     }
 
-    /// The record of another attempt of the same call, which began then. What becomes of it, and of this one's rivals, is told in `lost`.
-    pub(super) fn fork(&mut self, began: Instant, lost: &Lost) -> Self {
-        self.lost = Some(lost.clone());
+    /// The attempt under way may get rivals: what becomes of those is told to this record.
+    pub(super) fn begin_race(&mut self) {
+        self.lost = Some(Lost::default());
+    }
+
+    /// The record of another attempt of the same call, which begins then.
+    pub(super) fn fork(&self, began: Instant) -> Self {
         Self {
             attempt: Some(began),
             queued: self.queued,
@@ -267,19 +276,9 @@ impl Record {
             limits: self.limits.clone(),
             model: self.asked.clone(),
             dropped: self.dropped.clone(),
-            lost: Some(lost.clone()),
+            lost: self.lost.clone(),
             ..Self::of(self.started, self.asked.clone())
         }
-    }
-
-    /// The same of a fork, beginning now.
-    pub(super) fn again(&self) -> Self {
-        let lost = self.lost.clone().unwrap_or_default();
-        let mut seed = Self::of(self.started, self.asked.clone());
-        (seed.provider, seed.wanted, seed.limits) =
-            (self.provider.clone(), self.wanted.clone(), self.limits.clone());
-        (seed.queued, seed.retries, seed.dropped) = (self.queued, self.retries, self.dropped.clone());
-        seed.fork(Instant::now(), &lost)
     }
 
     /// Goes on as the record of the rival that has decided the race.
@@ -318,14 +317,7 @@ impl Record {
     fn abandon(&mut self, why: &'static str) {
         let billed = if self.sent.is_some() { Billed::Maybe } else { Billed::No };
         let Some(begun) = self.attempt.take() else { return };
-        self.attempts.push(Attempt {
-            provider: self.provider.clone(),
-            model: self.model.clone(),
-            status: (self.status > 0).then_some(self.status),
-            error: Some(why),
-            duration: begun.elapsed(),
-            billed,
-        });
+        self.push_attempt(begun.elapsed(), Some(why), billed);
     }
 
     /// Takes in the record of a part of this call.

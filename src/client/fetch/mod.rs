@@ -67,7 +67,7 @@ pub(super) async fn run(
     drain: &Drain,
     arrived: Instant,
 ) -> Result<Fetched, Error> {
-    let guard = client.begin(arrived);
+    let guard = client.counters.begin(arrived);
     let mut status = StatusCode::OK;
     let ended = exchange(client, request, drain, arrived, &mut status).await;
     drain.end();

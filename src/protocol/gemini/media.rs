@@ -55,12 +55,8 @@ fn by_url(
     out: &mut String,
     dropped: &mut Dropped,
 ) -> Result<(), Inexpressible> {
-    drop_unknown(part, name, at, dropped);
     let inner_at = at.member(name);
-    let Some(inner) = part.object(name, at)? else {
-        return Err(inner_at.must_be("an object", part.raw(name)));
-    };
-    inner.drop_unknown(&["url", "detail"], &inner_at, dropped);
+    let inner = content(part, name, &["url", "detail"], at, dropped)?;
     if inner.text("detail", &inner_at)?.is_some_and(|detail| detail != "auto") {
         // Parts have a resolution of their own only in Gemini 3, by other names: mediaResolution on the part says it.
         dropped.push(inner_at.member("detail").to_string().into());
@@ -78,12 +74,8 @@ fn audio(
     out: &mut String,
     dropped: &mut Dropped,
 ) -> Result<(), Inexpressible> {
-    drop_unknown(part, "input_audio", at, dropped);
     let inner_at = at.member("input_audio");
-    let Some(inner) = part.object("input_audio", at)? else {
-        return Err(inner_at.must_be("an object", part.raw("input_audio")));
-    };
-    inner.drop_unknown(&["data", "format"], &inner_at, dropped);
+    let inner = content(part, "input_audio", &["data", "format"], at, dropped)?;
     let format_at = inner_at.member("format");
     let Some(format) = inner.text("format", &inner_at)? else {
         return Err(format_at.must_be("a format", inner.raw("format")));
@@ -115,12 +107,8 @@ fn file(
     out: &mut String,
     dropped: &mut Dropped,
 ) -> Result<(), Inexpressible> {
-    drop_unknown(part, "file", at, dropped);
     let inner_at = at.member("file");
-    let Some(inner) = part.object("file", at)? else {
-        return Err(inner_at.must_be("an object", part.raw("file")));
-    };
-    inner.drop_unknown(&["file_data", "file_id", "filename", "format"], &inner_at, dropped);
+    let inner = content(part, "file", &["file_data", "file_id", "filename", "format"], at, dropped)?;
     let name = inner.text("filename", &inner_at)?;
     let mime = match inner.text("format", &inner_at)? {
         Some(format) => Some(format),
@@ -137,9 +125,22 @@ fn file(
     }
 }
 
-fn drop_unknown(part: &Object<'_>, name: &str, at: &At<'_>, dropped: &mut Dropped) {
-    let known = ["type", name, "mediaResolution", "media_resolution", "videoMetadata", "video_metadata"];
-    part.drop_unknown(&known, at, dropped);
+/// The object that a part's content is in. What neither has a place for is noted.
+fn content<'a>(
+    part: &Object<'a>,
+    name: &str,
+    known: &[&str],
+    at: &At<'_>,
+    dropped: &mut Dropped,
+) -> Result<Object<'a>, Inexpressible> {
+    let beside = ["type", name, "mediaResolution", "media_resolution", "videoMetadata", "video_metadata"];
+    part.drop_unknown(&beside, at, dropped);
+    let inner_at = at.member(name);
+    let Some(inner) = part.object(name, at)? else {
+        return Err(inner_at.must_be("an object", part.raw(name)));
+    };
+    inner.drop_unknown(known, &inner_at, dropped);
+    Ok(inner)
 }
 
 fn has_scheme(url: &str) -> bool {
