@@ -8,7 +8,6 @@
 //! | `thinking.rs` | `reasoning_effort` as thinking, `model.rs` what a model takes by its name |
 //! | `answer.rs` | a whole answer, `stream.rs` its events, `blocks.rs` what can be sent back, `usage.rs` tokens and ends |
 //! | `error.rs` | what an error says of itself |
-//! | `read.rs` | values read with their path |
 //!
 //! **Thinking** comes out as `reasoning_content`, the text, and as `thinking_blocks`, a list of Anthropic's blocks with their
 //! signatures, in the message of a whole answer and in one delta at the end of a stream. A message that is sent back with its
@@ -26,7 +25,6 @@ mod messages;
 mod model;
 mod options;
 mod parts;
-mod read;
 mod request;
 mod stream;
 mod thinking;
@@ -38,6 +36,9 @@ pub use self::error::error_fields;
 pub use self::model::takes_prefill;
 pub use self::request::{DEFAULT_MAX_TOKENS, request};
 pub use self::stream::Events;
+
+/// Whose protocol it is, in messages.
+const NAME: &str = "Anthropic";
 
 /// The header that the key is in, as it is.
 pub const KEY_HEADER: &str = "x-api-key";

@@ -23,7 +23,7 @@
 //! | `media` | images, audio and files as parts |
 //! | `tools` | tools and the choice among them |
 //! | `config` | everything about how to generate |
-//! | `read`, `write` | JSON as text: members with their path, values as they stand |
+//! | `write` | JSON, written as text |
 //! | `shape` | an answer's own shape |
 //! | `said` | what the parts of an answer say, in OpenAI's words |
 //! | `reason` | why an answer ended |
@@ -39,7 +39,6 @@ pub mod embed;
 mod error;
 mod media;
 mod messages;
-mod read;
 mod reason;
 mod request;
 mod said;
@@ -53,6 +52,9 @@ pub use self::answer::answer;
 pub use self::error::{error_fields, retry_delay};
 pub use self::request::request;
 pub use self::stream::Events;
+
+/// Whose protocol it is, in messages.
+const NAME: &str = "Gemini";
 
 /// The header that a key goes in, as it is.
 pub const KEY_HEADER: &str = "x-goog-api-key";

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use memchr::memchr2;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -125,6 +126,33 @@ impl<'a> Members<'a> {
 /// A JSON string of a text.
 pub fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// Where the string that begins at `at` has ended.
+pub(super) fn after_string(bytes: &[u8], mut at: usize) -> usize {
+    at += 1;
+    // Most are short: a search has to be prepared.
+    for _ in 0..32 {
+        match bytes.get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            None => return bytes.len(),
+        }
+    }
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+/// A JSON string without its quotes: two of them joined are the string of both texts.
+pub(super) fn inside(string: &str) -> &str {
+    string.get(1..string.len().saturating_sub(1)).unwrap_or("")
 }
 
 #[cfg(test)]

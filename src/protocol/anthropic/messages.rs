@@ -10,13 +10,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
+use super::NAME;
 use super::model::Model;
 use super::parts::{Block, Speaker, cache_last, each_block, write_block};
-use super::read::{self, Path, given};
 use super::request::Dropped;
 use crate::protocol::json::{Members, Text, quote};
+use crate::protocol::read::{At, Object, boolean, items, not_empty, text};
 use crate::protocol::translate::Inexpressible;
 
 /// Messages translated.
@@ -57,17 +56,17 @@ impl Role {
 
 /// A message with its role read.
 struct Message<'a> {
-    members: Members<'a>,
+    members: Object<'a>,
     speaker: Speaker,
 }
 
 pub(super) fn translate(
     raw: &str,
     model: Model,
-    path: &Path<'_>,
+    path: &At<'_>,
     dropped: &mut Dropped,
 ) -> Result<Conversation, Inexpressible> {
-    let list = read::list(raw, path)?;
+    let list = items(raw, "an array", path)?;
     let messages = list
         .iter()
         .enumerate()
@@ -94,16 +93,18 @@ pub(super) fn translate(
 }
 
 impl<'a> Message<'a> {
-    fn of(raw: &'a RawValue, path: &Path<'_>) -> Result<Self, Inexpressible> {
-        let members = read::object(raw.get(), path)?;
+    fn of(raw: &'a str, path: &At<'_>) -> Result<Self, Inexpressible> {
+        let members = Object::of(raw, path)?;
         let path = path.member("role");
-        let speaker = match &*read::string(given(&members, "role").unwrap_or_default(), &path)? {
+        let speaker = match &*text(members.get("role").unwrap_or_default(), &path)? {
             "system" | "developer" => Speaker::System,
             "user" => Speaker::User,
             "assistant" => Speaker::Assistant,
             "tool" => Speaker::Tool,
-            "function" => return Err(path.unsayable("a function's result without an id; use the role tool")),
-            _ => return Err(path.refuse("must be system, developer, user, assistant or tool")),
+            "function" => {
+                return Err(path.cannot(NAME, "a function's result without an id; use the role tool"));
+            }
+            _ => return Err(path.wrong("must be system, developer, user, assistant or tool")),
         };
         Ok(Self { members, speaker })
     }
@@ -117,19 +118,19 @@ impl Conversation {
 
     fn system(
         &mut self,
-        members: &Members<'_>,
+        members: &Object<'_>,
         fits: bool,
-        path: &Path<'_>,
+        path: &At<'_>,
         dropped: &mut Dropped,
     ) -> Result<(), Inexpressible> {
-        unknown(members, &["role", "content", "cache_control"], path, dropped);
+        dropped.unknown(members, &["role", "content", "cache_control"], path);
         if fits {
             return self.content(members, Speaker::System, Role::System, path, dropped);
         }
         if self.open.is_some() {
             dropped.at(&path.member("role"));
         }
-        let raw = given(members, "content").unwrap_or_default();
+        let raw = members.get("content").unwrap_or_default();
         let mut last = None;
         each_block(raw, Speaker::System, &path.member("content"), dropped, |block| {
             if !self.system.is_empty() {
@@ -139,25 +140,25 @@ impl Conversation {
             write_block(&block, &mut self.system);
         })?;
         if let Some(last) = last {
-            cache_last(&mut self.system, last, given(members, "cache_control"));
+            cache_last(&mut self.system, last, members.get("cache_control"));
         }
         Ok(())
     }
 
     fn user(
         &mut self,
-        members: &Members<'_>,
-        path: &Path<'_>,
+        members: &Object<'_>,
+        path: &At<'_>,
         dropped: &mut Dropped,
     ) -> Result<(), Inexpressible> {
-        unknown(members, &["role", "content", "cache_control"], path, dropped);
+        dropped.unknown(members, &["role", "content", "cache_control"], path);
         self.content(members, Speaker::User, Role::User, path, dropped)
     }
 
     fn assistant(
         &mut self,
-        members: &Members<'_>,
-        path: &Path<'_>,
+        members: &Object<'_>,
+        path: &At<'_>,
         dropped: &mut Dropped,
     ) -> Result<(), Inexpressible> {
         let known = [
@@ -170,22 +171,22 @@ impl Conversation {
             "thinking_blocks",
             "cache_control",
         ];
-        unknown(members, &known, path, dropped);
-        if let Some(raw) = given(members, "thinking_blocks") {
+        dropped.unknown(members, &known, path);
+        if let Some(raw) = members.get("thinking_blocks") {
             if self.thinking(raw, &path.member("thinking_blocks"), dropped)? {
                 return Ok(());
             }
         } else if let Some(name) =
-            ["reasoning_content", "reasoning"].into_iter().find(|name| given(members, name).is_some())
+            ["reasoning_content", "reasoning"].into_iter().find(|name| members.get(name).is_some())
         {
             // Without a signature it cannot be given back.
             dropped.at(&path.member(name));
         }
         let before = self.turns.len();
-        match (given(members, "content"), given(members, "refusal")) {
+        match (members.get("content"), members.get("refusal")) {
             (Some(_), _) => self.content(members, Speaker::Assistant, Role::Assistant, path, dropped)?,
             (None, Some(raw)) => {
-                read::string(raw, &path.member("refusal"))?;
+                text(raw, &path.member("refusal"))?;
                 let path = path.member("refusal");
                 each_block(raw, Speaker::Assistant, &path, dropped, |block| {
                     self.push(Role::Assistant, &block);
@@ -193,61 +194,61 @@ impl Conversation {
             }
             (None, None) => {}
         }
-        if let Some(raw) = given(members, "tool_calls") {
+        if let Some(raw) = members.get("tool_calls") {
             self.calls(raw, &path.member("tool_calls"), dropped)?;
         }
         // Thinking cannot be cached by itself.
         if self.turns.len() > before {
-            cache_last(&mut self.turns, self.last_block, given(members, "cache_control"));
+            cache_last(&mut self.turns, self.last_block, members.get("cache_control"));
         }
         Ok(())
     }
 
     /// Blocks of an answer that come back. True if they are the whole of the message.
-    fn thinking(&mut self, raw: &str, path: &Path<'_>, dropped: &mut Dropped) -> Result<bool, Inexpressible> {
+    fn thinking(&mut self, raw: &str, path: &At<'_>, dropped: &mut Dropped) -> Result<bool, Inexpressible> {
         let mut whole = false;
-        for (at, block) in read::list(raw, path)?.iter().enumerate() {
+        for (at, block) in items(raw, "an array", path)?.iter().enumerate() {
             let path = path.item(at);
-            let members = read::object(block.get(), &path)?;
-            let raw = given(&members, "type").unwrap_or_default();
-            match &*read::string(raw, &path.member("type"))? {
+            let members = Object::of(block, &path)?;
+            let raw = members.get("type").unwrap_or_default();
+            match &*text(raw, &path.member("type"))? {
                 // Thinking of another provider has no signature, and the API takes none without.
-                "thinking" if given(&members, "signature").is_none_or(|raw| raw == r#""""#) => {
+                "thinking" if members.get("signature").is_none_or(|raw| raw == r#""""#) => {
                     dropped.at(&path);
                     continue;
                 }
                 "thinking" | "redacted_thinking" => {}
                 _ => whole = true,
             }
-            self.push(Role::Assistant, &Block::Other(block.get().into()));
+            self.push(Role::Assistant, &Block::Other((*block).into()));
         }
         Ok(whole)
     }
 
-    fn calls(&mut self, raw: &str, path: &Path<'_>, dropped: &mut Dropped) -> Result<(), Inexpressible> {
-        for (at, call) in read::list(raw, path)?.iter().enumerate() {
+    fn calls(&mut self, raw: &str, path: &At<'_>, dropped: &mut Dropped) -> Result<(), Inexpressible> {
+        for (at, call) in items(raw, "an array", path)?.iter().enumerate() {
             let path = path.item(at);
-            let call = read::object(call.get(), &path)?;
-            unknown(&call, &["id", "type", "function", "index", "cache_control"], &path, dropped);
+            let call = Object::of(call, &path)?;
+            dropped.unknown(&call, &["id", "type", "function", "index", "cache_control"], &path);
             let kind_path = path.member("type");
-            let kind = match given(&call, "type") {
-                Some(raw) => read::string(raw, &kind_path)?,
+            let kind = match call.get("type") {
+                Some(raw) => text(raw, &kind_path)?,
                 None => "function".into(),
             };
             if kind != "function" {
-                return Err(kind_path.unsayable(format_args!("a call of the type {kind}")));
+                return Err(kind_path.cannot(NAME, format_args!("a call of the type {kind}")));
             }
-            let id = call_id(given(&call, "id").unwrap_or_default(), &path.member("id"))?;
+            let id = call_id(call.get("id").unwrap_or_default(), &path.member("id"))?;
             let path = path.member("function");
-            let function = read::object(given(&call, "function").unwrap_or_default(), &path)?;
-            unknown(&function, &["name", "arguments"], &path, dropped);
-            let name = given(&function, "name").unwrap_or_default();
-            read::name(name, &path.member("name"))?;
+            let function = Object::of(call.get("function").unwrap_or_default(), &path)?;
+            dropped.unknown(&function, &["name", "arguments"], &path);
+            let name = function.get("name").unwrap_or_default();
+            not_empty(name, &path.member("name"))?;
             let path = path.member("arguments");
-            let arguments = read::string(given(&function, "arguments").unwrap_or(r#""""#), &path)?;
+            let arguments = text(function.get("arguments").unwrap_or(r#""""#), &path)?;
             let input = if arguments.trim().is_empty() { "{}" } else { arguments.trim() };
             if Members::of(input).is_err() {
-                return Err(path.refuse("must be the text of a JSON object"));
+                return Err(path.wrong("must be the text of a JSON object"));
             }
             self.push(
                 Role::Assistant,
@@ -255,26 +256,26 @@ impl Conversation {
                     format!(r#"{{"type":"tool_use","id":{id},"name":{name},"input":{input}}}"#).into(),
                 ),
             );
-            cache_last(&mut self.turns, self.last_block, given(&call, "cache_control"));
+            cache_last(&mut self.turns, self.last_block, call.get("cache_control"));
         }
         Ok(())
     }
 
     fn result(
         &mut self,
-        members: &Members<'_>,
-        path: &Path<'_>,
+        members: &Object<'_>,
+        path: &At<'_>,
         dropped: &mut Dropped,
     ) -> Result<(), Inexpressible> {
-        unknown(members, &["role", "content", "tool_call_id", "is_error", "cache_control"], path, dropped);
+        dropped.unknown(members, &["role", "content", "tool_call_id", "is_error", "cache_control"], path);
         if self.open == Some(Role::User) && self.has_said {
             return Err(path
                 .member("role")
-                .refuse("must come right after the assistant message that called the tool"));
+                .wrong("must come right after the assistant message that called the tool"));
         }
-        let id = call_id(given(members, "tool_call_id").unwrap_or_default(), &path.member("tool_call_id"))?;
+        let id = call_id(members.get("tool_call_id").unwrap_or_default(), &path.member("tool_call_id"))?;
         let mut block = format!(r#"{{"type":"tool_result","tool_use_id":{id}"#);
-        let content = given(members, "content").unwrap_or(r#""""#);
+        let content = members.get("content").unwrap_or(r#""""#);
         let path_of_content = path.member("content");
         let before = block.len();
         each_block(content, Speaker::Tool, &path_of_content, dropped, |part| match part {
@@ -290,12 +291,12 @@ impl Conversation {
         if content.starts_with('[') && block.len() > before {
             block.push(']');
         }
-        if let Some(raw) = given(members, "is_error")
-            && read::boolean(raw, &path.member("is_error"))?
+        if let Some(raw) = members.get("is_error")
+            && boolean(raw, &path.member("is_error"))?
         {
             block.push_str(r#","is_error":true"#);
         }
-        if let Some(raw) = given(members, "cache_control") {
+        if let Some(raw) = members.get("cache_control") {
             block.push_str(r#","cache_control":"#);
             block.push_str(raw);
         }
@@ -309,17 +310,17 @@ impl Conversation {
     /// Writes the content of a message into the turn of its role.
     fn content(
         &mut self,
-        members: &Members<'_>,
+        members: &Object<'_>,
         speaker: Speaker,
         role: Role,
-        path: &Path<'_>,
+        path: &At<'_>,
         dropped: &mut Dropped,
     ) -> Result<(), Inexpressible> {
-        let raw = given(members, "content").unwrap_or_default();
+        let raw = members.get("content").unwrap_or_default();
         let before = self.turns.len();
         each_block(raw, speaker, &path.member("content"), dropped, |block| self.push(role, &block))?;
         if self.turns.len() > before && role != Role::Assistant {
-            cache_last(&mut self.turns, self.last_block, given(members, "cache_control"));
+            cache_last(&mut self.turns, self.last_block, members.get("cache_control"));
         }
         Ok(())
     }
@@ -340,12 +341,12 @@ impl Conversation {
         self.last_text = write_block(block, &mut self.turns);
     }
 
-    fn end(&mut self, messages: usize, path: &Path<'_>, dropped: &mut Dropped) -> Result<(), Inexpressible> {
+    fn end(&mut self, messages: usize, path: &At<'_>, dropped: &mut Dropped) -> Result<(), Inexpressible> {
         if self.open.is_none() {
-            return Err(path.refuse("must hold a message of the user that says something"));
+            return Err(path.wrong("must hold a message of the user that says something"));
         }
         if self.turns.starts_with(Role::Assistant.begin()) {
-            return Err(path.unsayable("a conversation that does not begin with the user"));
+            return Err(path.cannot(NAME, "a conversation that does not begin with the user"));
         }
         if self.open == Some(Role::Assistant) {
             self.trim(|| dropped.at(&path.item(messages - 1).member("content")));
@@ -371,21 +372,12 @@ impl Conversation {
 }
 
 /// An id of a call as JSON. The API takes letters, digits, `_` and `-`; ids of other providers have more.
-fn call_id<'a>(raw: &'a str, path: &Path<'_>) -> Result<Cow<'a, str>, Inexpressible> {
-    let id = read::name(raw, path)?;
+fn call_id<'a>(raw: &'a str, path: &At<'_>) -> Result<Cow<'a, str>, Inexpressible> {
+    let id = not_empty(raw, path)?;
     let fits = |char: char| char.is_ascii_alphanumeric() || char == '_' || char == '-';
     if id.chars().all(fits) {
         return Ok(raw.into());
     }
     let id: String = id.chars().map(|char| if fits(char) { char } else { '_' }).collect();
     Ok(quote(&id).into())
-}
-
-/// Tells of members that have no place. Nothing is lost with an empty list, which answers of OpenAI's have.
-fn unknown(members: &Members<'_>, known: &[&str], path: &Path<'_>, dropped: &mut Dropped) {
-    for (name, raw) in members.iter() {
-        if !known.contains(&name) && raw != "null" && raw != "[]" {
-            dropped.at(&path.member(name));
-        }
-    }
 }

@@ -1,11 +1,12 @@
 //! The options of a request in Anthropic's words.
 
+use super::NAME;
 use super::model::Model;
-use super::read::{self, Path, given};
-use super::request::{Asked, Dropped, Object};
+use super::request::{Asked, Dropped, Writer};
 use super::thinking::{self, Thinking};
 use super::tools::{self, Choice};
-use crate::protocol::json::{Members, quote};
+use crate::protocol::json::quote;
+use crate::protocol::read::{self, At, Object, boolean, count, items, number, text};
 use crate::protocol::translate::Inexpressible;
 
 /// Said to the model where the request asks for JSON without a schema, for which the API has no words.
@@ -14,9 +15,8 @@ const JSON_PLEASE: &str =
 
 impl<'a> Asked<'a> {
     pub(super) fn max_tokens(&self, dropped: &mut Dropped) -> Result<Option<u64>, Inexpressible> {
-        let read = |raw: Option<&str>, name| {
-            raw.map(|raw| read::count(raw, &Path::Member(&Path::Root, name))).transpose()
-        };
+        let read =
+            |raw: Option<&str>, name| raw.map(|raw| count(raw, &At::Member(&At::Root, name))).transpose();
         let (new, old) = (
             read(self.max_completion_tokens, "max_completion_tokens")?,
             read(self.max_tokens, "max_tokens")?,
@@ -34,7 +34,7 @@ impl<'a> Asked<'a> {
         forced: bool,
         dropped: &mut Dropped,
     ) -> Result<Thinking, Inexpressible> {
-        let path = Path::Member(&Path::Root, "reasoning_effort");
+        let path = At::Member(&At::Root, "reasoning_effort");
         let Some(raw) = self.reasoning_effort else { return Ok(Thinking::default()) };
         let mut thinking = thinking::of_effort(raw, model, max_tokens, &path)?;
         if self.thinking.is_some() {
@@ -60,10 +60,10 @@ impl<'a> Asked<'a> {
         dropped: &mut Dropped,
     ) -> Result<Option<String>, Inexpressible> {
         let Some(raw) = self.response_format else { return Ok(None) };
-        let path = Path::Member(&Path::Root, "response_format");
-        let members = read::object(raw, &path)?;
+        let path = At::Member(&At::Root, "response_format");
+        let members = Object::of(raw, &path)?;
         let type_path = path.member("type");
-        match &*read::string(given(&members, "type").unwrap_or_default(), &type_path)? {
+        match &*text(members.get("type").unwrap_or_default(), &type_path)? {
             "text" => Ok(None),
             "json_object" => {
                 if !system.is_empty() {
@@ -77,45 +77,45 @@ impl<'a> Asked<'a> {
             }
             "json_schema" => {
                 let path = path.member("json_schema");
-                let members = read::object(given(&members, "json_schema").unwrap_or_default(), &path)?;
-                if given(&members, "description").is_some() {
+                let members = Object::of(members.get("json_schema").unwrap_or_default(), &path)?;
+                if members.get("description").is_some() {
                     dropped.at(&path.member("description"));
                 }
-                let schema = given(&members, "schema").unwrap_or_default();
-                read::object(schema, &path.member("schema"))?;
+                let schema = members.get("schema").unwrap_or_default();
+                Object::of(schema, &path.member("schema"))?;
                 Ok(Some(format!(r#"{{"type":"json_schema","schema":{schema}}}"#)))
             }
-            other => Err(type_path.unsayable(format_args!("an answer of the format {other}"))),
+            other => Err(type_path.cannot(NAME, format_args!("an answer of the format {other}"))),
         }
     }
 
     pub(super) fn choice(&self) -> Result<Choice<'a>, Inexpressible> {
-        let path = Path::Member(&Path::Root, "tool_choice");
+        let path = At::Member(&At::Root, "tool_choice");
         Ok(self.tool_choice.map(|raw| tools::choice(raw, &path)).transpose()?.unwrap_or_default())
     }
 
     pub(super) fn tools(
         &self,
         choice: Choice<'_>,
-        out: &mut Object,
+        out: &mut Writer,
         dropped: &mut Dropped,
     ) -> Result<(), Inexpressible> {
-        let path = Path::Member(&Path::Root, "tool_choice");
+        let path = At::Member(&At::Root, "tool_choice");
         let parallel = match self.parallel_tool_calls {
-            Some(raw) => read::boolean(raw, &Path::Member(&Path::Root, "parallel_tool_calls"))?,
+            Some(raw) => boolean(raw, &At::Member(&At::Root, "parallel_tool_calls"))?,
             None => true,
         };
         let mut list = String::new();
         let there = match self.tools {
             Some(raw) => {
-                let path = Path::Member(&Path::Root, "tools");
+                let path = At::Member(&At::Root, "tools");
                 tools::write(raw, choice.allowed.as_deref(), &path, dropped, &mut list)?
             }
             None => false,
         };
         if !there {
             // Without tools there is nothing to choose.
-            return if choice.forced { Err(path.refuse("must name a tool of tools")) } else { Ok(()) };
+            return if choice.forced { Err(path.wrong("must name a tool of tools")) } else { Ok(()) };
         }
         out.set("tools", &list);
         match (choice.raw, parallel) {
@@ -124,7 +124,7 @@ impl<'a> Asked<'a> {
             (Some(raw), true) => out.set("tool_choice", &raw),
             (Some(raw), false) if choice.none => out.set("tool_choice", &raw),
             (Some(raw), false) => {
-                let choice = read::object(&raw, &path)?;
+                let choice = read::members(&raw, &path)?;
                 // In its place where it is there, else as the first; the order means nothing.
                 out.set("tool_choice", &choice.with("disable_parallel_tool_use", "true"));
             }
@@ -138,7 +138,7 @@ impl<'a> Asked<'a> {
         &self,
         model: Model,
         thinking: &Thinking,
-        out: &mut Object,
+        out: &mut Writer,
         dropped: &mut Dropped,
     ) -> Result<(), Inexpressible> {
         let thinks = match self.thinking {
@@ -147,7 +147,7 @@ impl<'a> Asked<'a> {
         };
         let mut both = false;
         if let Some(raw) = self.temperature {
-            let temperature = read::number(raw, 0.0, 2.0, &Path::Member(&Path::Root, "temperature"))?;
+            let temperature = number(raw, 0.0, 2.0, &At::Member(&At::Root, "temperature"))?;
             if !model.samples() || (thinks && temperature != 1.0) {
                 if temperature != 1.0 {
                     dropped.push("temperature");
@@ -163,7 +163,7 @@ impl<'a> Asked<'a> {
             }
         }
         if let Some(raw) = self.top_p {
-            let top_p = read::number(raw, 0.0, 1.0, &Path::Member(&Path::Root, "top_p"))?;
+            let top_p = number(raw, 0.0, 1.0, &At::Member(&At::Root, "top_p"))?;
             let refused =
                 !model.samples() || (thinks && top_p < 0.95) || (both && !model.samples_both_ways());
             match refused {
@@ -175,16 +175,16 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
-    pub(super) fn stops(&self, out: &mut Object) -> Result<(), Inexpressible> {
+    pub(super) fn stops(&self, out: &mut Writer) -> Result<(), Inexpressible> {
         let (raw, name) = match (self.stop, self.stop_sequences) {
             (Some(raw), _) => (raw, "stop"),
             (None, Some(raw)) => (raw, "stop_sequences"),
             (None, None) => return Ok(()),
         };
-        let path = Path::Member(&Path::Root, name);
-        let check = |raw: &str, path: &Path<'_>| match read::string(raw, path)? {
+        let path = At::Member(&At::Root, name);
+        let check = |raw: &str, path: &At<'_>| match text(raw, path)? {
             text if text.trim().is_empty() => {
-                Err(path.unsayable("a stop sequence of nothing but white space"))
+                Err(path.cannot(NAME, "a stop sequence of nothing but white space"))
             }
             _ => Ok(()),
         };
@@ -192,8 +192,8 @@ impl<'a> Asked<'a> {
             check(raw, &path)?;
             out.list("stop_sequences", raw);
         } else {
-            let list = read::list(raw, &path)?;
-            list.iter().enumerate().try_for_each(|(at, raw)| check(raw.get(), &path.item(at)))?;
+            let list = items(raw, "an array", &path)?;
+            list.iter().enumerate().try_for_each(|(at, raw)| check(raw, &path.item(at)))?;
             if !list.is_empty() {
                 out.set("stop_sequences", raw);
             }
@@ -206,17 +206,17 @@ impl<'a> Asked<'a> {
         &self,
         effort: Option<&str>,
         format: Option<String>,
-        out: &mut Object,
+        out: &mut Writer,
         dropped: &mut Dropped,
     ) -> Result<(), Inexpressible> {
-        let path = Path::Member(&Path::Root, "output_config");
-        let own = self.output_config.map(|raw| read::object(raw, &path)).transpose()?;
-        let has = |name: &str| own.as_ref().is_some_and(|own| own.raw(name).is_some());
+        let path = At::Member(&At::Root, "output_config");
+        let own = self.output_config.map(|raw| Object::of(raw, &path)).transpose()?;
+        let has = |name: &str| own.as_ref().is_some_and(|own| !own.raw(name).is_empty());
         if has("format") && format.is_some() {
-            return Err(path.member("format").refuse("must not be given together with response_format"));
+            return Err(path.member("format").wrong("must not be given together with response_format"));
         }
-        let mut config = Object::with_capacity(64);
-        for (name, raw) in own.iter().flat_map(Members::iter) {
+        let mut config = Writer::with_capacity(64);
+        for (name, raw) in own.iter().flat_map(Object::members) {
             config.set(name, raw);
         }
         match effort {
@@ -234,13 +234,13 @@ impl<'a> Asked<'a> {
     }
 
     /// `metadata.user_id`: the caller's own, else `safety_identifier`, else `user`.
-    pub(super) fn user(&self, out: &mut Object, dropped: &mut Dropped) -> Result<(), Inexpressible> {
+    pub(super) fn user(&self, out: &mut Writer, dropped: &mut Dropped) -> Result<(), Inexpressible> {
         let mut id = None;
         if let Some(raw) = self.metadata {
-            let path = Path::Member(&Path::Root, "metadata");
-            for (name, raw) in read::object(raw, &path)?.iter() {
+            let path = At::Member(&At::Root, "metadata");
+            for (name, raw) in Object::of(raw, &path)?.members() {
                 if name == "user_id" {
-                    read::string(raw, &path.member(name))?;
+                    text(raw, &path.member(name))?;
                     id = Some(raw);
                 } else {
                     dropped.at(&path.member(name));
@@ -249,7 +249,7 @@ impl<'a> Asked<'a> {
         }
         for (name, raw) in [("safety_identifier", self.safety_identifier), ("user", self.user)] {
             let Some(raw) = raw else { continue };
-            read::string(raw, &Path::Member(&Path::Root, name))?;
+            text(raw, &At::Member(&At::Root, name))?;
             match id {
                 None => id = Some(raw),
                 Some(other) if other == raw => {}
@@ -262,9 +262,9 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
-    pub(super) fn tier(&self, out: &mut Object, dropped: &mut Dropped) -> Result<(), Inexpressible> {
+    pub(super) fn tier(&self, out: &mut Writer, dropped: &mut Dropped) -> Result<(), Inexpressible> {
         let Some(raw) = self.service_tier else { return Ok(()) };
-        match &*read::string(raw, &Path::Member(&Path::Root, "service_tier"))? {
+        match &*text(raw, &At::Member(&At::Root, "service_tier"))? {
             // Auto takes priority capacity where there is some.
             "auto" | "priority" => out.set("service_tier", r#""auto""#),
             "default" | "standard_only" => out.set("service_tier", r#""standard_only""#),

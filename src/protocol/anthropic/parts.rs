@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::read::{self, Path, given, is_blank};
+use super::NAME;
 use super::request::Dropped;
 use crate::protocol::json::Members;
+use crate::protocol::read::{At, Object, items, not_empty, text, word};
 use crate::protocol::translate::Inexpressible;
 
 /// Whose content it is.
@@ -31,12 +32,12 @@ impl Speaker {
     }
 }
 
-/// Writes a content, a string or a list of parts, as blocks: each is handed to `each`. Text without a character to be seen is
+/// Writes a content, a string or an array of parts, as blocks: each is handed to `each`. Text without a character to be seen is
 /// left out, since the API refuses it: with notice, unless it is empty.
 pub(super) fn each_block(
     raw: &str,
     speaker: Speaker,
-    path: &Path<'_>,
+    path: &At<'_>,
     dropped: &mut Dropped,
     mut each: impl FnMut(Block<'_>),
 ) -> Result<(), Inexpressible> {
@@ -47,24 +48,24 @@ pub(super) fn each_block(
         return Ok(());
     }
     if !raw.starts_with('[') {
-        return Err(path.wrong("a string or a list of parts", raw));
+        return Err(path.must_be("a string or an array of parts", raw));
     }
-    for (at, part) in read::list(raw, path)?.iter().enumerate() {
+    for (at, part) in items(raw, "an array", path)?.iter().enumerate() {
         let path = path.item(at);
-        let members = read::object(part.get(), &path)?;
+        let members = Object::of(part, &path)?;
         let type_path = path.member("type");
-        let kind = read::string(given(&members, "type").unwrap_or_default(), &type_path)?;
-        let of = |name: &str| given(&members, name).unwrap_or_default();
-        let cache_control = given(&members, "cache_control");
+        let kind = text(members.get("type").unwrap_or_default(), &type_path)?;
+        let of = |name: &str| members.get(name).unwrap_or_default();
+        let cache_control = members.get("cache_control");
         match &*kind {
             own if speaker.may_say(own) => {
-                each(Block::Other(part.get().into()));
+                each(Block::Other((*part).into()));
                 continue;
             }
             "text" => {
                 let path = path.member("text");
                 if !of("text").starts_with('"') {
-                    return Err(path.wrong("a string", of("text")));
+                    return Err(path.must_be("a string", of("text")));
                 }
                 if let Some(text) = said(of("text"), &path, dropped) {
                     each(Block::Text { text, cache_control });
@@ -72,7 +73,7 @@ pub(super) fn each_block(
             }
             "refusal" if speaker == Speaker::Assistant => {
                 let path = path.member("refusal");
-                read::string(of("refusal"), &path)?;
+                text(of("refusal"), &path)?;
                 if let Some(text) = said(of("refusal"), &path, dropped) {
                     each(Block::Text { text, cache_control });
                 }
@@ -89,10 +90,10 @@ pub(super) fn each_block(
                 each(Block::Other(with_cache(block, cache_control)));
             }
             other => {
-                return Err(type_path.unsayable(format_args!("a part of the type {other} in this place")));
+                return Err(type_path.cannot(NAME, format_args!("a part of the type {other} in this place")));
             }
         }
-        for (name, raw) in members.iter() {
+        for (name, raw) in members.members() {
             if raw != "null" && name != "type" && name != &*kind && name != "cache_control" {
                 dropped.at(&path.member(name));
             }
@@ -144,7 +145,7 @@ pub(super) fn cache_last(out: &mut String, last: usize, cache_control: Option<&s
 }
 
 /// A text that says something.
-fn said<'a>(raw: &'a str, path: &Path<'_>, dropped: &mut Dropped) -> Option<&'a str> {
+fn said<'a>(raw: &'a str, path: &At<'_>, dropped: &mut Dropped) -> Option<&'a str> {
     if !is_blank(raw) {
         return Some(raw);
     }
@@ -152,6 +153,17 @@ fn said<'a>(raw: &'a str, path: &Path<'_>, dropped: &mut Dropped) -> Option<&'a 
         dropped.at(path);
     }
     None
+}
+
+/// Whether a JSON string holds nothing but white space. The API refuses a block of text that does.
+fn is_blank(raw: &str) -> bool {
+    let inner = raw.trim_matches('"');
+    match inner.as_bytes().first() {
+        None => true,
+        // Nearly every text shows with its first byte that it says something.
+        Some(byte) if byte.is_ascii_graphic() && *byte != b'\\' => false,
+        Some(_) => word(raw).is_some_and(|text| text.chars().all(char::is_whitespace)),
+    }
 }
 
 fn with_cache(mut open: String, cache_control: Option<&str>) -> Cow<'static, str> {
@@ -164,41 +176,41 @@ fn with_cache(mut open: String, cache_control: Option<&str>) -> Cow<'static, str
 }
 
 /// The source of an image.
-fn image(raw: &str, path: &Path<'_>, dropped: &mut Dropped) -> Result<String, Inexpressible> {
-    let members = read::object(raw, path)?;
-    for (name, raw) in members.iter() {
+fn image(raw: &str, path: &At<'_>, dropped: &mut Dropped) -> Result<String, Inexpressible> {
+    let members = Object::of(raw, path)?;
+    for (name, raw) in members.members() {
         // The API sees an image in one way only.
         if name != "url" && raw != "null" && (name != "detail" || raw != r#""auto""#) {
             dropped.at(&path.member(name));
         }
     }
     let path = path.member("url");
-    let url = read::string(given(&members, "url").unwrap_or_default(), &path)?;
+    let url = text(members.get("url").unwrap_or_default(), &path)?;
     if url.starts_with("https://") || url.starts_with("http://") {
-        return Ok(format!(r#"{{"type":"url","url":{}}}"#, given(&members, "url").unwrap_or_default()));
+        return Ok(format!(r#"{{"type":"url","url":{}}}"#, members.get("url").unwrap_or_default()));
     }
     let data = Data::of(&url, &path)?;
     let kind = data.image_kind().ok_or_else(|| {
-        path.refuse("must be an image of the type image/jpeg, image/png, image/gif or image/webp")
+        path.wrong("must be an image of the type image/jpeg, image/png, image/gif or image/webp")
     })?;
     Ok(data.source(kind))
 }
 
 /// A file as a block without its last brace: a PDF is a document, an image an image.
-fn file(raw: &str, path: &Path<'_>, dropped: &mut Dropped) -> Result<String, Inexpressible> {
-    let members = read::object(raw, path)?;
-    unknown(&members, &["file_data", "file_id", "filename"], path, dropped);
+fn file(raw: &str, path: &At<'_>, dropped: &mut Dropped) -> Result<String, Inexpressible> {
+    let members = Object::of(raw, path)?;
+    dropped.unknown(&members, &["file_data", "file_id", "filename"], path);
     let filename = path.member("filename");
-    let title = match given(&members, "filename") {
+    let title = match members.get("filename") {
         Some(raw) => {
-            read::string(raw, &filename)?;
+            text(raw, &filename)?;
             format!(r#","title":{raw}"#)
         }
         None => String::new(),
     };
-    if let Some(raw) = given(&members, "file_data") {
+    if let Some(raw) = members.get("file_data") {
         let path = path.member("file_data");
-        let url = read::string(raw, &path)?;
+        let url = text(raw, &path)?;
         let data = Data::of(&url, &path)?;
         if let Some(kind) = data.image_kind() {
             if !title.is_empty() {
@@ -209,12 +221,14 @@ fn file(raw: &str, path: &Path<'_>, dropped: &mut Dropped) -> Result<String, Ine
         if data.kind.eq_ignore_ascii_case("application/pdf") {
             return Ok(format!(r#"{{"type":"document","source":{}{title}"#, data.source("application/pdf")));
         }
-        return Err(path.unsayable(format_args!("a file that is neither a PDF nor an image: {}", data.kind)));
+        return Err(
+            path.cannot(NAME, format_args!("a file that is neither a PDF nor an image: {}", data.kind))
+        );
     }
-    let Some(raw) = given(&members, "file_id") else {
-        return Err(path.refuse("must have file_data or file_id"));
+    let Some(raw) = members.get("file_id") else {
+        return Err(path.wrong("must have file_data or file_id"));
     };
-    read::name(raw, &path.member("file_id"))?;
+    not_empty(raw, &path.member("file_id"))?;
     Ok(format!(r#"{{"type":"document","source":{{"type":"file","file_id":{raw}}}{title}"#))
 }
 
@@ -225,19 +239,19 @@ struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    fn of(url: &'a str, path: &Path<'_>) -> Result<Self, Inexpressible> {
+    fn of(url: &'a str, path: &At<'_>) -> Result<Self, Inexpressible> {
         let Some(rest) = url.strip_prefix("data:") else {
-            return Err(path.refuse("must be an http(s) or data: URL"));
+            return Err(path.wrong("must be an http(s) or data: URL"));
         };
         let split =
             rest.split_once(',').and_then(|(head, base64)| Some((head.strip_suffix(";base64")?, base64)));
         let Some((kind, base64)) = split else {
-            return Err(path.refuse("must be a data: URL in base64"));
+            return Err(path.wrong("must be a data: URL in base64"));
         };
         let digits = base64.trim_end_matches('=');
         let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
         if digits.is_empty() || base64.len() - digits.len() > 2 || !digits.bytes().all(is_digit) {
-            return Err(path.refuse("must have data in base64"));
+            return Err(path.wrong("must have data in base64"));
         }
         // Parameters say nothing that the API wants to know.
         Ok(Self { kind: kind.split(';').next().unwrap_or(kind), base64 })
@@ -256,13 +270,5 @@ impl<'a> Data<'a> {
     /// base64 needs no escapes in JSON.
     fn source(&self, kind: &str) -> String {
         format!(r#"{{"type":"base64","media_type":"{kind}","data":"{}"}}"#, self.base64)
-    }
-}
-
-fn unknown(members: &Members<'_>, known: &[&str], path: &Path<'_>, dropped: &mut Dropped) {
-    for (name, raw) in members.iter() {
-        if raw != "null" && !known.contains(&name) {
-            dropped.at(&path.member(name));
-        }
     }
 }

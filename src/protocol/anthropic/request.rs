@@ -4,10 +4,11 @@
 
 use std::borrow::Cow;
 
+use super::NAME;
 use super::model::Model;
-use super::read::{self, Path};
 use super::{Context, messages};
-use crate::protocol::json::{Members, quote};
+use crate::protocol::json::quote;
+use crate::protocol::read::{At, Object, boolean, count, items, number, text};
 use crate::protocol::translate::{Inexpressible, Translated};
 
 /// `max_tokens` where the request has none, which the API does not take: room for an answer and for the thinking that newer
@@ -36,8 +37,13 @@ const HINTS: [&str; 6] =
 pub(super) struct Dropped(Vec<Cow<'static, str>>);
 
 impl Dropped {
-    pub(super) fn at(&mut self, path: &Path<'_>) {
+    pub(super) fn at(&mut self, path: &At<'_>) {
         self.0.push(path.to_string().into());
+    }
+
+    /// Members that have no place.
+    pub(super) fn unknown(&mut self, object: &Object<'_>, known: &[&str], at: &At<'_>) {
+        object.drop_unknown(known, at, &mut self.0);
     }
 
     pub(super) fn push(&mut self, name: &'static str) {
@@ -72,12 +78,12 @@ pub(super) struct Asked<'a> {
 /// A chat request in OpenAI's shape, in the words of this protocol. `model`: what the target calls it. `stream`: whether as a
 /// stream.
 pub fn request(body: &str, model: &str, stream: bool) -> Result<Translated<Context>, Inexpressible> {
-    let members = read::object(body, &Path::Root)?;
+    let members = Object::parse(body, &At::Root)?;
     let mut dropped = Dropped::default();
     let asked = Asked::of(&members, &mut dropped)?;
     let model_name = model;
     let model = Model::of(model);
-    let at = |name: &'static str| Path::Member(&Path::Root, name);
+    let at = |name: &'static str| At::Member(&At::Root, name);
 
     let mut conversation = messages::translate(asked.messages, model, &at("messages"), &mut dropped)?;
     let max_tokens = asked.max_tokens(&mut dropped)?;
@@ -85,7 +91,7 @@ pub fn request(body: &str, model: &str, stream: bool) -> Result<Translated<Conte
     let thinking = asked.thinking(model, max_tokens, choice.forced, &mut dropped)?;
     let format = asked.format(&mut conversation.system, &mut dropped)?;
 
-    let mut out = Object::with_capacity(body.len() + conversation.system.len() + 256);
+    let mut out = Writer::with_capacity(body.len() + conversation.system.len() + 256);
     out.set("model", &quote(model_name));
     let default = if model.is_brief() { 4_096 } else { DEFAULT_MAX_TOKENS + thinking.budget };
     out.set("max_tokens", &max_tokens.unwrap_or(default).to_string());
@@ -113,10 +119,10 @@ pub fn request(body: &str, model: &str, stream: bool) -> Result<Translated<Conte
 
 impl<'a> Asked<'a> {
     /// Sorts the members, and refuses what would change what comes back.
-    fn of(members: &Members<'a>, dropped: &mut Dropped) -> Result<Self, Inexpressible> {
+    fn of(members: &Object<'a>, dropped: &mut Dropped) -> Result<Self, Inexpressible> {
         let mut asked = Self::default();
-        for (name, raw) in members.iter() {
-            let path = Path::Member(&Path::Root, name);
+        for (name, raw) in members.members() {
+            let path = At::Member(&At::Root, name);
             match name {
                 _ if raw == "null" => {}
                 "messages" => asked.messages = raw,
@@ -138,36 +144,36 @@ impl<'a> Asked<'a> {
                 "service_tier" => asked.service_tier = Some(raw),
                 // The target's, not the request's.
                 "model" | "stream" | "stream_options" => {}
-                "n" if read::count(raw, &path)? != 1 => {
-                    return Err(path.unsayable("more than one answer to a request"));
+                "n" if count(raw, &path)? != 1 => {
+                    return Err(path.cannot(NAME, "more than one answer to a request"));
                 }
                 "n" => {}
-                "logprobs" if read::boolean(raw, &path)? => {
-                    return Err(path.unsayable("probabilities of tokens"));
+                "logprobs" if boolean(raw, &path)? => {
+                    return Err(path.cannot(NAME, "probabilities of tokens"));
                 }
                 "logprobs" => {}
-                "top_logprobs" if read::count(raw, &path)? > 0 => {
-                    return Err(path.unsayable("probabilities of tokens"));
+                "top_logprobs" if count(raw, &path)? > 0 => {
+                    return Err(path.cannot(NAME, "probabilities of tokens"));
                 }
                 "top_logprobs" => {}
                 "modalities" => {
-                    for (at, item) in read::list(raw, &path)?.iter().enumerate() {
+                    for (at, item) in items(raw, "an array", &path)?.iter().enumerate() {
                         let path = path.item(at);
-                        if read::string(item.get(), &path)? != "text" {
-                            return Err(path.unsayable("an answer that is not text"));
+                        if text(item, &path)? != "text" {
+                            return Err(path.cannot(NAME, "an answer that is not text"));
                         }
                     }
                 }
                 "web_search_options" => {
-                    return Err(path.unsayable("a search by option; use a tool of the type web_search_…"));
+                    return Err(path.cannot(NAME, "a search by option; use a tool of the type web_search_…"));
                 }
                 "functions" | "function_call" => {
-                    return Err(path.unsayable("functions; use tools and tool_choice"));
+                    return Err(path.cannot(NAME, "functions; use tools and tool_choice"));
                 }
-                "system" => return Err(path.refuse("must be a message with the role system")),
-                "store" if !read::boolean(raw, &path)? => {}
+                "system" => return Err(path.wrong("must be a message with the role system")),
+                "store" if !boolean(raw, &path)? => {}
                 "presence_penalty" | "frequency_penalty" => {
-                    if read::number(raw, -2.0, 2.0, &path)? != 0.0 {
+                    if number(raw, -2.0, 2.0, &path)? != 0.0 {
                         dropped.at(&path);
                     }
                 }
@@ -193,9 +199,9 @@ impl<'a> Asked<'a> {
 
 /// An object as it is written.
 #[derive(Debug)]
-pub(super) struct Object(String);
+pub(super) struct Writer(String);
 
-impl Object {
+impl Writer {
     pub(super) fn with_capacity(bytes: usize) -> Self {
         let mut text = String::with_capacity(bytes);
         text.push('{');

@@ -8,9 +8,9 @@ use super::Context;
 use super::answer::explanation;
 use super::blocks::{Blocks, Kind, without_trimmed};
 use super::error::named;
-use super::read::word;
 use super::usage::{Usage, finish_reason};
 use crate::protocol::json::{Members, Text, quote};
+use crate::protocol::read::word;
 use crate::protocol::translate::{Malformed, Next};
 
 /// An answer has at most this much text: 64 MiB, as one that comes whole.

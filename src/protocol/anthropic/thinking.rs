@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 
 use super::model::{Model, Thinks, Unthinking};
-use super::read::{self, Path};
+use crate::protocol::read::{At, text};
 use crate::protocol::translate::Inexpressible;
 
 /// The least that the API takes as a budget.
@@ -38,16 +38,16 @@ pub(super) fn of_effort(
     raw: &str,
     model: Model,
     max_tokens: Option<u64>,
-    path: &Path<'_>,
+    path: &At<'_>,
 ) -> Result<Thinking, Inexpressible> {
-    let (effort, budget) = match &*read::string(raw, path)? {
+    let (effort, budget) = match &*text(raw, path)? {
         "none" => return Ok(off(model)),
         "minimal" | "low" => ("low", 2_048),
         "medium" => ("medium", 8_192),
         "high" => ("high", 15_000),
         "xhigh" => ("xhigh", 15_000),
         "max" => ("max", 15_000),
-        _ => return Err(path.refuse("must be none, minimal, low, medium, high, xhigh or max")),
+        _ => return Err(path.wrong("must be none, minimal, low, medium, high, xhigh or max")),
     };
     Ok(match model.thinks() {
         Thinks::Never => Thinking { dropped: true, ..Thinking::default() },

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::read::{self, Path, given};
+use super::NAME;
 use super::request::Dropped;
+use crate::protocol::read::{self, At, Object, boolean, items, not_empty, text};
 use crate::protocol::translate::Inexpressible;
 
 /// What the API says of a tool beside OpenAI's words; taken over as it is.
@@ -23,41 +24,41 @@ pub(super) struct Choice<'a> {
     pub(super) none: bool,
 }
 
-pub(super) fn choice<'a>(raw: &'a str, path: &Path<'_>) -> Result<Choice<'a>, Inexpressible> {
+pub(super) fn choice<'a>(raw: &'a str, path: &At<'_>) -> Result<Choice<'a>, Inexpressible> {
     let simply = |raw: &'static str, forced| Choice { raw: Some(raw.into()), forced, ..Choice::default() };
     if raw.starts_with('"') {
-        return match &*read::string(raw, path)? {
+        return match &*text(raw, path)? {
             "none" => Ok(Choice { none: true, ..simply(r#"{"type":"none"}"#, false) }),
             "auto" => Ok(simply(r#"{"type":"auto"}"#, false)),
             "required" => Ok(simply(r#"{"type":"any"}"#, true)),
-            _ => Err(path.refuse("must be none, auto, required or an object")),
+            _ => Err(path.wrong("must be none, auto, required or an object")),
         };
     }
-    let members = read::object(raw, path)?;
-    let kind = read::string(given(&members, "type").unwrap_or_default(), &path.member("type"))?;
+    let members = Object::of(raw, path)?;
+    let kind = text(members.get("type").unwrap_or_default(), &path.member("type"))?;
     match &*kind {
         "function" => {
             let path = path.member("function");
-            let function = read::object(given(&members, "function").unwrap_or_default(), &path)?;
-            let raw = given(&function, "name").unwrap_or_default();
-            read::name(raw, &path.member("name"))?;
+            let function = Object::of(members.get("function").unwrap_or_default(), &path)?;
+            let raw = function.get("name").unwrap_or_default();
+            not_empty(raw, &path.member("name"))?;
             let raw = Some(format!(r#"{{"type":"tool","name":{raw}}}"#).into());
             Ok(Choice { raw, forced: true, ..Choice::default() })
         }
         "allowed_tools" => {
             let path = path.member("allowed_tools");
-            let members = read::object(given(&members, "allowed_tools").unwrap_or_default(), &path)?;
-            let mode = given(&members, "mode").unwrap_or(r#""auto""#);
+            let members = Object::of(members.get("allowed_tools").unwrap_or_default(), &path)?;
+            let mode = members.get("mode").unwrap_or(r#""auto""#);
             let tools_path = path.member("tools");
             let mut allowed = Vec::new();
             for (at, tool) in
-                read::list(given(&members, "tools").unwrap_or_default(), &tools_path)?.iter().enumerate()
+                items(members.get("tools").unwrap_or_default(), "an array", &tools_path)?.iter().enumerate()
             {
                 let path = tools_path.item(at);
-                let tool = read::object(tool.get(), &path)?;
+                let tool = Object::of(tool, &path)?;
                 let path = path.member("function");
-                let function = read::object(given(&tool, "function").unwrap_or_default(), &path)?;
-                allowed.push(read::name(given(&function, "name").unwrap_or_default(), &path.member("name"))?);
+                let function = Object::of(tool.get("function").unwrap_or_default(), &path)?;
+                allowed.push(not_empty(function.get("name").unwrap_or_default(), &path.member("name"))?);
             }
             Ok(Choice { allowed: Some(allowed), ..choice(mode, &path.member("mode"))? })
         }
@@ -65,7 +66,7 @@ pub(super) fn choice<'a>(raw: &'a str, path: &Path<'_>) -> Result<Choice<'a>, In
         "auto" => Ok(Choice { raw: Some(raw.into()), ..Choice::default() }),
         "none" => Ok(Choice { raw: Some(raw.into()), none: true, ..Choice::default() }),
         "any" | "tool" => Ok(Choice { raw: Some(raw.into()), forced: true, ..Choice::default() }),
-        other => Err(path.member("type").unsayable(format_args!("a choice of the type {other}"))),
+        other => Err(path.member("type").cannot(NAME, format_args!("a choice of the type {other}"))),
     }
 }
 
@@ -73,15 +74,15 @@ pub(super) fn choice<'a>(raw: &'a str, path: &Path<'_>) -> Result<Choice<'a>, In
 pub(super) fn write(
     raw: &str,
     allowed: Option<&[Cow<'_, str>]>,
-    path: &Path<'_>,
+    path: &At<'_>,
     dropped: &mut Dropped,
     out: &mut String,
 ) -> Result<bool, Inexpressible> {
     let mut any = false;
-    for (at, tool) in read::list(raw, path)?.iter().enumerate() {
+    for (at, tool) in items(raw, "an array", path)?.iter().enumerate() {
         let before = out.len();
         out.push(if any { ',' } else { '[' });
-        let name = write_tool(tool.get(), &path.item(at), dropped, out)?;
+        let name = write_tool(tool, &path.item(at), dropped, out)?;
         if allowed.is_some_and(|allowed| !allowed.contains(&name)) {
             out.truncate(before);
         } else {
@@ -97,41 +98,43 @@ pub(super) fn write(
 /// Writes one tool, and gives its name.
 fn write_tool<'a>(
     raw: &'a str,
-    path: &Path<'_>,
+    path: &At<'_>,
     dropped: &mut Dropped,
     out: &mut String,
 ) -> Result<Cow<'a, str>, Inexpressible> {
-    let tool = read::object(raw, path)?;
+    let tool = Object::of(raw, path)?;
     let type_path = path.member("type");
-    let kind = read::string(given(&tool, "type").unwrap_or_default(), &type_path)?;
+    let kind = text(tool.get("type").unwrap_or_default(), &type_path)?;
     if is_dated(&kind) {
         out.push_str(raw);
-        return given(&tool, "name").map_or(Ok("".into()), |name| read::string(name, &path.member("name")));
+        return tool.get("name").map_or(Ok("".into()), |name| text(name, &path.member("name")));
     }
     if kind != "function" {
-        return Err(type_path.unsayable(format_args!("a tool of the type {kind}")));
+        return Err(type_path.cannot(NAME, format_args!("a tool of the type {kind}")));
     }
     let function_path = path.member("function");
-    let function = read::object(given(&tool, "function").unwrap_or_default(), &function_path)?;
-    let name = given(&function, "name").unwrap_or_default();
-    let name_text = read::name(name, &function_path.member("name"))?;
+    let function = Object::of(tool.get("function").unwrap_or_default(), &function_path)?;
+    let name = function.get("name").unwrap_or_default();
+    let name_text = not_empty(name, &function_path.member("name"))?;
     out.push_str(r#"{"name":"#);
     out.push_str(name);
     let (mut schema, mut strict) = (None, false);
-    let members = tool.iter().map(|(name, raw)| (path, name, raw));
-    for (path, member, raw) in members.chain(function.iter().map(|(name, raw)| (&function_path, name, raw))) {
+    let members = tool.members().map(|(name, raw)| (path, name, raw));
+    for (path, member, raw) in
+        members.chain(function.members().map(|(name, raw)| (&function_path, name, raw)))
+    {
         match member {
             _ if raw == "null" => {}
             "type" | "function" | "name" => {}
             "description" => {
-                read::string(raw, &path.member(member))?;
+                text(raw, &path.member(member))?;
                 out.push_str(r#","description":"#);
                 out.push_str(raw);
             }
             // Nearly every schema says first that it is one of an object, and needs no second look.
             "parameters" if raw.starts_with(r#"{"type":"object""#) => schema = Some((raw, None)),
-            "parameters" => schema = Some((raw, Some(read::object(raw, &path.member(member))?))),
-            "strict" => strict = read::boolean(raw, &path.member(member))?,
+            "parameters" => schema = Some((raw, Some(read::members(raw, &path.member(member))?))),
+            "strict" => strict = boolean(raw, &path.member(member))?,
             own if OWN.contains(&own) => {
                 for piece in [",\"", own, "\":", raw] {
                     out.push_str(piece);
@@ -144,7 +147,7 @@ fn write_tool<'a>(
     match &schema {
         None => out.push_str(r#"{"type":"object","properties":{}}"#),
         // OpenAI takes a schema that does not say so, and the API does not.
-        Some((_, Some(members))) if given(members, "type").is_none() => {
+        Some((_, Some(members))) if members.raw("type").is_none_or(|raw| raw == "null") => {
             out.push_str(&members.with("type", r#""object""#));
         }
         Some((raw, _)) => out.push_str(raw),

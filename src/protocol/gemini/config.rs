@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::read::{At, Object, items, string, text};
+use super::NAME;
 use super::request::Own;
 use super::write;
+use crate::protocol::read::{At, Object, items, string, text};
 use crate::protocol::translate::Inexpressible;
 
 type Dropped = Vec<Cow<'static, str>>;
@@ -134,7 +135,7 @@ fn choices<'a>(root: &Object<'a>, config: &mut Config<'a>) -> Result<usize, Inex
                 config.set("candidateCount", root.get("n"));
                 Ok(n)
             }
-            _ => Err(at.cannot("more than 8 choices")),
+            _ => Err(at.cannot(NAME, "more than 8 choices")),
         },
     }
 }
@@ -153,7 +154,7 @@ fn stops<'a>(root: &Object<'a>, config: &mut Config<'a>) -> Result<(), Inexpress
     match stops.len() {
         0 => {}
         1..=MAX_STOPS => config.set("stopSequences", Some(raw)),
-        _ => return Err(at.cannot("more than 5 stop sequences")),
+        _ => return Err(at.cannot(NAME, "more than 5 stop sequences")),
     }
     Ok(())
 }
@@ -185,7 +186,7 @@ fn format<'a>(
                 config.set("responseJsonSchema", Some(schema));
             }
         }
-        Some(_) => return Err(type_at.cannot("formats other than text, json_object and json_schema")),
+        Some(_) => return Err(type_at.cannot(NAME, "formats other than text, json_object and json_schema")),
         None => return Err(type_at.must_be("text, json_object or json_schema", format.raw("type"))),
     }
     config.set("responseMimeType", Some("\"application/json\""));
@@ -223,7 +224,7 @@ fn modalities<'a>(
             match &*text(item, &at)? {
                 "text" => text_too = true,
                 "image" => image = true,
-                "audio" => return Err(at.cannot("audio as OpenAI has it in an answer")),
+                "audio" => return Err(at.cannot(NAME, "audio as OpenAI has it in an answer")),
                 _ => return Err(at.wrong("must be text or image")),
             }
         }

@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::read::{At, Object, items, string};
+use super::NAME;
 use super::{resource, write};
 use crate::protocol::json::quote;
+use crate::protocol::read::{At, Object, items, string};
 use crate::protocol::translate::{Inexpressible, Malformed, Translated};
 
 /// Gemini takes at most this many inputs in one request (its quickstart for embeddings, and LiteLLM's and Vercel's clients).
@@ -90,7 +91,7 @@ fn inputs<'a>(root: &Object<'a>) -> Result<Vec<&'a str>, Inexpressible> {
     }
     let text = |(number, raw): (usize, &&'a str)| {
         if raw.starts_with(|first: char| first.is_ascii_digit() || first == '[') {
-            return Err(at.cannot("tokens as input; Gemini's are not OpenAI's"));
+            return Err(at.cannot(NAME, "tokens as input; Gemini's are not OpenAI's"));
         }
         string(raw, &at.item(number))
     };

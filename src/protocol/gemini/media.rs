@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::read::{At, Object};
+use super::NAME;
 use super::write;
+use crate::protocol::read::{At, Object};
 use crate::protocol::translate::Inexpressible;
 
 type Dropped = Vec<Cow<'static, str>>;
@@ -27,9 +28,8 @@ pub(super) fn write(
         "video_url" => by_url(part, "video_url", Some("video/"), at, out, dropped),
         "input_audio" => audio(part, at, out, dropped),
         "file" => file(part, at, out, dropped),
-        other => {
-            Err(type_at.cannot(&format!("parts of type {}", other.chars().take(32).collect::<String>())))
-        }
+        other => Err(type_at
+            .cannot(NAME, format_args!("parts of type {}", other.chars().take(32).collect::<String>()))),
     }
 }
 
@@ -88,7 +88,7 @@ fn audio(
         "aac" => "audio/aac",
         "ogg" => "audio/ogg",
         "flac" => "audio/flac",
-        _ => return Err(format_at.cannot("audio must be wav, mp3, aiff, aac, ogg or flac")),
+        _ => return Err(format_at.cannot(NAME, "audio must be wav, mp3, aiff, aac, ogg or flac")),
     };
     let data_at = inner_at.member("data");
     let Some(data) = inner.text("data", &inner_at)? else {
@@ -120,7 +120,9 @@ fn file(
     let id_at = inner_at.member("file_id");
     match inner.text("file_id", &inner_at)? {
         Some(id) if has_scheme(&id) => referred(&id, mime.as_deref(), None, part, &id_at, out),
-        Some(_) => Err(id_at.cannot("a file that OpenAI keeps; a file of Gemini's is named by its URI")),
+        Some(_) => {
+            Err(id_at.cannot(NAME, "a file that OpenAI keeps; a file of Gemini's is named by its URI"))
+        }
         None => Err(inner_at.wrong("must have file_data or file_id")),
     }
 }

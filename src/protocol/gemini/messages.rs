@@ -7,10 +7,12 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::NAME;
 use super::config::insists_on_signatures;
-use super::read::{At, Object, items, objects, string, text};
 use super::{media, write};
+use crate::protocol::json::inside;
 use crate::protocol::json::quote;
+use crate::protocol::read::{At, Object, items, objects, string, text};
 use crate::protocol::translate::Inexpressible;
 
 /// What Google documents for calls whose signature is unknown, because another model made them.
@@ -110,7 +112,7 @@ impl<'a> Contents<'a> {
             }
             "assistant" => self.assistant(message, at, dropped),
             "tool" => self.result(message, at, dropped),
-            "function" => Err(role_at.cannot("calls without an id; use a message of role tool")),
+            "function" => Err(role_at.cannot(NAME, "calls without an id; use a message of role tool")),
             other => Err(role_at.wrong(format!(
                 "must be system, developer, user, assistant or tool, got {}",
                 quote(&other.chars().take(32).collect::<String>())
@@ -153,10 +155,10 @@ impl<'a> Contents<'a> {
         ];
         message.drop_unknown(&KNOWN, at, dropped);
         if message.get("function_call").is_some() {
-            return Err(at.member("function_call").cannot("calls without an id; use tool_calls"));
+            return Err(at.member("function_call").cannot(NAME, "calls without an id; use tool_calls"));
         }
         if message.get("audio").is_some() {
-            return Err(at.member("audio").cannot("audio of an answer that OpenAI keeps"));
+            return Err(at.member("audio").cannot(NAME, "audio of an answer that OpenAI keeps"));
         }
         let extra = Extra::of(message, at)?;
         let mut parts = String::new();
@@ -237,7 +239,7 @@ impl<'a> Contents<'a> {
             let at = at.item(number);
             call.drop_unknown(&["id", "type", "function", "index", "extra_content"], &at, dropped);
             if call.text("type", &at)?.is_some_and(|kind| kind != "function") {
-                return Err(at.member("type").cannot("calls of other tools than functions"));
+                return Err(at.member("type").cannot(NAME, "calls of other tools than functions"));
             }
             let function_at = at.member("function");
             let Some(function) = call.object("function", &at)? else {
@@ -294,7 +296,7 @@ impl<'a> Contents<'a> {
             let mut texts = String::from("\"");
             for (number, part) in objects(raw, &content_at)?.iter().enumerate() {
                 let at = content_at.item(number);
-                texts.push_str(write::inside(text_of(part, &at, dropped)?));
+                texts.push_str(inside(text_of(part, &at, dropped)?));
             }
             texts.push('"');
             joined = texts;
@@ -393,7 +395,7 @@ fn text_of<'a>(part: &Object<'a>, at: &At<'_>, dropped: &mut Dropped) -> Result<
         "\"text\"" => "text",
         "\"refusal\"" => "refusal",
         other if !other.starts_with('"') => return Err(at.member("type").must_be("a type of part", other)),
-        _ => return Err(at.member("type").cannot("anything but text in a message of this role")),
+        _ => return Err(at.member("type").cannot(NAME, "anything but text in a message of this role")),
     };
     part.drop_unknown(&["type", name], at, dropped);
     string(part.raw(name), &at.member(name))

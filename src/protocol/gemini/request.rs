@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::read::{At, Object};
 use super::{Context, config, messages, tools, write};
+use crate::protocol::read::{At, Object};
 use crate::protocol::translate::{Inexpressible, Translated};
 
 /// Members that are read somewhere below, or say how the answer travels, which the path says here. Everything else is

@@ -4,10 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::value::RawValue;
 
-use super::read::{At, Object};
 use super::shape::{Candidate, FunctionCall, Logprobs, Part, Token};
 use super::write;
+use crate::protocol::json::inside;
 use crate::protocol::json::quote;
+use crate::protocol::read::{At, Object};
 use crate::protocol::translate::Malformed;
 
 /// What came of one candidate. Texts are JSON strings without their quotes, as they stood.
@@ -72,7 +73,7 @@ impl<'a> Said<'a> {
             if !text.get().starts_with('"') {
                 return Err(no_part);
             }
-            let text = write::inside(text.get());
+            let text = inside(text.get());
             if part.thought == Some(true) {
                 self.thought.push_str(text);
             } else {

@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 
-use super::read::{At, Object, objects, string, text};
+use super::NAME;
 use super::request::Own;
 use super::write;
 use crate::protocol::json::quote;
+use crate::protocol::read::{At, Object, objects, string, text};
 use crate::protocol::translate::Inexpressible;
 
 /// Gemini's own tools, which are passed on as they are.
@@ -41,9 +42,8 @@ pub(super) fn write(
 ) -> Result<(), Inexpressible> {
     for name in ["functions", "function_call"] {
         if root.get(name).is_some() {
-            return Err(
-                At::Member(&At::Root, name).cannot("functions without tools; use tools and tool_choice")
-            );
+            return Err(At::Member(&At::Root, name)
+                .cannot(NAME, "functions without tools; use tools and tool_choice"));
         }
     }
     let at = At::Member(&At::Root, "tools");
@@ -60,7 +60,7 @@ pub(super) fn write(
     }
     if root.bool("parallel_tool_calls", &At::Root)? == Some(false) && !declared.names.is_empty() {
         let at = At::Member(&At::Root, "parallel_tool_calls");
-        return Err(at.cannot("the model decides how many calls it makes"));
+        return Err(at.cannot(NAME, "the model decides how many calls it makes"));
     }
     let choice = choice(root, &declared)?;
     declared.write(out);
@@ -90,7 +90,7 @@ impl Declared {
         };
         if kind != "function" {
             let kind: String = kind.chars().take(32).collect();
-            return Err(type_at.cannot(&format!("tools of type {kind}")));
+            return Err(type_at.cannot(NAME, format_args!("tools of type {kind}")));
         }
         tool.drop_unknown(&["type", "function"], at, dropped);
         let at = at.member("function");
@@ -103,7 +103,7 @@ impl Declared {
             return Err(name_at.must_be("a name", function.raw("name")));
         };
         if !is_name(&name) {
-            return Err(name_at.cannot(
+            return Err(name_at.cannot(NAME,
                 "a function's name begins with a letter or _, and has at most 128 letters, digits, _, ., : and -",
             ));
         }
@@ -175,7 +175,7 @@ fn choice(root: &Object<'_>, declared: &Declared) -> Result<Option<String>, Inex
         return match &*text(raw, &at)? {
             "auto" => Ok(auto),
             "none" if !declared.native.is_empty() => {
-                Err(at.cannot("Gemini's own tools are used as it likes"))
+                Err(at.cannot(NAME, "Gemini's own tools are used as it likes"))
             }
             "none" if declared.names.is_empty() => Ok(None),
             "none" => Ok(Some(r#"{"mode":"NONE"}"#.to_owned())),
@@ -212,7 +212,7 @@ fn choice(root: &Object<'_>, declared: &Declared) -> Result<Option<String>, Inex
             let names = names.join(",");
             Ok(Some(format!(r#"{{"mode":"{mode}","allowedFunctionNames":[{names}]}}"#)))
         }
-        Some(_) => Err(at.member("type").cannot("a choice of anything but functions")),
+        Some(_) => Err(at.member("type").cannot(NAME, "a choice of anything but functions")),
         None => Err(at.member("type").must_be("function or allowed_tools", choice.raw("type"))),
     }
 }

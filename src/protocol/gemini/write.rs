@@ -1,8 +1,6 @@
 //! JSON, written as text.
 
-use memchr::memchr2;
-
-use crate::protocol::json::quote;
+use crate::protocol::json::{after_string, quote};
 
 /// What separates the next member or item from what was written before it.
 pub(super) fn comma(out: &mut String) {
@@ -47,33 +45,6 @@ pub(super) fn compact(out: &mut String, raw: &str) {
         }
     }
     out.push_str(&raw[from..]);
-}
-
-/// Where the string that begins at `at` has ended.
-pub(super) fn after_string(bytes: &[u8], mut at: usize) -> usize {
-    at += 1;
-    // Most are short: a search has to be prepared.
-    for _ in 0..32 {
-        match bytes.get(at) {
-            Some(b'"') => return at + 1,
-            Some(b'\\') => at += 2,
-            Some(_) => at += 1,
-            None => return bytes.len(),
-        }
-    }
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += found;
-        if bytes[at] == b'"' {
-            return at + 1;
-        }
-        at += 2;
-    }
-    bytes.len()
-}
-
-/// A JSON string without its quotes: two of them joined are the string of both texts.
-pub(super) fn inside(string: &str) -> &str {
-    string.get(1..string.len().saturating_sub(1)).unwrap_or("")
 }
 
 #[cfg(test)]

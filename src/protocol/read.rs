@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::write;
-use crate::protocol::json::{Members, Text};
-use crate::protocol::translate::Inexpressible;
+use memchr::memchr;
+
+use super::json::{Members, Text, after_string, inside};
+use super::translate::Inexpressible;
 
 /// A place in a request. Its text is made only where it has to be told.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +30,9 @@ impl<'p> At<'p> {
         self.wrong(format!("must be {what}, got {}", kind(got)))
     }
 
-    /// What Gemini has no words for.
-    pub(super) fn cannot(&self, why: &str) -> Inexpressible {
-        self.wrong(format!("cannot be said in Gemini's protocol: {why}"))
+    /// What a protocol has no words for. `protocol`: whose it is.
+    pub(super) fn cannot(&self, protocol: &str, why: impl fmt::Display) -> Inexpressible {
+        self.wrong(format!("cannot be said in {protocol}'s protocol: {why}"))
     }
 
     pub(super) fn wrong(&self, message: impl Into<String>) -> Inexpressible {
@@ -70,11 +71,7 @@ pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
 impl<'a> Object<'a> {
     /// Reads a whole text, which is checked to be JSON. What is read of its members afterwards needs no check.
     pub(super) fn parse(text: &'a str, at: &At<'_>) -> Result<Self, Inexpressible> {
-        match Members::of(text) {
-            Ok(members) => Ok(Self(members.into_pairs())),
-            Err(_) if text.trim_start().starts_with('{') => Err(at.wrong("must be valid JSON")),
-            Err(_) => Err(at.must_be("an object", text.trim_start())),
-        }
+        Ok(Self(members(text, at)?.into_pairs()))
     }
 
     /// Reads a raw value of a text that was checked.
@@ -115,12 +112,7 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn bool(&self, name: &str, at: &At<'_>) -> Result<Option<bool>, Inexpressible> {
-        let read = |raw| match raw {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            other => Err(at.member(name).must_be("a boolean", other)),
-        };
-        self.get(name).map(read).transpose()
+        self.get(name).map(|raw| boolean(raw, &at.member(name))).transpose()
     }
 
     /// A number's own text.
@@ -133,14 +125,7 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn integer(&self, name: &str, at: &At<'_>) -> Result<Option<u64>, Inexpressible> {
-        let read = |raw: &str| match serde_json::from_str(raw) {
-            Ok(number) => Ok(number),
-            Err(_) if kind(raw) == "a number" => {
-                Err(at.member(name).wrong(format!("must be a non-negative integer, got {raw}")))
-            }
-            Err(_) => Err(at.member(name).must_be("a non-negative integer", raw)),
-        };
-        self.get(name).map(read).transpose()
+        self.get(name).map(|raw| count(raw, &at.member(name))).transpose()
     }
 
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
@@ -158,16 +143,64 @@ impl<'a> Object<'a> {
     }
 }
 
+/// An object whose members can be set; its whole text is checked to be JSON.
+pub(super) fn members<'a>(text: &'a str, at: &At<'_>) -> Result<Members<'a>, Inexpressible> {
+    Members::of(text).map_err(|_| match text.trim_start() {
+        broken if broken.starts_with('{') => at.wrong("must be valid JSON"),
+        other => at.must_be("an object", other),
+    })
+}
+
 /// The text of a JSON string.
 pub(super) fn text<'a>(raw: &'a str, at: &At<'_>) -> Result<Cow<'a, str>, Inexpressible> {
-    let plain = write::inside(raw);
-    if raw.starts_with('"') && !plain.contains('\\') {
-        return Ok(Cow::Borrowed(plain));
+    if !raw.starts_with('"') {
+        return Err(at.must_be("a string", raw));
     }
-    match serde_json::from_str::<Text<'a>>(raw) {
-        Ok(Text(text)) => Ok(text),
-        Err(_) if raw.starts_with('"') => Err(at.wrong("must be a string of whole characters")),
-        Err(_) => Err(at.must_be("a string", raw)),
+    // A lone surrogate is a string by JSON's grammar that no text can hold.
+    word(raw).ok_or_else(|| at.wrong("must be a string of whole characters"))
+}
+
+/// The same; None where it is none, or holds what is no Unicode.
+pub(super) fn word(raw: &str) -> Option<Cow<'_, str>> {
+    // As nearly every name is: without escapes.
+    if raw.starts_with('"') && memchr(b'\\', raw.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inside(raw)));
+    }
+    serde_json::from_str::<Text<'_>>(raw).ok().map(|Text(text)| text)
+}
+
+/// A string that says something.
+pub(super) fn not_empty<'a>(raw: &'a str, at: &At<'_>) -> Result<Cow<'a, str>, Inexpressible> {
+    let text = text(raw, at)?;
+    if text.is_empty() { Err(at.wrong("must not be empty")) } else { Ok(text) }
+}
+
+pub(super) fn boolean(raw: &str, at: &At<'_>) -> Result<bool, Inexpressible> {
+    match raw {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(at.must_be("a boolean", raw)),
+    }
+}
+
+pub(super) fn count(raw: &str, at: &At<'_>) -> Result<u64, Inexpressible> {
+    match raw.parse() {
+        Ok(count) => Ok(count),
+        Err(_) if kind(raw) == "a number" => {
+            Err(at.wrong(format!("must be a non-negative integer, got {raw}")))
+        }
+        Err(_) => Err(at.must_be("a non-negative integer", raw)),
+    }
+}
+
+/// A number from `least` to `most`.
+pub(super) fn number(raw: &str, least: f64, most: f64, at: &At<'_>) -> Result<f64, Inexpressible> {
+    match raw.parse::<f64>() {
+        Ok(number) if kind(raw) == "a number" && number >= least && number <= most => Ok(number),
+        Ok(_) if kind(raw) == "a number" => {
+            Err(at.wrong(format!("must be from {least} to {most}, got {raw}")))
+        }
+        _ => Err(at.must_be("a number", raw)),
     }
 }
 
@@ -229,7 +262,7 @@ impl<'a> Walk<'a> {
         let first = self.next()?;
         let (bytes, from) = (self.text.as_bytes(), self.at);
         self.at = match first {
-            b'"' => write::after_string(bytes, from),
+            b'"' => after_string(bytes, from),
             b'{' | b'[' => after_brackets(bytes, from),
             _ => {
                 let ends = |byte: &u8| {
@@ -248,7 +281,7 @@ fn after_brackets(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => {
-                at = write::after_string(bytes, at);
+                at = after_string(bytes, at);
                 continue;
             }
             b'{' | b'[' => depth += 1,
