@@ -67,9 +67,10 @@ pub(super) struct Limits {
 #[must_use]
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    // Given back in this order; none where nothing was limited, and nobody had to be asked.
-    provider: Option<GateTurn>,
-    model: Option<GateTurn>,
+    // Given back in this order; none where nothing was limited, and nobody had to be asked. Boxed: a turn is moved many times before its
+    // call has ended, and most hold nothing.
+    provider: Option<Box<GateTurn>>,
+    model: Option<Box<GateTurn>>,
     /// How long it was waited for.
     pub(super) waited: Duration,
 }
@@ -125,7 +126,8 @@ impl Admission {
 
     /// A turn that nobody has to wait for.
     pub(super) fn at_once(&self, ask: &Ask<'_>) -> Option<Turn> {
-        let free = |gate: &Arc<Gate>| if gate.is_open() { Some(None) } else { gate.go(ask).map(Some) };
+        let free =
+            |gate: &Arc<Gate>| if gate.is_open() { Some(None) } else { gate.go(ask).map(Box::new).map(Some) };
         let model = match self.model(ask.model) {
             Some(gate) => free(&gate)?,
             None => None,
@@ -147,7 +149,7 @@ impl Admission {
             (Some(turn), true) => turn.renew(ask.cost),
             (None, true) => match self.model(ask.model) {
                 Some(gate) if !gate.is_open() => {
-                    turn.model = gate.go(ask);
+                    turn.model = gate.go(ask).map(Box::new);
                     turn.model.is_some()
                 }
                 _ => true,
@@ -162,12 +164,12 @@ impl Admission {
         ask: Ask<'_>,
         max_waiting: usize,
         waited: &mut Duration,
-    ) -> Result<Option<GateTurn>, Refused> {
+    ) -> Result<Option<Box<GateTurn>>, Refused> {
         if gate.is_open() {
             return Ok(None);
         }
         if let Some(turn) = gate.go(&ask) {
-            return Ok(Some(turn));
+            return Ok(Some(Box::new(turn)));
         }
         let place = gate.join(&ask, self.aging, max_waiting).inspect_err(|_| {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -175,7 +177,7 @@ impl Admission {
         let wait = Waited { since: Instant::now(), total: waited, admission: self };
         let turn = place.turn(ask.until).await;
         drop(wait);
-        turn.map(Some)
+        turn.map(Box::new).map(Some)
     }
 
     /// Whether nobody has to wait for anything.
@@ -314,7 +316,7 @@ impl Turn {
     }
 
     fn each(&mut self, change: impl Fn(&mut GateTurn)) {
-        [&mut self.provider, &mut self.model].into_iter().flatten().for_each(change);
+        [&mut self.provider, &mut self.model].into_iter().flatten().for_each(|turn| change(turn));
     }
 }
 
