@@ -386,12 +386,15 @@ class Trunkline extends Emitter {
       clearTimeout(timer)
       for (const party of partiesOf(this)) party?.cancel(closedError('the client was closed while the call ran'))
     }
-    await Call.start(this, undefined, (id) => {
-      this.#native.finishClose(id)
-      return null
-    })
-    this.#ended = true
-    this.listenersChanged()
+    try {
+      await Call.start(this, undefined, (id) => {
+        this.#native.finishClose(id)
+        return null
+      })
+    } finally {
+      this.#ended = true
+      this.listenersChanged()
+    }
   }
 }
 
