@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::content::Content;
 use super::file::Answer;
 use super::redact::{Redact, without};
-use super::tape::Recording;
+use super::tape::{Recording, Saving};
 use crate::client::body::BodyError;
 use crate::config::Hidden;
 use crate::error::{Error, header_text};
@@ -39,6 +39,8 @@ pub(in crate::client) struct Recorder {
 pub(in crate::client) struct Recorded {
     body: pool::Body,
     recorder: Box<Recorder>,
+    /// From the end of the body until the recording is written.
+    saving: Option<Saving>,
 }
 
 impl Recorder {
@@ -72,10 +74,8 @@ impl Recorder {
         let media_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
         self.is_stream = media_type.is_some_and(|value| value.starts_with(b"text/event-stream"));
         self.head = Some((status, written));
-        if body.is_end_stream() {
-            self.finish(false)?;
-        }
-        Ok(Recorded { body, recorder: self })
+        let saving = if body.is_end_stream() { self.finish(false)? } else { None };
+        Ok(Recorded { body, recorder: self, saving })
     }
 
     fn take(&mut self, piece: &Bytes) -> Result<(), Error> {
@@ -90,9 +90,9 @@ impl Recorder {
         Ok(())
     }
 
-    fn finish(&mut self, cut: bool) -> Result<(), Error> {
+    fn finish(&mut self, cut: bool) -> Result<Option<Saving>, Error> {
         let (Some(recording), Some((status, headers))) = (self.recording.take(), self.head.take()) else {
-            return Ok(());
+            return Ok(None);
         };
         let pieces = std::mem::take(&mut self.pieces);
         let body = match self.is_stream {
@@ -106,7 +106,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         if self.is_stream && !self.pieces.is_empty() {
-            // Its reader has gone, and the next to ask is told.
+            // Its reader has gone; who closes the client is told.
             let _ = self.finish(true);
         }
     }
@@ -117,7 +117,12 @@ impl Recorded {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self { body, recorder } = self;
+        let Self { body, recorder, saving } = self;
+        if let Some(under_way) = saving {
+            let saved = ready!(under_way.as_mut().poll(cx));
+            *saving = None;
+            return Poll::Ready(saved.err().map(|error| Err(BodyError::Cassette(error))));
+        }
         match Pin::new(body).poll_frame(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
@@ -134,7 +139,11 @@ impl Recorded {
                 Poll::Ready(Some(Err(BodyError::Pool(error))))
             }
             Poll::Ready(None) => match recorder.finish(false) {
-                Ok(()) => Poll::Ready(None),
+                Ok(None) => Poll::Ready(None),
+                Ok(under_way) => {
+                    *saving = under_way;
+                    self.poll_frame(cx)
+                }
                 Err(error) => Poll::Ready(Some(Err(BodyError::Cassette(error)))),
             },
         }
@@ -142,7 +151,7 @@ impl Recorded {
 
     /// Whether there is nothing more to read, and nothing to write.
     pub(in crate::client) fn is_end_stream(&self) -> bool {
-        self.recorder.recording.is_none() && self.body.is_end_stream()
+        self.recorder.recording.is_none() && self.saving.is_none() && self.body.is_end_stream()
     }
 
     pub(in crate::client) fn size_hint(&self) -> SizeHint {

@@ -1,11 +1,12 @@
 //! What is in a file, shared by all who use it in this process: recordings in the order of asking, and when they are written.
 //!
-//! A recording is on the disk before its answer ends for whoever asked, as long as the writing takes little of the time; else it is
-//! written a little later, by `close`, or at the end of the process.
+//! A recording is on the disk before its answer ends for whoever asked. Where many end at once they wait for one writing.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ static TAPES: LazyLock<Mutex<HashMap<PathBuf, Weak<Tape>>>> = LazyLock::new(Mute
 pub(super) struct Tape {
     path: PathBuf,
     state: Mutex<State>,
-    /// Told whenever a recording ends.
-    ended: Notify,
+    /// Told whenever a recording ends, and whenever the file was written.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -44,6 +45,9 @@ struct State {
     is_dirty: bool,
     /// Whether a task will write it.
     is_scheduled: bool,
+    /// Grows with each recording; and what it was when the file was last written, or was tried to be.
+    version: u64,
+    tried: u64,
     /// Whether what the file has is to be replaced, and has not been yet.
     is_anew: bool,
     /// Whether it was replaced in this process.
@@ -53,7 +57,7 @@ struct State {
     stamp: Option<Stamp>,
     /// When it was last written, and how long that took.
     written: Option<(Instant, Duration)>,
-    /// Why it could not be written, until somebody is told.
+    /// Why it could not be written the last time.
     failure: Option<Error>,
 }
 
@@ -83,6 +87,9 @@ pub(super) enum Found {
     Blank(Recording),
 }
 
+/// What is told when a recording is written.
+pub(super) type Saving = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
 /// The right to record one answer. Dropped unused, there is none.
 pub(super) struct Recording {
     tape: Arc<Tape>,
@@ -100,7 +107,7 @@ impl Tape {
         let mut tapes = TAPES.lock();
         let known = tapes.get(path).and_then(Weak::upgrade);
         let tape = known.unwrap_or_else(|| {
-            Arc::new(Self { path: path.to_owned(), state: Mutex::default(), ended: Notify::new() })
+            Arc::new(Self { path: path.to_owned(), state: Mutex::default(), changed: Notify::new() })
         });
         let since = {
             let mut state = tape.state.lock();
@@ -134,9 +141,6 @@ impl Tape {
             *count - 1
         };
         let mut state = self.state.lock();
-        if let Some(failure) = state.failure.take() {
-            return Err(failure);
-        }
         // What its reader left counts only where there is nothing whole.
         let recorded: Vec<(u64, u64, &Interaction)> = state
             .slots
@@ -188,33 +192,46 @@ impl Tape {
 
     /// Waits for recordings under way, but no longer than this, and writes what is not written.
     pub(super) async fn settle(&self, limit: Duration) -> Result<(), Error> {
-        let none_pending = async {
-            loop {
-                let ended = self.ended.notified();
-                tokio::pin!(ended);
-                ended.as_mut().enable();
-                if self.state.lock().pending == 0 {
-                    return;
-                }
-                ended.await;
-            }
-        };
+        let none_pending = self.until(|state| state.pending == 0);
         // Whoever is later is written later.
         let _ = tokio::time::timeout(limit, none_pending).await;
         self.write()
     }
 
-    /// Writes what is not written, and tells of what could not be.
-    fn write(&self) -> Result<(), Error> {
-        let mut state = self.state.lock();
-        if state.is_dirty {
-            state.write(&self.path);
-        }
-        state.failure.take().map_or(Ok(()), Err)
+    /// Waits until this version is written.
+    async fn written(&self, version: u64) -> Result<(), Error> {
+        self.until(|state| state.tried >= version).await;
+        self.state.lock().told()
     }
 
-    /// A recording has come to its end.
-    fn finish(self: &Arc<Self>, recording: &Recording, answer: Answer) -> Result<(), Error> {
+    async fn until(&self, condition: impl Fn(&State) -> bool + Send) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if condition(&self.state.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Writes what is not written, and tells of what could not be.
+    fn write(&self) -> Result<(), Error> {
+        let told = {
+            let mut state = self.state.lock();
+            if !state.is_dirty {
+                return Ok(());
+            }
+            state.write(&self.path);
+            state.told()
+        };
+        self.changed.notify_waiters();
+        told
+    }
+
+    /// A recording has come to its end. Some where it is not written yet, and will be.
+    fn finish(self: &Arc<Self>, recording: &Recording, answer: Answer) -> Result<Option<Saving>, Error> {
         let interaction = Interaction::new(recording.request.clone(), Arc::new(answer));
         let mut state = self.state.lock();
         let State { slots, is_dirty, .. } = &mut *state;
@@ -222,7 +239,7 @@ impl Tape {
         if interaction.answer.cut && slots.iter().any(is_same) {
             // There is something better, or as good.
             slots.retain(|slot| slot.number != recording.slot || slot.recording.is_some());
-            return Ok(());
+            return Ok(None);
         }
         if !interaction.answer.cut {
             let is_cut = |slot: &Slot| slot.recording.as_ref().is_some_and(|recording| recording.answer.cut);
@@ -230,35 +247,31 @@ impl Tape {
         }
         match slots.iter_mut().find(|slot| slot.number == recording.slot) {
             Some(slot) => slot.recording = Some(interaction),
-            None => return Ok(()),
+            None => return Ok(None),
         }
         *is_dirty = true;
-        match state.due() {
-            None => {
-                state.write(&self.path);
-                state.failure.take().map_or(Ok(()), Err)
-            }
-            Some(_) if state.is_scheduled => Ok(()),
-            Some(due) => {
-                state.is_scheduled = true;
-                let tape = self.clone();
-                recording.tasks.spawn("cassette", async move {
-                    tokio::time::sleep_until(due).await;
-                    let mut state = tape.state.lock();
-                    state.is_scheduled = false;
-                    if state.is_dirty {
-                        state.write(&tape.path);
-                    }
-                });
-                Ok(())
-            }
+        state.version += 1;
+        let Some(due) = state.due() else {
+            drop(state);
+            return self.write().map(|()| None);
+        };
+        let (version, tape) = (state.version, self.clone());
+        if !std::mem::replace(&mut state.is_scheduled, true) {
+            let tape = self.clone();
+            recording.tasks.spawn("cassette", async move {
+                tokio::time::sleep_until(due).await;
+                tape.state.lock().is_scheduled = false;
+                // Who waits for it is told.
+                let _ = tape.write();
+            });
         }
+        Ok(Some(Box::pin(async move { tape.written(version).await })))
     }
 }
 
 impl Recording {
     /// Puts the answer into the file.
-    pub(super) fn finish(mut self, answer: Answer) -> Result<(), Error> {
+    pub(super) fn finish(mut self, answer: Answer) -> Result<Option<Saving>, Error> {
         self.is_done = true;
         let tape = self.tape.clone();
         tape.finish(&self, answer)
@@ -273,7 +286,7 @@ impl Drop for Recording {
             state.slots.retain(|slot| slot.number != self.slot);
         }
         drop(state);
-        self.tape.ended.notify_waiters();
+        self.tape.changed.notify_waiters();
     }
 }
 
@@ -329,11 +342,17 @@ impl State {
     fn write(&mut self, path: &Path) {
         let began = Instant::now();
         match self.try_write(path) {
-            Ok(()) => self.is_dirty = false,
+            Ok(()) => (self.is_dirty, self.failure) = (false, None),
             Err(error) => self.failure = Some(error),
         }
         let now = Instant::now();
         self.written = Some((now, now - began));
+        self.tried = self.version;
+    }
+
+    /// Whether the last writing went well.
+    fn told(&self) -> Result<(), Error> {
+        self.failure.clone().map_or(Ok(()), Err)
     }
 
     fn try_write(&mut self, path: &Path) -> Result<(), Error> {
