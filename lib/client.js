@@ -16,6 +16,7 @@ const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
 const { LONGEST, only } = require('./options.js')
+const { clearTimeout, queueMicrotask, setTimeout } = require('./timers.js')
 
 /** As src/node/client.rs has them. */
 const CHAT = 0
