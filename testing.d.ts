@@ -261,8 +261,12 @@ export declare const matchers: {
  *
  * ```ts
  * import type { TrunklineMatchers } from 'trunkline/testing'
- * declare module 'vitest' { interface Matchers<T> extends TrunklineMatchers<T> {} }     // Vitest
- * declare module 'expect' { interface Matchers<R> extends TrunklineMatchers<R> {} }     // Jest, by @jest/globals
+ * // Vitest 5
+ * declare module 'vitest' { interface Matchers<R, T> extends TrunklineMatchers<R> {} }
+ * // Vitest 3.2 and 4
+ * declare module 'vitest' { interface Matchers<T = any> extends TrunklineMatchers<T> {} }
+ * // Jest
+ * declare module 'expect' { interface Matchers<R extends void | Promise<void>, T = unknown> extends TrunklineMatchers<R> {} }
  * ```
  */
 export interface TrunklineMatchers<R = unknown> {
@@ -273,7 +277,7 @@ export interface TrunklineMatchers<R = unknown> {
   /** Of a `MockUpstream`: how many connections were opened. */
   toHaveOpenedConnections(count: number): R
   /** Of a promise, or a function that gives one: whether it rejects with an error of this `code` (`ERR_RATE_LIMIT`) that has these properties. To be awaited. */
-  toRejectWithCode(code: string, properties?: Record<string, unknown>): Promise<R>
+  toRejectWithCode(code: string, properties?: Record<string, unknown>): Promise<void>
   /** Of a chat completion, or a message of one: whether it calls this tool, with arguments that hold these. */
   toHaveToolCall(name: string, args?: unknown): R
 }
