@@ -214,7 +214,7 @@ export interface Connections {
 /**
  * A file of recorded answers, to be the `cassette` of a client: `new Trunkline({ cassette: cassette('test/tapes/greeting.json') })`. It answers `chat`, `stream`,
  * `embed`, `post`, `get`, `events`, `batch` and `fetch` (and so the SDKs over it) from the file, and all else is as ever: retries, fail-over, streams,
- * errors, figures. What is replayed comes at once: pauses between pieces, waits before retries and limits of rate are not waited for.
+ * errors, figures. What is replayed comes at once: pauses between pieces and waits before retries are not waited for.
  *
  * A request is matched by its method, its URL and its body; of JSON neither the order of members nor white space counts. The n-th of equal requests gets the n-th
  * recording, and those behind the last one get that. Clients that are given one cassette count together; each call of `cassette()` counts anew.

@@ -544,3 +544,11 @@ async fn a_number_that_names_no_cassette_is_refused() {
     );
     assert!(made.is_err());
 }
+
+#[tokio::test]
+async fn no_rival_takes_the_recording_of_another() {
+    let tape = Tape::new();
+    let site = tape.site("record", json!({ "latency": 60 }), json!({ "hedge": { "delay": 1, "budget": 1 } }));
+    chat(&site.client, "slow").await.unwrap();
+    assert_eq!((site.seen(), tape.interactions().len()), (1, 1));
+}

@@ -144,8 +144,9 @@ impl Content {
             Self::Binary(bytes) => member("base64", &quote(&STANDARD.encode(bytes))),
             Self::Stream(pieces) if pieces.is_empty() => member("stream", "[]"),
             Self::Stream(pieces) => {
+                let inner = format!("{space}  ");
                 let lines: Vec<_> =
-                    pieces.iter().map(|piece| format!("\n{space}  {}", piece_line(piece))).collect();
+                    pieces.iter().map(|piece| format!("\n{inner}{}", piece_lines(piece, &inner))).collect();
                 member("stream", &format!("[{}\n{space}]", lines.join(",")));
             }
         }
@@ -188,15 +189,15 @@ fn events(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A piece on one line: an event as an object, anything else as a string, and several of them as an array.
-fn piece_line(piece: &[u8]) -> String {
+/// A piece: an event as an object, anything else as a string, and several of them as an array, a line each.
+fn piece_lines(piece: &[u8], space: &str) -> String {
     if std::str::from_utf8(piece).is_err() {
         return format!("{{ \"base64\": {} }}", quote(&STANDARD.encode(piece)));
     }
     let written: Vec<_> = events(piece).map(event_line).collect();
     match &written[..] {
         [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
+        many => format!("[\n{space}  {}\n{space}]", many.join(&format!(",\n{space}  "))),
     }
 }
 
@@ -302,7 +303,8 @@ mod tests {
         let text = written(&content);
         for line in [
             r#"  { "data": {"a":1.0} },"#,
-            r#"  [{ "event": "ping", "data": {"type": "ping"} }, "data: [DONE]\n\n"],"#,
+            r#"    { "event": "ping", "data": {"type": "ping"} },"#,
+            r#"    "data: [DONE]\n\n""#,
             r#"  ": hello\n\n","#,
             r#"  "data: {\"half\":","#,
             r#"  { "data": {"a": 1}, "crlf": true },"#,

@@ -20,8 +20,9 @@ use crate::config::CassetteMode as Mode;
 use crate::error::Error;
 use crate::pool::Tasks;
 
-/// After a writing that took so long, for as many times as long none follows.
+/// After a writing that took so long, for as many times as long none follows, but no longer than [`LONGEST_PAUSE`]: calls wait for it.
 const PAUSE: u32 = 10;
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// By their files.
 static TAPES: LazyLock<Mutex<HashMap<PathBuf, Weak<Tape>>>> = LazyLock::new(Mutex::default);
@@ -243,7 +244,7 @@ impl Tape {
         }
         if !interaction.answer.cut {
             let is_cut = |slot: &Slot| slot.recording.as_ref().is_some_and(|recording| recording.answer.cut);
-            slots.retain(|slot| slot.number == recording.slot || !(is_same(slot) && is_cut(slot)));
+            slots.retain(|slot| slot.number == recording.slot || !(is_cut(slot) && is_same(slot)));
         }
         match slots.iter_mut().find(|slot| slot.number == recording.slot) {
             Some(slot) => slot.recording = Some(interaction),
@@ -332,10 +333,10 @@ impl State {
         self.slots.push(Slot { number, owner: 0, request, recording: Some(interaction) });
     }
 
-    /// When it may be written; None for now.
+    /// When it may be written again; None for now.
     fn due(&self) -> Option<Instant> {
         let (when, took) = self.written?;
-        let due = when + took * PAUSE;
+        let due = when + (took * PAUSE).min(LONGEST_PAUSE);
         (due > Instant::now()).then_some(due)
     }
 
