@@ -5,6 +5,7 @@
  */
 
 import { EventEmitter } from 'node:events'
+import type { Cassette } from './testing.js'
 
 // ───────────────────────────── the client ─────────────────────────────
 
@@ -106,7 +107,8 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    * No new calls: they reject with {@link ClosedError}. Unless another client shares the pool, the sockets that rest close.
    * Running calls get `drainTimeout` to finish; the rest then reject with {@link ClosedError} as well. Resolves when they have
    * ended and every socket that no other client shares is closed, with its reason counted and its event emitted.
-   * A second call waits for the same end, its options are not looked at.
+   * A second call waits for the same end, its options are not looked at. With a cassette, what was recorded is in its file then; if it cannot be written, this
+   * rejects with {@link ConfigError} once all is closed.
    */
   close(options?: CloseOptions): Promise<void>
 
@@ -288,6 +290,11 @@ export interface TrunklineOptions {
   pool?: PoolOptions
   /** Limits of each tenant, whom calls name by their `tenant`. */
   tenants?: TenantOptions
+  /**
+   * Answers from a file in place of the network, for tests: what `cassette()` of `trunkline/testing` gives. `hedge` is off beside it; where it is replayed,
+   * `rateLimit` too, and no function is asked for a key. Default: none.
+   */
+  cassette?: Cassette
 }
 
 /**
@@ -864,6 +871,36 @@ export declare class CircuitOpenError extends TrunklineError {
 
 /** `ERR_CLOSED`: the client is closed. */
 export declare class ClosedError extends TrunklineError {}
+
+/**
+ * `ERR_CASSETTE_MISS`: a cassette has no recording of a request, and nothing was sent. Not tried again, nor anywhere else. The message names the nearest request
+ * that has one, and the first places in which the two differ, without what stands there.
+ */
+export declare class CassetteMissError extends TrunklineError {
+  /** The file that was looked into. */
+  readonly file: string
+  /** Where the request differs from the nearest one that has a recording, 100 places at most. Long texts are cut around the place. */
+  readonly differences: CassetteDifference[]
+  /** The request, without what is redacted. Not enumerable, nor is `nearest`: they hold whole prompts. */
+  readonly request: CassetteRequest
+  /** The nearest one that has a recording; null where the file has none. */
+  readonly nearest: CassetteRequest | null
+}
+
+export interface CassetteRequest {
+  method: string
+  url: string
+  /** JSON where it is JSON, else its text, or how long it is; null where there is none. */
+  body: unknown
+}
+
+export interface CassetteDifference {
+  /** `method`, `url`, or a path in the body: `body.messages[0].content`. */
+  path: string
+  /** null where nothing is. */
+  recorded: unknown
+  requested: unknown
+}
 
 // ───────────────────────────── figures ─────────────────────────────
 

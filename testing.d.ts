@@ -1,4 +1,4 @@
-/** An upstream for test suites and demos. */
+/** An upstream, cassettes and matchers for test suites and demos. */
 
 /**
  * An upstream on loopback, started in milliseconds, which records what it is asked and fails as it is told to. It speaks HTTP/1.1
@@ -208,3 +208,91 @@ export interface Connections {
   /** TLS handshakes that resumed a session. */
   handshakesResumed: number
 }
+
+// ───────────────────────────── cassettes ─────────────────────────────
+
+/**
+ * A file of recorded answers, to be the `cassette` of a client: `new Trunkline({ cassette: cassette('test/tapes/greeting.json') })`. It answers `chat`, `stream`,
+ * `embed`, `post`, `get`, `events`, `batch` and `fetch` (and so the SDKs over it) from the file, and all else is as ever: retries, fail-over, streams,
+ * errors, figures. What is replayed comes at once: pauses between pieces and waits before retries are not waited for.
+ *
+ * A request is matched by its method, its URL and its body; of JSON neither the order of members nor white space counts. The n-th of equal requests gets the n-th
+ * recording, and those behind the last one get that. Clients that are given one cassette count together; each call of `cassette()` counts anew.
+ *
+ * Recorded are answers, those that are errors included. What fails without one (no connection, a timeout, an abort) is not; a stream that its reader leaves is
+ * recorded as far as it came.
+ * @param path Of a file, which need not be there; relative to the working directory. Or a `file:` URL.
+ * @throws ConfigError for a wrong option, and for a file that is no cassette, by its line. Such a file is never overwritten.
+ */
+export declare function cassette(path: string | URL, options?: CassetteOptions): Cassette
+
+export interface CassetteOptions {
+  /**
+   * - `replay`: the file alone answers. The network is never asked, not even for an address. A request that is not there rejects with `CassetteMissError`.
+   * - `auto`: what the file had when it was opened is replayed, and what it had not is asked for and recorded.
+   * - `record`: everything is asked for and recorded, in the place of what the file had.
+   *
+   * Default: the environment's TRUNKLINE_CASSETTE; else `replay` where CI is set, and `auto` where it is not.
+   */
+  mode?: 'replay' | 'record' | 'auto'
+  /**
+   * What is written as `REDACTED`, and makes no difference: headers of answers and parameters of URLs by name; members of JSON by path (`$.user`,
+   * `$.messages[*].name`, `$..email`), of requests, answers and events alike; `origin` for scheme, host and port of each URL. Headers of requests are never written,
+   * and credentials are redacted wherever they stand. Default: nothing more.
+   */
+  redact?: string[]
+}
+
+export interface Cassette {
+  /** Absolute. */
+  readonly path: string
+  readonly mode: 'replay' | 'record' | 'auto'
+}
+
+// ───────────────────────────── matchers ─────────────────────────────
+
+/** For `expect.extend(matchers)`, in Jest and in Vitest. */
+export declare const matchers: {
+  [Name in keyof TrunklineMatchers]: (this: any, received: any, ...expected: Parameters<TrunklineMatchers[Name]>) => any
+}
+
+/**
+ * What `expect` has with them. To tell TypeScript, once in a project:
+ *
+ * ```ts
+ * import type { TrunklineMatchers } from 'trunkline/testing'
+ * // Vitest 5
+ * declare module 'vitest' { interface Matchers<R, T> extends TrunklineMatchers<R> {} }
+ * // Vitest 3.2 and 4
+ * declare module 'vitest' { interface Matchers<T = any> extends TrunklineMatchers<T> {} }
+ * // Jest
+ * declare module 'expect' { interface Matchers<R extends void | Promise<void>, T = unknown> extends TrunklineMatchers<R> {} }
+ * ```
+ */
+export interface TrunklineMatchers<R = unknown> {
+  /** Of a `MockUpstream`: whether a request like this came; any, without `match`. */
+  toHaveReceived(match?: RequestMatch): R
+  /** Of a `MockUpstream`: how many requests like this came. */
+  toHaveReceivedTimes(times: number, match?: RequestMatch): R
+  /** Of a `MockUpstream`: how many connections were opened. */
+  toHaveOpenedConnections(count: number): R
+  /** Of a promise, or a function that gives one: whether it rejects with an error of this `code` (`ERR_RATE_LIMIT`) that has these properties. To be awaited. */
+  toRejectWithCode(code: string, properties?: Record<string, unknown>): Promise<void>
+  /** Of a chat completion, or a message of one: whether it calls this tool, with arguments that hold these. */
+  toHaveToolCall(name: string, args?: unknown): R
+}
+
+/** Each may be a pattern, or what `expect` makes (`expect.stringContaining('x')`). A function finds requests by itself. */
+export type RequestMatch =
+  | {
+      method?: unknown
+      /** Without its query, unless this has one. */
+      path?: unknown
+      /** As the request has it, in its body or its path. */
+      model?: unknown
+      /** Those that are named, in any case. */
+      headers?: Record<string, unknown>
+      /** Holds these members, deeply; arrays are of the same length. */
+      body?: unknown
+    }
+  | ((request: RecordedRequest) => boolean)

@@ -74,6 +74,10 @@ const examples = {
     /(calls weather, tool_calls[\s\S]*){3}/,
     /has no words for: seed/,
   ],
+  'cassette.mjs': [
+    /^record: Hello, Ada! at attempt 2, Hello, Ada!\nrecord: 1 connections? opened\nthe key is in the file: false\nin the file: 429, 200, 200$/m,
+    /^replay: Hello, Ada! at attempt 2, Hello, Ada!\nERR_CASSETTE_MISS: no recording of POST [\s\S]*\nreplay: 0 connections opened$/m,
+  ],
   'workers.mjs': [/4 threads, 100 chats: 1 connection opened/],
 }
 

@@ -9,6 +9,7 @@ const { configError, withCaller } = require('./errors.js')
 const { kindOf, shown } = require('./encode.js')
 const { signalOf } = require('./call.js')
 const abort = require('./abort.js')
+const { queueMicrotask } = require('./timers.js')
 
 const DEFAULT_CONCURRENCY = 32
 

@@ -6,6 +6,7 @@
  */
 
 const native = require('../native.js')
+const { setImmediate } = require('./timers.js')
 
 /**
  * What has a number.

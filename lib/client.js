@@ -16,6 +16,7 @@ const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
 const { LONGEST, only } = require('./options.js')
+const { clearTimeout, queueMicrotask, setTimeout } = require('./timers.js')
 
 /** As src/node/client.rs has them. */
 const CHAT = 0
@@ -386,12 +387,15 @@ class Trunkline extends Emitter {
       clearTimeout(timer)
       for (const party of partiesOf(this)) party?.cancel(closedError('the client was closed while the call ran'))
     }
-    await Call.start(this, undefined, (id) => {
-      this.#native.finishClose(id)
-      return null
-    })
-    this.#ended = true
-    this.listenersChanged()
+    try {
+      await Call.start(this, undefined, (id) => {
+        this.#native.finishClose(id)
+        return null
+      })
+    } finally {
+      this.#ended = true
+      this.listenersChanged()
+    }
   }
 }
 

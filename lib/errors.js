@@ -13,7 +13,7 @@ const KINDS = Symbol.for('trunkline.error.kinds')
  *   requestId?: string | null, attempts?: import('../index.js').Attempt[], retryable?: boolean,
  *   billed?: 'yes' | 'no' | 'maybe', cause?: unknown, status?: number, headers?: [string, string][],
  *   type?: string | null, param?: string | null, body?: string | null, retryAfter?: number | null,
- *   phase?: string, limit?: number, partial?: string
+ *   phase?: string, limit?: number, partial?: string, details?: string
  * }} Description
  */
 
@@ -154,6 +154,22 @@ class ClosedError extends TrunklineError {
   static kind = 'ClosedError'
 }
 
+class CassetteMissError extends TrunklineError {
+  static kind = 'CassetteMissError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    const { file, request, nearest, differences } = parsed(description.details ?? '{}')
+    this.file = file ?? ''
+    this.differences = differences ?? []
+    // Whole prompts: to be looked at, and not to fill the log of a test run.
+    const hidden = { configurable: true, writable: true }
+    Object.defineProperty(this, 'request', { value: request ?? null, ...hidden })
+    Object.defineProperty(this, 'nearest', { value: nearest ?? null, ...hidden })
+  }
+}
+
 const classes = {
   TrunklineError,
   ConfigError,
@@ -175,6 +191,7 @@ const classes = {
   QueueFullError,
   CircuitOpenError,
   ClosedError,
+  CassetteMissError,
 }
 
 for (const [name, Class] of Object.entries(classes)) {

@@ -6,6 +6,7 @@ const { native, border, questions } = require('./border.js')
 const { configError } = require('./errors.js')
 const { encodeOptions, kindOf } = require('./encode.js')
 const { Call } = require('./call.js')
+const { queueMicrotask } = require('./timers.js')
 
 /** The party of a call that is no client's. */
 const nobody = { callStarted() {}, callEnded() {} }

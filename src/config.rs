@@ -3,6 +3,7 @@
 
 mod alerts;
 mod call;
+mod cassette;
 mod circuit_breaker;
 mod concurrency;
 mod hedge;
@@ -24,9 +25,10 @@ use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
 pub use self::call::{CallKind, CallOptions, Recover, Wire};
+pub use self::cassette::{CassetteMode, CassetteOptions};
 pub use self::providers::{Key, ProviderConfig};
 pub use self::routes::{RouteConfig, TargetConfig};
-pub use self::secret::Hidden;
+pub use self::secret::{Hidden, is_credential};
 use self::section::Section;
 use crate::error::Error;
 use crate::policy::adaptive::MaxConcurrency;
@@ -59,6 +61,8 @@ pub struct ClientConfig {
     pub alerts: Option<AlertPolicy>,
     /// By the name of a model, or by `provider/model`.
     pub pricing: BTreeMap<String, Price>,
+    /// The number of the cassette that answers in place of the network.
+    pub cassette: Option<u32>,
     pub pool: pool::Config,
 }
 
@@ -137,8 +141,9 @@ impl ClientConfig {
         let pricing = pricing::parse_pricing(&mut top)?;
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
+        let cassette = cassette::parse_cassette(&mut top)?;
         top.finish()?;
-        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, pool })
+        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, cassette, pool })
     }
 
     /// Who is asked for models that have no route.

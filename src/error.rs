@@ -63,6 +63,10 @@ pub enum Kind {
         retry_after_ms: u64,
     },
     Closed,
+    /// A cassette has no recording of a request. `details`: which file, what was asked and what comes nearest, as JSON.
+    CassetteMiss {
+        details: String,
+    },
     /// A bug of ours.
     Internal,
 }
@@ -150,7 +154,7 @@ impl Error {
     pub fn of_provider(mut self, name: &str) -> Self {
         self.message = match &self.kind {
             // These begin with the path of an option, or are nobody's.
-            Kind::Config | Kind::Closed => return self,
+            Kind::Config | Kind::Closed | Kind::CassetteMiss { .. } => return self,
             Kind::Api(_) => format!("{name} {}", self.message),
             _ => format!("{name}: {}", self.message),
         };
@@ -187,6 +191,7 @@ impl Error {
             Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
+            Kind::CassetteMiss { .. } => ("CassetteMissError", "ERR_CASSETTE_MISS"),
             Kind::Internal => ("TrunklineError", "ERR_INTERNAL"),
         }
     }
@@ -272,6 +277,7 @@ impl Serialize for Error {
                 map.serialize_entry("body", body)?;
             }
             Kind::CircuitOpen { retry_after_ms } => map.serialize_entry("retryAfter", retry_after_ms)?,
+            Kind::CassetteMiss { details } => map.serialize_entry("details", details)?,
             _ => {}
         }
         map.end()
@@ -317,6 +323,7 @@ impl fmt::Debug for Kind {
                 f.debug_struct("CircuitOpen").field("retry_after_ms", retry_after_ms).finish()
             }
             Self::Closed => f.write_str("Closed"),
+            Self::CassetteMiss { .. } => f.debug_struct("CassetteMiss").finish_non_exhaustive(),
             Self::Internal => f.write_str("Internal"),
         }
     }

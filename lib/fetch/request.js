@@ -7,6 +7,7 @@
  */
 
 const { TOKEN, isOurs } = require('./headers.js')
+const { setImmediate } = require('../timers.js')
 
 /**
  * @typedef {{

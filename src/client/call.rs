@@ -266,7 +266,9 @@ async fn attempts<C: Consume>(
         let error = error.of_provider(provider.name());
         record.end_attempt(Some(&error));
         if let Some(strike) = judge::strike(failure) {
-            keys.strike(&key, strike);
+            if !record.is_replayed {
+                keys.strike(&key, strike);
+            }
             refused.add(key.index());
         }
         if judge::new_key(failure) && stale.is_none() && keys.can_renew(&key) {
@@ -310,7 +312,10 @@ async fn attempts<C: Consume>(
             Verdict::Again { delay, new_key } => {
                 tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
                 client.note_retry(record, delay);
-                tokio::time::sleep(delay).await;
+                // What a cassette says, it says at once.
+                if !record.is_replayed {
+                    tokio::time::sleep(delay).await;
+                }
                 match (&stale, first) {
                     (Some(stale), _) if new_key => key = keys.renew(stale).await.map_err(elsewhere)?,
                     (_, Some(first)) => key = first,

@@ -9,6 +9,7 @@ use http::header::Entry;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
+use super::cassette::Asked;
 use super::keys::UsedKey;
 use crate::config::{BaseUrl, Hidden, ProviderConfig};
 use crate::error::Error;
@@ -254,6 +255,17 @@ impl Outgoing {
     /// What is asked for, and of which path: its URI may have a query, which is nobody else's to see.
     pub(super) fn asks(&self) -> (Method, Uri) {
         (self.method.clone(), self.address.path.clone())
+    }
+
+    /// The request as a cassette knows it.
+    pub(super) fn asked<'a>(&'a self, key: &'a UsedKey) -> Asked<'a> {
+        Asked {
+            method: &self.method,
+            url: self.address.absolute.to_string(),
+            headers: &self.headers,
+            key: key.header(),
+            body: &self.body,
+        }
     }
 
     /// The request for a connection of this protocol.

@@ -6,14 +6,16 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Client;
+use super::body::{Body, BodyError};
 use super::call::{Consume, Life};
+use super::cassette::{Answered, Replayed};
 use super::keys::UsedKey;
 use super::pass::{Pass, late};
 use super::record::Record;
@@ -45,7 +47,7 @@ pub(super) struct FailedAttempt {
 pub(super) struct Response {
     /// What was read of the body already.
     pub(super) begun: VecDeque<Bytes>,
-    pub(super) body: pool::Body,
+    pub(super) body: Body,
     /// When the request was sent.
     pub(super) sent: Instant,
     pub(super) first_byte_limit: Duration,
@@ -66,6 +68,14 @@ pub(super) async fn exchange<C: Consume>(
 ) -> Result<Response, Failed> {
     let Life { client, provider, outgoing, options, timeouts, .. } = *life;
     let origin = provider.origin();
+    let mut recorder = None;
+    if let Some(cassette) = &client.cassette {
+        let answered = cassette.ask(&outgoing.asked(key), &client.tasks);
+        match answered.map_err(|error| failed(Failure::Final, error))? {
+            Answered::Replayed(replayed) => return replay(life, key, *replayed, record, pass).await,
+            Answered::Blank(blank) => recorder = Some(blank),
+        }
+    }
     let lease = loop {
         let how = Checkout {
             lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
@@ -103,21 +113,60 @@ pub(super) async fn exchange<C: Consume>(
     };
     let response = head.map_err(|error| pool_failed(&error))?;
     let (head, body) = response.into_parts();
+    let body = match recorder {
+        None => Body::Live(body),
+        Some(recorder) => {
+            let recorded = recorder.record(head.status, &head.headers, body);
+            Body::Recorded(Box::new(recorded.map_err(|error| failed(Failure::Final, error))?))
+        }
+    };
+    answered(life, key, head.status, head.headers, body, sent, record, pass).await
+}
+
+/// The answer of a cassette, as if it had come over a connection.
+async fn replay(
+    life: &Life<'_>,
+    key: &UsedKey,
+    replayed: Replayed,
+    record: &mut Record,
+    pass: &mut Pass,
+) -> Result<Response, Failed> {
+    let Replayed { status, headers, body } = replayed;
+    let sent = Instant::now();
+    record.replayed();
+    record.sent(life.outgoing.asks());
+    pass.sent();
+    life.client.counters.sent(life.outgoing.body.len());
+    answered(life, key, status, headers, Body::Replayed(Box::new(body)), sent, record, pass).await
+}
+
+/// The head of the answer is there.
+#[expect(clippy::too_many_arguments, reason = "a head and its body, of one attempt")]
+async fn answered(
+    life: &Life<'_>,
+    key: &UsedKey,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
+    sent: Instant,
+    record: &mut Record,
+    pass: &mut Pass,
+) -> Result<Response, Failed> {
     let first_byte = sent.elapsed();
-    record.answered(head.status.as_u16(), head.headers, first_byte);
+    record.answered(status.as_u16(), headers, first_byte);
     pass.answered(life, record, first_byte);
     let response = Response {
         begun: VecDeque::new(),
         body,
         sent,
-        first_byte_limit: timeouts.first_byte,
-        idle_limit: timeouts.idle,
+        first_byte_limit: life.timeouts.first_byte,
+        idle_limit: life.timeouts.idle,
     };
-    if head.status.is_success() {
+    if status.is_success() {
         return Ok(response);
     }
     let mut failed = error_answer(life, response, record).await;
-    if head.status == StatusCode::UNAUTHORIZED && outgoing.has_no_key(key) {
+    if status == StatusCode::UNAUTHORIZED && life.outgoing.has_no_key(key) {
         failed.error.message.push_str("; no key was sent: the options of this provider have no apiKey");
     }
     Err(failed)
@@ -214,7 +263,7 @@ pub(super) async fn collect(client: &Client, response: Response, limit: usize) -
                     }
                 };
                 let Some(frame) = next else { break };
-                let frame = frame.map_err(|error| pool_failed(&error))?;
+                let frame = frame.map_err(BodyError::failed)?;
                 let Ok(data) = frame.into_data() else { continue };
                 client.counters.received(data.len());
                 data

@@ -16,6 +16,8 @@
 //! | `recovery` | a stream that breaks after its reader has seen a part of it |
 //! | `outlet` | the bounded buffer between a stream and its reader |
 //! | `fetch/` | WHATWG's fetch: any request, to any origin |
+//! | `body` | the body of an answer, wherever it comes from |
+//! | `cassette/` | answers from a file in place of the network |
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
 //! | `provider` | whom calls are sent to, and what is known of how it bears with us |
@@ -26,7 +28,9 @@
 //! | `pools` | one pool for equal settings in a process |
 
 mod admission;
+mod body;
 mod call;
+mod cassette;
 mod embed;
 mod endpoint;
 mod events;
@@ -58,6 +62,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub use self::call::{Answer, Call};
+pub use self::cassette::Cassette;
 pub use self::endpoint::Endpoint;
 pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 pub use self::outlet::{Delivery, Mode, Outlet};
@@ -92,6 +97,8 @@ pub struct Client {
     counters: Arc<Counters>,
     events: Arc<Events>,
     alerts: Option<Arc<Alerts>>,
+    /// What answers in place of the network.
+    cassette: Option<Arc<Cassette>>,
     closed: AtomicBool,
 }
 
@@ -105,6 +112,10 @@ impl Client {
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, Error> {
         let mut config = ClientConfig::parse(options, environment)?;
+        let cassette = config.cassette.map(Cassette::numbered).transpose()?;
+        if let Some(cassette) = &cassette {
+            cassette.settle_options(&mut config);
+        }
         let (ask_for_key, counters) = (Arc::new(ask_for_key), Arc::<Counters>::default());
         let made = config.providers.iter();
         let made = made.map(|provider| {
@@ -116,8 +127,8 @@ impl Client {
         let events = Arc::new(Events::new(wake));
         let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
-        for provider in &config.providers {
-            pool.prepare(&provider.base.origin);
+        if !cassette.as_ref().is_some_and(|cassette| cassette.is_replay()) {
+            config.providers.iter().for_each(|provider| pool.prepare(&provider.base.origin));
         }
         Ok(Self {
             targets: Targets::new(&config, &providers),
@@ -128,6 +139,7 @@ impl Client {
             counters,
             events,
             alerts,
+            cassette,
             closed: AtomicBool::new(false),
             config,
         })
@@ -203,6 +215,9 @@ impl Client {
             Some(name) => self.provider(name)?,
             None => self.targets.providers().next().ok_or_else(Error::closed)?,
         };
+        if self.is_replay() {
+            return Ok(());
+        }
         let how = provider.checkout(&self.options, &provider.timeouts(&self.options));
         let warmed = self.pool.warm(provider.origin(), connections, how).await;
         warmed.map_err(|error| exchange::error_of(&error, None).of_provider(provider.name()))
@@ -216,7 +231,11 @@ impl Client {
     /// Other keys for a provider, as its `apiKey` has them: for the calls that begin from now on.
     pub fn rotate_key(&self, provider: &str, keys: Value) -> Result<(), Error> {
         let provider = self.provider(provider)?;
-        provider.rotate(&parse_keys(keys, provider.protocol())?, &self.ask_for_key);
+        let mut keys = parse_keys(keys, provider.protocol())?;
+        if self.is_replay() {
+            cassette::unasked(&mut keys);
+        }
+        provider.rotate(&keys, &self.ask_for_key);
         Ok(())
     }
 
@@ -271,6 +290,19 @@ impl Client {
             pool.close();
             pool.closed().await;
         }
+    }
+
+    /// Waits until what is recorded is in its file, where there is a cassette.
+    pub async fn settle_cassette(&self) -> Result<(), Error> {
+        match &self.cassette {
+            Some(cassette) => cassette.settle().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the network is never asked.
+    fn is_replay(&self) -> bool {
+        self.cassette.as_ref().is_some_and(|cassette| cassette.is_replay())
     }
 
     pub(crate) fn pool(&self) -> &Pool {

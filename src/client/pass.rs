@@ -155,6 +155,10 @@ impl Pass {
     }
 
     fn learn(&mut self, life: &Life<'_>, record: &Record) {
+        // What held when it was recorded holds nobody up now.
+        if record.is_replayed {
+            return;
+        }
         if let Some(learned) = learned(record.headers(), SystemTime::now()) {
             life.provider.admission.learn(record.limited_as(), &mut self.turn, &learned);
         }
@@ -183,7 +187,7 @@ impl Pass {
         if let Some(tokens) = record.tokens {
             self.turn.used(tokens);
         }
-        if failed.is_some_and(|failed| judge::is_throttle(failed.failure)) {
+        if !record.is_replayed && failed.is_some_and(|failed| judge::is_throttle(failed.failure)) {
             self.throttled(life, record);
         }
         if is_refusal(record) {

@@ -15,8 +15,9 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Client;
+use super::body::BodyError;
 use super::call::{Consume, Life};
-use super::exchange::{self, Failed, FailedAttempt, Response, failed, pool_failed, silence};
+use super::exchange::{self, Failed, FailedAttempt, Response, failed, silence};
 use super::keys::UsedKey;
 use super::pass::{self, Pass};
 use super::record::Record;
@@ -249,7 +250,7 @@ async fn first_event(client: &Client, response: &mut Response) -> Result<(), Fai
             // What an end without a beginning means, whoever reads the body says.
             return Ok(());
         };
-        let frame = frame.map_err(|error| pool_failed(&error))?;
+        let frame = frame.map_err(BodyError::failed)?;
         let Ok(data) = frame.into_data() else { continue };
         client.counters.received(data.len());
         let says_something = !matches!(data.first(), None | Some(b':' | b'\r' | b'\n'));

@@ -13,13 +13,13 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
+use super::body::Body;
 use super::call::Life;
-use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, pool_failed, silence};
+use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, silence};
 use super::pass::Pass;
 use super::record::Record;
 use super::whole::check_encoding;
 use crate::error::TimeoutPhase;
-use crate::pool;
 
 /// How long what follows the last event of a stream may take, so that its socket can be used again.
 const TRAILING_LIMIT: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const TRAILING_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Reader {
     begun: VecDeque<Bytes>,
-    body: pool::Body,
+    body: Body,
     first_byte_limit: Duration,
     idle_limit: Duration,
     sent: Instant,
@@ -61,7 +61,7 @@ impl Reader {
             let frame = timeout_at(until, self.body.frame()).await.map_err(|_| silence(phase, limit))?;
             match frame {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(pool_failed(&error)),
+                Some(Err(error)) => return Err(error.failed()),
                 Some(Ok(frame)) => {
                     // Trailers say nothing that anyone waits for.
                     let Ok(data) = frame.into_data() else { continue };
@@ -97,11 +97,17 @@ impl Reader {
         if at_once.await {
             return;
         }
-        client.tasks.spawn("trailing", async move {
+        let is_recorded = self.body.is_recorded();
+        let rest = async move {
             let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
             // Dropped after the limit: the stream is reset or the socket closed.
             let _ = tokio::time::timeout(TRAILING_LIMIT, rest).await;
-        });
+        };
+        if is_recorded {
+            rest.await;
+        } else {
+            client.tasks.spawn("trailing", rest);
+        }
     }
 }
 

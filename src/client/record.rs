@@ -47,6 +47,8 @@ pub(super) struct Record {
     phases: Phases,
     pub(super) first_byte: Option<Duration>,
     connection: Option<(u64, Protocol, bool)>,
+    /// Whether the answer of the attempt under way, or of the last one, came from a cassette.
+    pub(super) is_replayed: bool,
     status: u16,
     headers: HeaderMap,
     pub(super) usage: Option<Box<RawValue>>,
@@ -118,6 +120,7 @@ impl Record {
             phases: Phases::default(),
             first_byte: None,
             connection: None,
+            is_replayed: false,
             status: 0,
             headers: HeaderMap::new(),
             usage: None,
@@ -184,6 +187,7 @@ impl Record {
         self.ends = None;
         self.sent = None;
         self.tokens = None;
+        self.is_replayed = false;
         self.status = 0;
         self.headers.clear();
     }
@@ -216,6 +220,13 @@ impl Record {
         self.queued += waited.saturating_sub(phases.total());
         self.phases = phases;
         self.connection = Some((lease.connection_id(), lease.protocol(), lease.is_reused()));
+    }
+
+    /// It has no connection: its answer comes from a cassette.
+    pub(super) fn replayed(&mut self) {
+        self.is_replayed = true;
+        self.phases = Phases::default();
+        self.connection = None;
     }
 
     pub(super) fn answered(&mut self, status: u16, headers: HeaderMap, after: Duration) {

@@ -144,7 +144,10 @@ impl Consume for Chunks {
     fn lost(&mut self, last: Error) -> Error {
         let is_its_own = matches!(
             last.kind,
-            Kind::StreamInterrupted { .. } | Kind::Closed | Kind::Timeout { phase: TimeoutPhase::Total, .. }
+            Kind::StreamInterrupted { .. }
+                | Kind::Closed
+                | Kind::CassetteMiss { .. }
+                | Kind::Timeout { phase: TimeoutPhase::Total, .. }
         );
         match self.seen.take() {
             Some(seen) if !is_its_own => {

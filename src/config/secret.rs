@@ -47,7 +47,7 @@ pub(super) fn secret_value(bytes: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
 
 /// Whether a header says who somebody is, as far as its name tells: the usual ones, and those of gateways (`cf-aig-authorization`, `x-auth-token`,
 /// `ocp-apim-subscription-key`, `x-amz-security-token`).
-pub(super) fn is_credential(name: &HeaderName) -> bool {
+pub fn is_credential(name: &HeaderName) -> bool {
     let name = name.as_str();
     let is_key = name.ends_with("key") && !name.ends_with("idempotency-key");
     is_key

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 
 /// JavaScript's values that JSON has not (functions, NaN, …) come as an object of this one member, which says what they are.
-const KIND: &str = "\u{0}kind";
+pub(super) const KIND: &str = "\u{0}kind";
 
 /// A function has its number beside its kind, where JavaScript can be asked to call it.
 const FUNCTION: &str = "function";

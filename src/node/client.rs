@@ -200,8 +200,9 @@ impl NativeClient {
     pub fn finish_close(&self, id: u32) -> Result<()> {
         let client = self.client.clone();
         self.border.start(id, Flow::Nothing, async move {
+            let settled = client.settle_cassette().await;
             client.finish_close().await;
-            Ok(nothing())
+            settled.map(|()| nothing())
         })
     }
 }

@@ -6,6 +6,7 @@
 //! | `mailbox` | how results of all calls of an environment reach JavaScript: many for one wake |
 //! | `wire` | JavaScript's functions and strings, by raw Node-API: the only `unsafe` code there is |
 //! | `border` | an environment's calls: started, cancelled, delivered |
+//! | `cassette` | files of recordings, by their numbers |
 //! | `client` | a client's handle |
 //! | `fetch` | its fetch |
 //! | `mock` | the stand-in upstream's handle |
@@ -14,6 +15,7 @@
 //! started comes back in exactly one end: an answer, a failure, or "aborted".
 
 mod border;
+mod cassette;
 mod client;
 mod fetch;
 mod mailbox;

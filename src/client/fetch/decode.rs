@@ -22,8 +22,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 use tokio_util::io::StreamReader;
 
 use super::failure;
+use crate::client::body::{Body, BodyError};
 use crate::error::Error;
-use crate::pool;
 use crate::telemetry::Counters;
 
 /// 64 MiB.
@@ -52,7 +52,7 @@ enum Coding {
 
 impl Source {
     /// A body of these headers. A coding that nobody knows leaves it as it is, all of it: as undici has it.
-    pub(super) fn of(body: pool::Body, headers: &HeaderMap, counters: Arc<Counters>) -> Result<Self, Error> {
+    pub(super) fn of(body: Body, headers: &HeaderMap, counters: Arc<Counters>) -> Result<Self, Error> {
         let came = Arc::new(AtomicU64::new(0));
         let is_empty = body.is_end_stream();
         let frames = Frames { body, counters, came: came.clone() };
@@ -76,7 +76,7 @@ impl Source {
         let (reader, came, made, buffer) = match self {
             Self::Plain(frames) => {
                 let next = frames.next().await.transpose();
-                return next.map_err(|error| failure::of_pool(&error));
+                return next.map_err(failure::of_body);
             }
             Self::Coded { reader, came, made, buffer } => (reader, came, made, buffer),
         };
@@ -139,9 +139,10 @@ fn decoder(coding: Coding, from: Pin<Box<dyn AsyncBufRead + Send>>) -> Pin<Box<d
 
 /// What broke: the connection below, or the coding.
 fn coding_failed(error: &io::Error) -> Error {
-    let below = error.get_ref().and_then(|inner| inner.downcast_ref::<pool::Error>());
+    let below = error.get_ref().and_then(|inner| inner.downcast_ref::<BodyError>());
     match below {
-        Some(error) => failure::of_pool(error),
+        Some(BodyError::Pool(error)) => failure::of_pool(error),
+        Some(BodyError::Cassette(error)) => error.clone(),
         None => {
             failure::bad_coding("the answer is not what its content-encoding says", Some(error.to_string()))
         }
@@ -150,22 +151,22 @@ fn coding_failed(error: &io::Error) -> Error {
 
 /// The bytes as they come.
 pub(super) struct Frames {
-    body: pool::Body,
+    body: Body,
     counters: Arc<Counters>,
     came: Arc<AtomicU64>,
 }
 
 impl Frames {
     /// What has not been read.
-    pub(super) fn into_body(self) -> pool::Body {
+    pub(super) fn into_body(self) -> Body {
         self.body
     }
 
-    async fn next(&mut self) -> Option<Result<Bytes, pool::Error>> {
+    async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
         std::future::poll_fn(|cx| self.poll_bytes(cx)).await
     }
 
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, pool::Error>>> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => return Poll::Ready(None),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::body::BodyError;
 use super::super::exchange::error_of;
 use crate::error::{Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
 use crate::pool;
@@ -20,6 +21,13 @@ pub(super) fn of_pool(error: &pool::Error) -> Error {
         _ => None,
     };
     coded(error_of(error, None), code)
+}
+
+pub(super) fn of_body(error: BodyError) -> Error {
+    match error {
+        BodyError::Pool(error) => of_pool(&error),
+        BodyError::Cassette(error) => error,
+    }
 }
 
 pub(super) fn silent_head(limit: Duration) -> Error {

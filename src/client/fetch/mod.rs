@@ -26,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
@@ -37,6 +37,8 @@ pub use self::upload::Upload;
 
 use self::decode::Source;
 use super::Client;
+use super::body::Body;
+use super::cassette::{Answered, Replayed};
 use crate::error::{Error, header_text};
 use crate::pool::{self, Checkout, Kind as Pool};
 
@@ -81,13 +83,12 @@ pub(super) async fn run(
 
 async fn exchange(
     client: &Client,
-    request: FetchRequest,
+    mut request: FetchRequest,
     drain: &Drain,
     arrived: Instant,
     status: &mut StatusCode,
 ) -> Result<Fetched, Error> {
-    let (response, sent) = answer(client, &request, arrived).await?;
-    let (parts, body) = response.into_parts();
+    let (parts, body, sent) = answer(client, &mut request, arrived).await?;
     client.counters.first_byte(sent.elapsed());
     *status = parts.status;
     let head = head_of(&parts);
@@ -184,6 +185,45 @@ fn is_last(bytes: &[u8]) -> bool {
 /// The head of the answer, its body still to come, and when the request was sent.
 async fn answer(
     client: &Client,
+    request: &mut FetchRequest,
+    arrived: Instant,
+) -> Result<(http::response::Parts, Body, Instant), Error> {
+    let mut recorder = None;
+    if let Some(cassette) = &client.cassette {
+        request.settle().await;
+        match cassette.ask(&request.asked(), &client.tasks)? {
+            Answered::Replayed(replayed) => {
+                client.counters.sent(request.size());
+                return Ok(replay(*replayed));
+            }
+            Answered::Blank(blank) => recorder = Some(blank),
+        }
+    }
+    let (response, sent) = send(client, request, arrived).await?;
+    let (parts, body) = response.into_parts();
+    let body = match recorder {
+        None => Body::Live(body),
+        Some(recorder) => Body::Recorded(Box::new(recorder.record(parts.status, &parts.headers, body)?)),
+    };
+    Ok((parts, body, sent))
+}
+
+/// The answer of a cassette. Whoever called fetch has retries of its own, and would wait for what it was told then.
+fn replay(replayed: Replayed) -> (http::response::Parts, Body, Instant) {
+    let Replayed { status, headers, body } = replayed;
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    (parts.status, parts.headers) = (status, headers);
+    for name in ["retry-after", "retry-after-ms"] {
+        if let Some(wait) = parts.headers.get_mut(name) {
+            *wait = HeaderValue::from_static("0");
+        }
+    }
+    (parts, Body::Replayed(Box::new(body)), Instant::now())
+}
+
+/// The head of an answer of the network, its body still to come, and when the request was sent.
+async fn send(
+    client: &Client,
     request: &FetchRequest,
     arrived: Instant,
 ) -> Result<(http::Response<pool::Body>, Instant), Error> {
@@ -260,7 +300,7 @@ fn is_textual(headers: &HeaderMap) -> bool {
 }
 
 /// Reads the end of a body that nobody wants, if it comes soon.
-fn discard(client: &Client, mut body: pool::Body) {
+fn discard(client: &Client, mut body: Body) {
     if body.is_end_stream() {
         return;
     }

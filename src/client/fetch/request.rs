@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONNECTION, CONTENT_LENGTH, EXPECT, Entry, HOST, TE,
     TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::BodyExt;
 
 use super::failure::bad_request;
 use super::upload::{Upload, Uploading};
+use crate::client::cassette::Asked;
 use crate::error::Error;
 use crate::pool::{Lane, Origin, Priority, Protocol, RequestBody, Tenant};
 
@@ -132,7 +134,7 @@ impl FetchRequest {
 
     /// The headers that fetch adds.
     fn complete(&mut self) {
-        let codings = if self.origin.is_secure() { "zstd, br, gzip, deflate" } else { "gzip, deflate" };
+        let codings = self.codings();
         for (name, value) in [
             (ACCEPT, "*/*"),
             (ACCEPT_LANGUAGE, "*"),
@@ -177,6 +179,34 @@ impl FetchRequest {
     /// Whether it can be sent from its beginning.
     pub(super) fn can_be_sent(&self) -> bool {
         !matches!(&self.body, FetchBody::Pieces(upload) if upload.has_begun())
+    }
+
+    /// Takes the whole body in, and asks for an answer that people can read: for a cassette.
+    pub(super) async fn settle(&mut self) {
+        if let FetchBody::Pieces(upload) = &self.body {
+            let mut body = Uploading(upload.clone());
+            let mut whole = BytesMut::new();
+            while let Some(Ok(frame)) = body.frame().await {
+                whole.extend(frame.into_data());
+            }
+            // hyper tells its length.
+            self.headers.remove(CONTENT_LENGTH);
+            self.body = FetchBody::Whole(whole.freeze());
+        }
+        if self.headers.get(ACCEPT_ENCODING).is_some_and(|value| value == self.codings()) {
+            self.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+    }
+
+    /// The request as a cassette knows it.
+    pub(super) fn asked(&self) -> Asked<'_> {
+        let body = if let FetchBody::Whole(body) = &self.body { &body[..] } else { &[] };
+        Asked { method: &self.method, url: self.url.to_string(), headers: &self.headers, key: None, body }
+    }
+
+    /// The codings of an answer that is asked for by who does not say which.
+    fn codings(&self) -> &'static str {
+        if self.origin.is_secure() { "zstd, br, gzip, deflate" } else { "gzip, deflate" }
     }
 
     /// The request for a connection of this protocol.
