@@ -39,6 +39,11 @@ for (const { suite, title } of SDKS) {
   })
 }
 
+test('a client’s fetch is what the option of each takes, by its types', { skip: missing }, async () => {
+  const { error, out } = await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', folder])
+  assert.equal(error, null, out)
+})
+
 test('docs/sdks.md has the table of this run', { skip: missing }, () => {
   const [begin, end] = ['<!-- written by __test__/sdk.test.mjs -->\n', '<!-- to here -->']
   const text = readFileSync(page, 'utf8')
@@ -59,23 +64,28 @@ function prepared() {
 }
 
 /** Runs a suite; what became of its promises. */
-function perform(suite) {
+async function perform(suite) {
+  const { error, out } = await run(node, [
+    `--test-reporter=${join(folder, 'reporter.mjs')}`,
+    join(folder, `${suite}.mjs`),
+  ])
+  const lines = out.split('\n').filter((line) => line.startsWith('{"name"'))
+  const promises = lines.map((line) => JSON.parse(line))
+  // A suite that breaks off has no promises that failed.
+  if (error && promises.every(({ ok }) => ok)) throw new Error(`${suite}: ${error.message}\n${out}`)
+  return promises
+}
+
+/** A program to its end: its error, if it failed, and what it said. */
+function run(program, args) {
   const env = { ...process.env, NODE_NO_WARNINGS: '1' }
   // A child of the test runner would report to it.
   delete env.NODE_TEST_CONTEXT
-  for (const name of Object.keys(env))
-    if (/^(OPENAI|ANTHROPIC|TRUNKLINE|LANGCHAIN|LANGSMITH)_/.test(name)) delete env[name]
-  const args = [`--test-reporter=${join(folder, 'reporter.mjs')}`, join(folder, `${suite}.mjs`)]
-  return new Promise((resolve, reject) =>
-    execFile(node, args, { cwd: folder, env, timeout: 300_000, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
-      const promises = stdout
-        .split('\n')
-        .filter((line) => line.startsWith('{"name"'))
-        .map((line) => JSON.parse(line))
-      // A suite that breaks off has no promises that failed.
-      if (error && promises.every(({ ok }) => ok)) reject(new Error(`${suite}: ${error.message}\n${stdout}${stderr}`))
-      else resolve(promises)
-    }),
+  const sdks = /^(OPENAI|ANTHROPIC|TRUNKLINE|LANGCHAIN|LANGSMITH)_/
+  for (const name of Object.keys(env)) if (sdks.test(name)) delete env[name]
+  const how = { cwd: folder, env, timeout: 300_000, maxBuffer: 1 << 26 }
+  return new Promise((resolve) =>
+    execFile(program, args, how, (error, ...texts) => resolve({ error, out: texts.join('') })),
   )
 }
 
