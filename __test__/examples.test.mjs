@@ -74,6 +74,12 @@ const examples = {
     /(calls weather, tool_calls[\s\S]*){3}/,
     /has no words for: seed/,
   ],
+  'under-an-sdk.mjs': [
+    /^3 answers\na stream of \d+ pieces$/m,
+    /^tried again by the SDK, as attempt 1$/m,
+    /^refused: a RateLimitError of the SDK$/m,
+    /^8 requests over 1 connection$/m,
+  ],
   'workers.mjs': [/4 threads, 100 chats: 1 connection opened/],
 }
 
