@@ -5,7 +5,8 @@ import Anthropic, { toFile } from '@anthropic-ai/sdk'
 import { betaZodTool } from '@anthropic-ai/sdk/helpers/beta/zod'
 import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod'
 import { z } from 'zod'
-import { alike, collect, formOf, global, gone, json, own, rejection, until } from './support.mjs'
+import { alike, collect, formOf, global, gone, json, own, rejection } from './support.mjs'
+import { twins } from './twins.mjs'
 
 const REQUEST = { model: 'claude-test', max_tokens: 100, messages: [{ role: 'user', content: 'Hello' }] }
 const STREAMED = { ...REQUEST, stream: true }
@@ -28,14 +29,6 @@ alike('chat', 'an answer, its response and its request id', async (site) => {
   return { data, id, status: response.status, url: response.url, headers: [...response.headers] }
 })
 
-alike('chat', 'a raw response, read as its user likes', async (site) => {
-  const raw = await anthropic(site).messages.create(REQUEST).asResponse()
-  const copy = raw.clone()
-  const whole = await raw.json()
-  assert.deepEqual(JSON.parse(await copy.text()), whole)
-  return whole
-})
-
 alike('chat', 'a count of tokens', async (site) => {
   site.upstream.reply({ path: '/v1/messages/count_tokens' }, { json: { input_tokens: 7 } })
   const { max_tokens: _, ...request } = REQUEST
@@ -52,22 +45,6 @@ alike('streams', 'every event, in its order', async (site) => {
   assert.equal(seen.map(({ delta }) => delta?.text ?? '').join(''), content)
   assert.deepEqual([seen[0].type, seen.at(-1).type], ['message_start', 'message_stop'])
   return seen
-})
-
-alike('streams', 'one that is left early ends upstream', async (site) => {
-  site.upstream.reply({}, { content: 'word '.repeat(50), chunks: 50 })
-  site.upstream.fault({ kind: 'stall', afterTokens: 3, for: 60_000 })
-  for await (const _ of await anthropic(site).messages.create(STREAMED)) break
-  await gone(site)
-})
-
-alike('streams', 'one that is split in two, and one that goes on as bytes', async (site) => {
-  site.upstream.reply({}, { content: 'One two three', chunks: 5 })
-  const [left, right] = (await anthropic(site).messages.create(STREAMED)).tee()
-  const both = await Promise.all([collect(left), collect(right)])
-  assert.deepEqual(both[0], both[1])
-  const bytes = (await anthropic(site).messages.create(STREAMED)).toReadableStream()
-  return [both, await new Response(bytes).text()]
 })
 
 alike('streams', 'the helper’s events, in their order', async (site) => {
@@ -184,129 +161,40 @@ alike('lists', 'the results of a batch, line by line', async (site) => {
   assert.deepEqual(seen, lines)
 })
 
-// What goes wrong.
+// What goes wrong, and more.
 
-alike('errors', 'each status has its class, and its status, headers, request id and words', async (site) => {
-  const classes = {
+twins({
+  Sdk: Anthropic,
+  client: anthropic,
+  create: (sdk, ...how) => sdk.messages.create(...how),
+  request: REQUEST,
+  classes: {
     400: 'BadRequestError',
     401: 'AuthenticationError',
+    402: 'PaymentRequiredError',
     403: 'PermissionDeniedError',
     404: 'NotFoundError',
     409: 'ConflictError',
+    413: 'ContentTooLargeError',
     422: 'UnprocessableEntityError',
     429: 'RateLimitError',
     500: 'InternalServerError',
-    529: 'InternalServerError',
-  }
-  const all = []
-  for (const [status, name] of Object.entries(classes)) {
-    for (const request of [REQUEST, STREAMED]) {
-      site.upstream.fault({ kind: 'status', status: Number(status), headers: { 'x-mine': status } })
-      const error = await rejection(anthropic(site).messages.create(request))
-      assert.ok(error instanceof Anthropic[name] && error instanceof Anthropic.APIError, `${status}: ${error}`)
-      assert.deepEqual([error.status, error.headers.get('x-mine')], [Number(status), status])
-      assert.ok(error.error, 'what the server said')
-      all.push(error)
-    }
-  }
-  return all
-})
-
-alike('errors', 'an error in the middle of a stream', async (site) => {
-  site.upstream.fault({ kind: 'error-in-stream', afterTokens: 2 })
-  const error = await rejection(anthropic(site).messages.create(STREAMED).then(collect))
-  assert.ok(error instanceof Anthropic.APIError)
-  return error
-})
-
-alike('connection', 'one that is refused, or hung up before the head, is an APIConnectionError', async (site) => {
-  site.upstream.fault({ kind: 'reset', after: 'request' })
-  const reset = await rejection(anthropic(site).messages.create(REQUEST))
-  const refused = await rejection(anthropic({ ...site, url: 'http://127.0.0.1:9999/v1' }).models.list())
-  for (const error of [reset, refused]) {
-    assert.ok(error instanceof Anthropic.APIConnectionError)
-    assert.equal(error.cause.message, 'fetch failed')
-  }
-  assert.equal(refused.cause.cause.code, 'ECONNREFUSED')
-  return [reset, refused]
-})
-
-alike('connection', 'one that breaks in an answer or a stream fails, after what had come', async (site) => {
-  site.upstream.reply({}, { content: 'word '.repeat(50), chunks: 50 })
-  const seen = []
-  for (const fault of [
-    { kind: 'cut', afterTokens: 5 },
-    { kind: 'reset', after: 5 },
-  ]) {
-    site.upstream.fault(fault)
-    seen.push(await rejection(anthropic(site).messages.create(REQUEST)))
-    site.upstream.fault(fault)
-    seen.push(await rejection(collect(await anthropic(site).messages.create(STREAMED))))
-    site.upstream.fault(fault)
-    seen.push(await rejection(anthropic(site).messages.stream(REQUEST).finalMessage()))
-  }
-  return seen
-})
-
-alike('retries', 'as many, after the same, and announced in the same headers', async (site) => {
-  const sdk = anthropic(site, { maxRetries: 2 })
-  for (const status of [408, 409, 429, 500, 529]) {
-    site.upstream.fault({ kind: 'status', status, headers: { 'retry-after-ms': '1' } })
-    await sdk.messages.create(REQUEST)
-  }
-  site.upstream.fault({ kind: 'reset', after: 'request' })
-  site.upstream.fault({ kind: 'status', status: 503, headers: { 'retry-after-ms': '1' } })
-  await sdk.messages.create(REQUEST)
-  assert.equal(site.upstream.requests.length, 13)
-  const counts = site.upstream.requests.map(({ headers }) => headers['x-stainless-retry-count'])
-  assert.deepEqual(counts.slice(-3), ['0', '1', '2'])
-  site.upstream.fault({ kind: 'status', status: 529, headers: { 'retry-after-ms': '1' } }, { times: 3 })
-  return rejection(sdk.messages.create(REQUEST))
-})
-
-alike(
-  'timeouts',
-  'one that passes is an APIConnectionTimeoutError, and is tried again where the SDK is told to',
-  async (site) => {
-    site.upstream.fault({ kind: 'silence', for: 60_000 })
-    const error = await rejection(anthropic(site, { timeout: 80 }).messages.create(REQUEST))
-    assert.ok(error instanceof Anthropic.APIConnectionTimeoutError)
-    site.upstream.fault({ kind: 'silence', for: 60_000 })
-    await anthropic(site, { timeout: 2_000, maxRetries: 1 }).messages.create(REQUEST)
-    assert.equal(site.upstream.requests.length, 3)
-    return error
+    503: 'ServiceUnavailableError',
+    529: 'OverloadedError',
   },
-)
-
-alike('aborts', 'before it begins, and while it waits, are APIUserAbortErrors', async (site) => {
-  const sdk = anthropic(site)
-  const early = await rejection(sdk.messages.create(REQUEST, { signal: AbortSignal.abort() }))
-  assert.equal(site.upstream.requests.length, 0)
-  site.upstream.fault({ kind: 'silence', for: 60_000 })
-  const controller = new AbortController()
-  const answer = rejection(sdk.messages.create(REQUEST, { signal: controller.signal }))
-  await until(() => site.upstream.requests.length === 1)
-  controller.abort()
-  const late = await answer
-  for (const error of [early, late]) assert.ok(error instanceof Anthropic.APIUserAbortError)
-  await gone(site)
-  return [early, late]
 })
 
-alike('aborts', 'a stream that is aborted ends, and its connection closes', async (site) => {
+alike('streams', 'the helper fails where its stream breaks, and where it is aborted', async (site) => {
   site.upstream.reply({}, { content: 'word '.repeat(50), chunks: 50 })
-  site.upstream.fault({ kind: 'stall', afterTokens: 3, for: 60_000 }, { times: 2 })
-  const controller = new AbortController()
-  const stream = await anthropic(site).messages.create(STREAMED, { signal: controller.signal })
-  let events = 0
-  for await (const _ of stream) if (++events === 3) controller.abort()
-  assert.ok(events >= 3 && events < 50)
+  site.upstream.fault({ kind: 'cut', afterTokens: 5 })
+  const broken = await rejection(anthropic(site).messages.stream(REQUEST).finalMessage())
+  site.upstream.fault({ kind: 'stall', afterTokens: 3, for: 60_000 })
   const helper = anthropic(site).messages.stream(REQUEST)
   helper.on('text', () => helper.abort())
-  const error = await rejection(helper.finalMessage())
-  assert.ok(error instanceof Anthropic.APIUserAbortError)
+  const aborted = await rejection(helper.finalMessage())
+  assert.ok(aborted instanceof Anthropic.APIUserAbortError)
   await gone(site)
-  return error
+  return [broken, aborted]
 })
 
 // What is ours alone.

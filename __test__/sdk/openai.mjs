@@ -7,7 +7,8 @@ import { LengthFinishReasonError } from 'openai/error'
 import { zodFunction, zodResponseFormat, zodTextFormat } from 'openai/helpers/zod'
 import { z } from 'zod'
 import { run } from '../support.mjs'
-import { alike, collect, events, formOf, global, gone, json, own, REQUEST, rejection, until } from './support.mjs'
+import { alike, collect, events, formOf, global, json, own, REQUEST, rejection, until } from './support.mjs'
+import { twins } from './twins.mjs'
 
 const STREAMED = { ...REQUEST, stream: true }
 
@@ -33,14 +34,6 @@ alike('chat', 'an answer, its response and its request id', async (site) => {
   return { data, id, status: response.status, url: response.url, headers: [...response.headers] }
 })
 
-alike('chat', 'a raw response, read as its user likes', async (site) => {
-  const raw = await openai(site).chat.completions.create(REQUEST).asResponse()
-  const copy = raw.clone()
-  const whole = await raw.json()
-  assert.deepEqual(JSON.parse(await copy.text()), whole)
-  return whole
-})
-
 alike('chat', 'the responses API', async (site) => {
   const output = [{ type: 'message', id: 'm', role: 'assistant', content: [{ type: 'output_text', text: 'Hello' }] }]
   site.upstream.reply({ path: '/v1/responses' }, { json: { id: 'r', object: 'response', output } })
@@ -57,22 +50,6 @@ alike('streams', 'every chunk, in its order', async (site) => {
   const chunks = await collect(await openai(site).chat.completions.create(STREAMED))
   assert.equal(chunks.map((chunk) => chunk.choices[0]?.delta?.content ?? '').join(''), content)
   return chunks
-})
-
-alike('streams', 'one that is left early ends upstream, and no longer counts', async (site) => {
-  site.upstream.reply({}, { content: 'word '.repeat(50), chunks: 50 })
-  site.upstream.fault({ kind: 'stall', afterTokens: 3, for: 60_000 })
-  for await (const _ of await openai(site).chat.completions.create(STREAMED)) break
-  await gone(site)
-})
-
-alike('streams', 'one that is split in two, and one that goes on as bytes', async (site) => {
-  site.upstream.reply({}, { content: 'One two three', chunks: 5 })
-  const [left, right] = (await openai(site).chat.completions.create(STREAMED)).tee()
-  const both = await Promise.all([said(left), said(right)])
-  assert.deepEqual(both, ['One two three', 'One two three'])
-  const bytes = (await openai(site).chat.completions.create(STREAMED)).toReadableStream()
-  return [both, await new Response(bytes).text()]
 })
 
 alike('streams', 'the helper’s events, in their order', async (site) => {
@@ -232,10 +209,14 @@ alike('lists', 'are turned page by page, by cursors, until there is no more', as
   return collect(openai(site).models.list())
 })
 
-// What goes wrong.
+// What goes wrong, and more.
 
-alike('errors', 'each status has its class, and its status, headers, code and words', async (site) => {
-  const classes = {
+twins({
+  Sdk: OpenAI,
+  client: openai,
+  create: (sdk, ...how) => sdk.chat.completions.create(...how),
+  request: REQUEST,
+  classes: {
     400: 'BadRequestError',
     401: 'AuthenticationError',
     403: 'PermissionDeniedError',
@@ -246,19 +227,7 @@ alike('errors', 'each status has its class, and its status, headers, code and wo
     500: 'InternalServerError',
     503: 'InternalServerError',
     529: 'InternalServerError',
-  }
-  const all = []
-  for (const [status, name] of Object.entries(classes)) {
-    for (const request of [REQUEST, STREAMED]) {
-      site.upstream.fault({ kind: 'status', status: Number(status), headers: { 'x-mine': status } })
-      const error = await rejection(openai(site).chat.completions.create(request))
-      assert.ok(error instanceof OpenAI[name] && error instanceof OpenAI.APIError, `${status}: ${error}`)
-      assert.deepEqual([error.status, error.headers.get('x-mine')], [Number(status), status])
-      assert.ok(error.error, 'what the server said')
-      all.push(error)
-    }
-  }
-  return all
+  },
 })
 
 alike('errors', 'answers that are no JSON, or nothing', async (site) => {
@@ -279,113 +248,14 @@ alike('errors', 'answers that are no JSON, or nothing', async (site) => {
   return all
 })
 
-alike('errors', 'an error in the middle of a stream', async (site) => {
-  site.upstream.fault({ kind: 'error-in-stream', afterTokens: 2 })
-  const error = await rejection(openai(site).chat.completions.create(STREAMED).then(collect))
-  assert.ok(error instanceof OpenAI.APIError)
+alike('timeouts', 'one that passes in the body of an answer', async (site) => {
+  const url = await site.serve((_, response) => {
+    response.setHeader('content-type', 'application/json')
+    response.write('{"id":')
+  })
+  const error = await rejection(openai({ ...site, url }, { timeout: 80 }).chat.completions.create(REQUEST))
+  assert.ok(error instanceof OpenAI.APIConnectionTimeoutError)
   return error
-})
-
-alike('connection', 'one that is refused, or hung up before the head, is an APIConnectionError', async (site) => {
-  site.upstream.fault({ kind: 'reset', after: 'request' })
-  const reset = await rejection(openai(site).chat.completions.create(REQUEST))
-  site.upstream.fault({ kind: 'garbage' })
-  const garbage = await rejection(openai(site).chat.completions.create(REQUEST))
-  const refused = await rejection(openai({ ...site, url: 'http://127.0.0.1:9999/v1' }).models.list())
-  for (const error of [reset, garbage, refused]) {
-    assert.ok(error instanceof OpenAI.APIConnectionError)
-    assert.equal(error.cause.message, 'fetch failed')
-  }
-  assert.equal(refused.cause.cause.code, 'ECONNREFUSED')
-  return [reset, garbage.message, refused]
-})
-
-alike('connection', 'one that breaks in an answer or a stream fails, after what had come', async (site) => {
-  site.upstream.reply({}, { content: 'word '.repeat(50), chunks: 50 })
-  const seen = []
-  for (const fault of [
-    { kind: 'cut', afterTokens: 5 },
-    { kind: 'reset', after: 5 },
-  ]) {
-    site.upstream.fault(fault)
-    seen.push(await rejection(openai(site).chat.completions.create(REQUEST)))
-    site.upstream.fault(fault)
-    const stream = await openai(site).chat.completions.create(STREAMED)
-    seen.push(await rejection(collect(stream)))
-  }
-  for (const error of seen) assert.match(error.message, /terminated|Connection error/)
-  return seen
-})
-
-alike('retries', 'as many, after the same, and announced in the same headers', async (site) => {
-  const sdk = openai(site, { maxRetries: 2 })
-  for (const status of [408, 409, 429, 500, 503]) {
-    site.upstream.fault({ kind: 'status', status, headers: { 'retry-after-ms': '1' } })
-    await sdk.chat.completions.create(REQUEST)
-  }
-  site.upstream.fault({ kind: 'reset', after: 'request' })
-  site.upstream.fault({ kind: 'status', status: 503, headers: { 'retry-after-ms': '1' } })
-  await sdk.chat.completions.create(REQUEST)
-  assert.equal(site.upstream.requests.length, 13)
-  const counts = site.upstream.requests.map(({ headers }) => headers['x-stainless-retry-count'])
-  assert.deepEqual(counts.slice(-3), ['0', '1', '2'])
-  site.upstream.fault({ kind: 'status', status: 503, headers: { 'retry-after-ms': '1' } }, { times: 3 })
-  const error = await rejection(sdk.chat.completions.create(REQUEST))
-  site.upstream.fault({ kind: 'status', status: 503, headers: { 'x-should-retry': 'false' } })
-  return [error, await rejection(sdk.chat.completions.create(REQUEST))]
-})
-
-alike(
-  'timeouts',
-  'one that passes before the head, and one in the body, are APIConnectionTimeoutErrors',
-  async (site) => {
-    const sdk = openai(site, { timeout: 80 })
-    site.upstream.fault({ kind: 'silence', for: 60_000 })
-    const silent = await rejection(sdk.chat.completions.create(REQUEST))
-    assert.ok(silent instanceof OpenAI.APIConnectionTimeoutError)
-    const url = await site.serve((_, response) => {
-      response.setHeader('content-type', 'application/json')
-      response.write('{"id":')
-    })
-    const stalled = await rejection(openai({ ...site, url }, { timeout: 80 }).chat.completions.create(REQUEST))
-    assert.ok(stalled instanceof OpenAI.APIConnectionTimeoutError)
-    await gone(site)
-    return [silent, stalled]
-  },
-)
-
-alike('timeouts', 'is tried again, as often as the SDK is told to', async (site) => {
-  site.upstream.fault({ kind: 'silence', for: 60_000 })
-  await openai(site, { timeout: 2_000, maxRetries: 1 }).chat.completions.create(REQUEST)
-  assert.equal(site.upstream.requests.length, 2)
-})
-
-alike('aborts', 'before it begins, and while it waits, are APIUserAbortErrors', async (site) => {
-  const sdk = openai(site)
-  const early = await rejection(sdk.chat.completions.create(REQUEST, { signal: AbortSignal.abort() }))
-  assert.equal(site.upstream.requests.length, 0)
-  site.upstream.fault({ kind: 'silence', for: 60_000 })
-  const controller = new AbortController()
-  const answer = rejection(sdk.chat.completions.create(REQUEST, { signal: controller.signal }))
-  await until(() => site.upstream.requests.length === 1)
-  controller.abort()
-  const late = await answer
-  for (const error of [early, late]) assert.ok(error instanceof OpenAI.APIUserAbortError)
-  await gone(site)
-  return [early, late]
-})
-
-alike('aborts', 'a stream that is aborted ends, and its connection closes', async (site) => {
-  site.upstream.reply({}, { content: 'word '.repeat(50), chunks: 50 })
-  for (const abort of [(stream) => stream.controller.abort(), (_, controller) => controller.abort()]) {
-    site.upstream.fault({ kind: 'stall', afterTokens: 3, for: 60_000 })
-    const controller = new AbortController()
-    const stream = await openai(site).chat.completions.create(STREAMED, { signal: controller.signal })
-    let chunks = 0
-    for await (const _ of stream) if (++chunks === 2) abort(stream, controller)
-    assert.ok(chunks >= 2 && chunks < 50)
-    await gone(site)
-  }
 })
 
 // What is ours alone.
@@ -394,6 +264,20 @@ global(async (site) => {
   site.upstream.reply({}, { content: 'Hello' })
   const whole = await openai(site).chat.completions.create(REQUEST)
   return [whole, await said(await openai(site).chat.completions.create(STREAMED))]
+})
+
+own('global', 'a client of the SDK that was made before keeps the fetch that it took', {}, async ({ url, line }) => {
+  const earlier = openai({ url })
+  const nodes = globalThis.fetch
+  globalThis.fetch = line.fetch
+  try {
+    await earlier.chat.completions.create(REQUEST)
+    assert.equal(line.metrics().requests.started, 0)
+    await openai({ url }).chat.completions.create(REQUEST)
+    assert.equal(line.metrics().requests.started, 1)
+  } finally {
+    globalThis.fetch = nodes
+  }
 })
 
 own(
