@@ -4,7 +4,7 @@ export default async function* (events) {
   for await (const { type, data } of events) {
     if (type !== 'test:pass' && type !== 'test:fail') continue
     const error = data.details?.error
-    // Else the test's own words are below those of the runner.
+    // The test's own error is below the runner's.
     const reason = error?.cause?.stack ?? error?.cause ?? error?.message
     yield `${JSON.stringify({ name: data.name, ok: type === 'test:pass', skipped: data.skip !== undefined, reason })}\n`
   }

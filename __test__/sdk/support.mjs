@@ -65,6 +65,8 @@ async function perform(t, fetch, run) {
     upstream,
     /** The base URL for an SDK. */
     url: `${upstream.url}/v1`,
+    /** One where nobody listens. */
+    nowhere: await nowhere(),
     /** A server of Node's, where bytes matter: its base URL. */
     serve: async (answer) => {
       const url = await serve(t, (request, response, body) => {
@@ -79,6 +81,12 @@ async function perform(t, fetch, run) {
   // Of the connection, and not of the request: HTTP/1.1 keeps it alive unasked.
   for (const { headers } of asked) delete headers.connection
   return { seen, asked: plain(asked) }
+}
+
+async function nowhere() {
+  const upstream = await MockUpstream.start()
+  await upstream.close()
+  return `${upstream.url}/v1`
 }
 
 async function started(t, how) {

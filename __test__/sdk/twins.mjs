@@ -4,7 +4,6 @@ import assert from 'node:assert/strict'
 import { alike, collect, gone, rejection, until } from './support.mjs'
 
 const RETRY_AT_ONCE = { 'retry-after-ms': '1' }
-const NOWHERE = 'http://127.0.0.1:9999/v1'
 
 /**
  * `Sdk` is the package's class, `client(site, options)` makes one of it, `create(sdk, request, options)` asks for an answer to `request`, whole or streamed;
@@ -66,7 +65,7 @@ export function twins({ Sdk, client, create, request, classes }) {
     const reset = await rejection(ask(site))
     site.upstream.fault({ kind: 'garbage' })
     const garbage = await rejection(ask(site))
-    const refused = await rejection(ask({ ...site, url: NOWHERE }))
+    const refused = await rejection(ask({ ...site, url: site.nowhere }))
     for (const error of [reset, garbage, refused]) {
       assert.ok(error instanceof Sdk.APIConnectionError)
       assert.equal(error.cause.message, 'fetch failed')
