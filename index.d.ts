@@ -318,6 +318,7 @@ export interface ProviderOptions {
   apiKey?: ApiKey | ApiKey[]
   /** Default `openai`. */
   protocol?: Protocol
+  /** Sent with every request to it. An `authorization` in here takes the place of the key. Default: none. */
   headers?: HeaderFields
   /** Parameters of every request (Azure's `api-version`). Default: none. */
   query?: Record<string, string>
@@ -325,7 +326,9 @@ export interface ProviderOptions {
   pool?: Omit<PoolOptions, 'maxConnections' | 'maxIdleConnections'>
   /** Of these, what is given takes the place of what stands at the top. A deadline is of a call, wherever it goes, and not of a provider. */
   timeouts?: Omit<TimeoutOptions, 'total'>
+  /** How many of its calls run at once. Members that are given take the place of those at the top. */
   concurrency?: ConcurrencyOptions
+  /** How often it is called. Members that are given take the place of those at the top. */
   rateLimit?: RateLimitOptions
 }
 
@@ -495,15 +498,20 @@ export interface CircuitBreakerOptions {
 
 /** How often calls are sent. Those that have to wait do so in the order of their priority. */
 export interface RateLimitOptions {
+  /** Calls a second. Default: no limit. */
   requestsPerSecond?: number
+  /** Calls in any minute, whenever it begins. Default: no limit. */
   requestsPerMinute?: number
-  /** Of prompt and answer. What a call takes is estimated when it is sent, and put right when its usage is known. */
+  /** Of prompt and answer. What a call takes is estimated when it is sent, and put right when its usage is known. Default: no limit. */
   tokensPerMinute?: number
-  /** The least between two calls, in milliseconds. */
+  /** The least between two calls, in milliseconds. Default: none. */
   minInterval?: number
-  /** How many may go at once after a pause; no more than `requestsPerMinute`. */
+  /**
+   * How many may go at once after a pause; no more than `requestsPerMinute`. Default: those of a second; of a limit by the minute, those of a tenth of
+   * a second.
+   */
   burst?: number
-  /** So many calls, given anew at each interval (milliseconds). */
+  /** So many calls, given anew at each interval (milliseconds). Default: no such stock. */
   reservoir?: { amount: number; interval: number }
   /**
    * Whether limits are also learned, for each model, from `x-ratelimit-*` and `anthropic-ratelimit-*` of its answers and `Retry-After` of
@@ -1023,13 +1031,11 @@ export interface Histogram {
 // be passed as they are. Answers are interfaces: a further field of a provider is declared by
 // `declare module 'trunkline' { interface ChatCompletionMessage { citations?: string[] } }`.
 
-/** A provider's own fields. */
-export interface FurtherFields {
-  // `any`, since unknown would refuse the openai package's interfaces.
-  [field: string]: any
-}
+/** With a provider's own fields, or without: interfaces, as those of the `openai` package, are no records of what is unknown. */
+export type Open<T> = T | (T & { [field: string]: unknown })
 
-export interface ChatRequest extends FurtherFields {
+export type ChatRequest = Open<ChatRequestFields>
+export interface ChatRequestFields {
   model: string
   messages: ChatMessage[]
   /** Set by `chat` (false) and `stream` (true), whatever is said here. */
@@ -1064,32 +1070,28 @@ export interface ChatRequest extends FurtherFields {
   user?: string
 }
 
-export type ChatMessage =
-  | DeveloperMessage
-  | SystemMessage
-  | UserMessage
-  | AssistantMessage
-  | ToolMessage
-  | FunctionMessage
+export type ChatMessage = Open<
+  DeveloperMessage | SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
+>
 
-export interface DeveloperMessage extends FurtherFields {
+export interface DeveloperMessage {
   role: 'developer'
-  content: string | TextPart[]
+  content: string | Open<TextPart>[]
   name?: string
 }
-export interface SystemMessage extends FurtherFields {
+export interface SystemMessage {
   role: 'system'
-  content: string | TextPart[]
+  content: string | Open<TextPart>[]
   name?: string
 }
-export interface UserMessage extends FurtherFields {
+export interface UserMessage {
   role: 'user'
   content: string | UserPart[]
   name?: string
 }
-export interface AssistantMessage extends FurtherFields {
+export interface AssistantMessage {
   role: 'assistant'
-  content?: string | (TextPart | RefusalPart)[] | null
+  content?: string | Open<TextPart | RefusalPart>[] | null
   refusal?: string | null
   tool_calls?: ToolCall[]
   name?: string
@@ -1097,46 +1099,46 @@ export interface AssistantMessage extends FurtherFields {
   thinking_blocks?: ThinkingBlock[]
   extra_content?: ExtraContent
 }
-export interface ToolMessage extends FurtherFields {
+export interface ToolMessage {
   role: 'tool'
-  content: string | TextPart[]
+  content: string | Open<TextPart>[]
   tool_call_id: string
 }
 /** Superseded by {@link ToolMessage}. */
-export interface FunctionMessage extends FurtherFields {
+export interface FunctionMessage {
   role: 'function'
   content: string | null
   name: string
 }
 
-export type UserPart = TextPart | ImagePart | AudioPart | FilePart
-export interface TextPart extends FurtherFields {
+export type UserPart = Open<TextPart | ImagePart | AudioPart | FilePart>
+export interface TextPart {
   type: 'text'
   text: string
 }
-export interface ImagePart extends FurtherFields {
+export interface ImagePart {
   type: 'image_url'
   image_url: { url: string; detail?: 'auto' | 'low' | 'high' | 'original' }
 }
-export interface AudioPart extends FurtherFields {
+export interface AudioPart {
   type: 'input_audio'
   input_audio: { data: string; format: 'wav' | 'mp3' }
 }
-export interface FilePart extends FurtherFields {
+export interface FilePart {
   type: 'file'
   file: { file_data?: string; file_id?: string; filename?: string }
 }
-export interface RefusalPart extends FurtherFields {
+export interface RefusalPart {
   type: 'refusal'
   refusal: string
 }
 
-export type ChatTool = FunctionTool | CustomTool
-export interface FunctionTool extends FurtherFields {
+export type ChatTool = Open<FunctionTool | CustomTool>
+export interface FunctionTool {
   type: 'function'
   function: { name: string; description?: string; parameters?: Record<string, unknown>; strict?: boolean | null }
 }
-export interface CustomTool extends FurtherFields {
+export interface CustomTool {
   type: 'custom'
   custom: {
     name: string
@@ -1298,7 +1300,8 @@ export interface Usage {
   }
 }
 
-export interface EmbeddingRequest extends FurtherFields {
+export type EmbeddingRequest = Open<EmbeddingRequestFields>
+export interface EmbeddingRequestFields {
   model: string
   /** A text, several, or the same as tokens. */
   input: string | string[] | number[] | number[][]

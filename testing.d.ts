@@ -176,7 +176,7 @@ export type MockFault =
 export interface FaultOptions {
   /** How many requests meet it. Default 1, or any number within `for`. */
   times?: number
-  /** For how many milliseconds from now. */
+  /** For how many milliseconds from now. Default: until `times` requests have met it. */
   for?: number
   /** Only requests for this model. */
   model?: string

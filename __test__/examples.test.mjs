@@ -78,6 +78,12 @@ const examples = {
     /^record: Hello, Ada! at attempt 2, Hello, Ada!\nrecord: 1 connections? opened\nthe key is in the file: false\nin the file: 429, 200, 200$/m,
     /^replay: Hello, Ada! at attempt 2, Hello, Ada!\nERR_CASSETTE_MISS: no recording of POST [\s\S]*\nreplay: 0 connections opened$/m,
   ],
+  'under-an-sdk.mjs': [
+    /^3 answers\na stream of \d+ pieces$/m,
+    /^tried again by the SDK, as attempt 1$/m,
+    /^refused: a RateLimitError of the SDK$/m,
+    /^8 requests over 1 connection$/m,
+  ],
   'workers.mjs': [/4 threads, 100 chats: 1 connection opened/],
 }
 

@@ -11,7 +11,9 @@ process.chdir(root)
 // Upstreams of tests are on loopback, where no proxy of this machine's leads to.
 for (const name of Object.keys(process.env)) if (/^(https?|all|no)_proxy$/i.test(name)) delete process.env[name]
 
-const tests = readdirSync(join(root, '__test__'), { recursive: true }).filter((name) => name.endsWith('.test.mjs'))
+const tests = readdirSync(join(root, '__test__'), { recursive: true }).filter(
+  (name) => name.endsWith('.test.mjs') && !name.includes('node_modules'),
+)
 const kinds = {
   rust: {
     command: ['cargo', ['test', '--workspace', '--no-default-features', '--quiet']],

@@ -114,6 +114,16 @@ async fn a_stream_is_handed_over_as_it_comes() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_there_at_once_crosses_as_the_bytes_that_its_readers_want() {
+    let site = Site::new(WAYS[0]);
+    for (streams, as_text) in [(false, true), (true, false)] {
+        let (fetched, reader) = fetch(&site, whole(&with(json!({ "stream": streams })))).await;
+        fetched.unwrap();
+        assert_eq!(matches!(reader.drain.finish(), Whole::Text(_)), as_text, "stream: {streams}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_not_processed_is_sent_again_and_nothing_else_is() {
     for way in [Way::H2c, Way::H2] {
         let site = Site::new(way);

@@ -182,6 +182,22 @@ both('interim answers are passed over', async (t, fetch) => {
   assert.deepEqual([response.status, await response.json()], [200, { a: 1 }])
 })
 
+// Readers of events are made like this: what comes at once leaves in several pieces, which a stream that is told of an error drops.
+both('what came before a break reaches the end of a chain of streams', async (t, fetch) => {
+  const server = await rawServer(t, (socket) =>
+    socket.end('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nabcdef\r\n'),
+  )
+  const { body } = await fetch(server.url)
+  const split = (bytes, controller) => Buffer.from(bytes).forEach((byte) => void controller.enqueue(byte))
+  const chain = body.pipeThrough(new TransformStream({ transform: split })).pipeThrough(new TransformStream())
+  let text = ''
+  const reading = async () => {
+    for await (const byte of chain) text += String.fromCharCode(byte)
+  }
+  assert.equal((await rejected(reading())).message, 'terminated')
+  assert.equal(text, 'abcdef')
+})
+
 test('a connection that takes too long is UND_ERR_CONNECT_TIMEOUT, which SDKs take for a timeout', async (t) => {
   // Nobody answers in the middle of a handshake.
   const server = await rawServer(t, () => {})

@@ -3,15 +3,22 @@
 import type OpenAI from 'openai'
 import type {
   ChatCompletion,
+  ChatCompletionChoice,
   ChatCompletionChunk,
+  ChatCompletionChunkChoice,
+  ChatCompletionMessage,
   ChatMessage,
   ChatRequest,
   ChatTool,
+  ChatToolChoice,
+  Embedding,
   EmbeddingRequest,
   EmbeddingResponse,
   ToolCall,
+  ToolCallDelta,
   Trunkline,
   Usage,
+  UserPart,
 } from 'trunkline'
 
 type Theirs = OpenAI.Chat.Completions.ChatCompletion
@@ -55,3 +62,32 @@ const theirNext: OpenAI.Chat.Completions.ChatCompletionMessageParam[] = [
 export { next, theirNext }
 
 passes<NonNullable<ConstructorParameters<typeof OpenAI>[0]>['fetch'], Trunkline['fetch']>()
+
+// Their parts, either way.
+passes<UserPart, OpenAI.Chat.Completions.ChatCompletionContentPart>()
+passes<OpenAI.Chat.Completions.ChatCompletionContentPart, UserPart>()
+passes<ChatToolChoice, OpenAI.Chat.Completions.ChatCompletionToolChoiceOption>()
+passes<OpenAI.Chat.Completions.ChatCompletionToolChoiceOption, ChatToolChoice>()
+passes<ChatCompletionMessage, OpenAI.Chat.Completions.ChatCompletionMessage>()
+passes<OpenAI.Chat.Completions.ChatCompletionMessage, ChatCompletionMessage>()
+passes<ChatCompletionChoice, Theirs['choices'][number]>()
+passes<Theirs['choices'][number], ChatCompletionChoice>()
+passes<ChatCompletionChunkChoice, OpenAI.Chat.Completions.ChatCompletionChunk.Choice>()
+passes<OpenAI.Chat.Completions.ChatCompletionChunk.Choice, ChatCompletionChunkChoice>()
+passes<ToolCallDelta, OpenAI.Chat.Completions.ChatCompletionChunk.Choice.Delta.ToolCall>()
+passes<OpenAI.Chat.Completions.ChatCompletionChunk.Choice.Delta.ToolCall, ToolCallDelta>()
+passes<Embedding, OpenAI.Embedding>()
+passes<OpenAI.Embedding, Embedding>()
+passes<ChatRequest['response_format'], OpenAI.Chat.Completions.ChatCompletionCreateParams['response_format']>()
+passes<OpenAI.Chat.Completions.ChatCompletionCreateParams['response_format'], ChatRequest['response_format']>()
+
+// In their calls, and theirs in ours.
+export async function swapped(openai: OpenAI, line: Trunkline, ours: ChatRequest, vectors: EmbeddingRequest) {
+  const params: OpenAI.Chat.Completions.ChatCompletionCreateParamsNonStreaming = { model: 'm', messages: [] }
+  const answers: ChatCompletion[] = [await openai.chat.completions.create(params), await line.chat(params)]
+  const chunks: ChatCompletionChunk[] = []
+  for await (const chunk of await openai.chat.completions.create({ ...ours, stream: true })) chunks.push(chunk)
+  for await (const chunk of line.stream(params)) chunks.push(chunk)
+  const embedded: EmbeddingResponse[] = [await openai.embeddings.create(vectors), await line.embed(vectors)]
+  return { answers, chunks, embedded }
+}

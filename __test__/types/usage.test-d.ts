@@ -8,11 +8,13 @@ import {
   type ChatCompletion,
   type ChatCompletionChunk,
   type ChatRequest,
+  type ChatRequestFields,
   type CloseReason,
   ConfigError,
   ConnectionError,
   type ConnectionEvent,
   ContextLengthError,
+  type EmbeddingRequest,
   type EmbeddingResponse,
   type Metrics,
   presets,
@@ -254,3 +256,26 @@ export async function several(line: Trunkline) {
   }
   await line.batch([next], { provider: 'claude', wire: 'stream' })
 }
+
+export function further() {
+  // A provider's own fields, wherever a request may have some.
+  const request: ChatRequest = {
+    model: 'gpt-5',
+    messages: [
+      { role: 'system', content: [{ type: 'text', text: 'Hello', cache_control: { type: 'ephemeral' } }] },
+      { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:' }, min_pixels: 5 }], weight: 1 },
+    ],
+    tools: [{ type: 'function', function: { name: 'f' }, cache_control: { type: 'ephemeral' } }],
+    top_k: 5,
+  }
+  if ('top_k' in request) is<unknown>()(request.top_k, true)
+  const vectors: EmbeddingRequest = { model: 'e', input: 'a', input_type: 'query' }
+  return [request, vectors]
+}
+
+/** One that somebody has given a name. */
+interface Qwen extends ChatRequestFields {
+  top_k: number
+}
+
+export const named = (line: Trunkline, request: Qwen) => line.chat(request)

@@ -123,6 +123,12 @@ completion.choices[0].message.content.length
 // @ts-expect-error: unknown until it is looked at
 ;(await line.get('/models')).data
 
+declare const request: ChatRequest
+// @ts-expect-error: a slip, and no field of a provider's
+request.temprature
+// @ts-expect-error: a slip
+new Trunkline({ routes: { fast: { select: ({ mesages }) => mesages[0] } } })
+
 // The stand-in.
 // @ts-expect-error: not a fault
 upstream.fault({ kind: 'explode' })

@@ -32,7 +32,8 @@ class Feed {
       }).then(() => this.next())
     }
     if (exchange !== null && exchange.failure !== null) {
-      return new Promise((resolve, reject) => exchange.tellFailure(resolve, reject))
+      // The pieces before it may be on their way through a chain of streams, each of which drops what it holds when it is told of an error.
+      return new Promise((resolve, reject) => setImmediate(() => exchange.tellFailure(resolve, reject)))
     }
     this.settle()
     const { whole } = this

@@ -99,10 +99,12 @@ async fn exchange(
         discard(client, body);
         return Ok(Fetched { head: Some(head) });
     }
-    drain.set_textual(is_textual(&parts.headers));
+    let media_type = media_type(&parts.headers);
+    let is_stream = media_type == "text/event-stream";
+    // Events are read piece by piece, as bytes, by nearly all who read them.
+    drain.set_textual(!is_stream && is_textual(&media_type));
     let source = Source::of(body, &parts.headers, client.counters.clone())
         .inspect_err(|_| drain.tell_head(head.clone()))?;
-    let is_stream = media_type(&parts.headers) == "text/event-stream";
     let mut coming = Coming { client, source: Some(source), is_stream, is_over: false };
     // Most answers that are not streams are there as soon as their head is, or one turn later: they cross as one.
     let mut turns = if is_stream { TURNS } else { 0 };
@@ -294,8 +296,7 @@ fn media_type(headers: &HeaderMap) -> String {
 }
 
 /// Whether it is most likely wanted as text.
-fn is_textual(headers: &HeaderMap) -> bool {
-    let media_type = media_type(headers);
+fn is_textual(media_type: &str) -> bool {
     media_type.starts_with("text/") || media_type.ends_with("json")
 }
 

@@ -1,0 +1,40 @@
+// The SDKs of `__test__/sdk/`, and a Node that is new enough for them: installed where they are missing or others than its lock file names.
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const folder = fileURLToPath(new URL('../__test__/sdk', import.meta.url))
+
+/** What the newest of them ask for. */
+const LEAST = 22
+
+/** The program to run the suites with. Throws where the packages cannot be installed, or there is no such Node. */
+export function setUpSdks() {
+  if (!isInstalled()) install()
+  const own = join(folder, `node_modules/node-${process.platform}-${process.arch}/bin/node`)
+  const node = Number.parseInt(process.versions.node, 10) >= LEAST ? process.execPath : own
+  if (!existsSync(node)) throw new Error(`the SDKs ask for Node ${LEAST} or newer, and this is ${process.version}`)
+  return node
+}
+
+/** The version of a package that is installed. */
+export function versionOf(name) {
+  return JSON.parse(readFileSync(join(folder, 'node_modules', name, 'package.json'), 'utf8')).version
+}
+
+function isInstalled() {
+  const { dependencies } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  return Object.entries(dependencies).every(([name, version]) => {
+    return existsSync(join(folder, 'node_modules', name, 'package.json')) && versionOf(name) === version
+  })
+}
+
+function install() {
+  console.error('setting up: the SDKs of __test__/sdk (some 300 MB, of which Node is the most)')
+  const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
+  const { error, status, stderr } = spawnSync('npm', ['ci', ...options], { cwd: folder, encoding: 'utf8' })
+  if (error || status !== 0)
+    throw new Error(`npm ci failed in ${folder}: ${error?.message ?? stderr.trim().split('\n')[0]}`)
+}
