@@ -1,5 +1,6 @@
 'use strict'
 
+const { AsyncLocalStorage, AsyncResource } = require('node:async_hooks')
 const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
 const {
@@ -107,6 +108,8 @@ function selected(select, request, path) {
 class Trunkline extends Emitter {
   #native
   #number = ++clients
+  /** That in which the client is made, as with a server or a socket of Node's: its events belong to no call, and are emitted there. */
+  #context = AsyncLocalStorage.snapshot()
   /** Calls of this client that have a number. */
   #running = 0
   /** @type {(() => void)[]} */
@@ -130,7 +133,7 @@ class Trunkline extends Emitter {
     super()
     try {
       const { text, functions } = encodeClientOptions(options)
-      this.#functions = functions
+      this.#functions = functions.map(bound)
       for (const [name, route] of Object.entries(options?.routes ?? {})) {
         if (typeof route?.select !== 'function') continue
         this.#selects.set(name, { select: route.select, hasTargets: route.targets !== undefined })
@@ -223,6 +226,7 @@ class Trunkline extends Emitter {
       this.#functions.length = known
       throw errorOf(refused, Trunkline.prototype.rotateKey)
     }
+    for (let at = known; at < this.#functions.length; at++) this.#functions[at] = bound(this.#functions[at])
     if (this.#functions.length > 0) this.#becomeReachable()
   }
 
@@ -301,7 +305,7 @@ class Trunkline extends Emitter {
    * @param {string} name @param {object} event
    */
   #tell(name, event) {
-    queueMicrotask(() => {
+    this.#context(queueMicrotask, () => {
       if (!this.#ended) this.emit(name, event)
     })
   }
@@ -393,6 +397,11 @@ class Trunkline extends Emitter {
     this.#ended = true
     this.listenersChanged()
   }
+}
+
+/** A key is everybody's: its function is called in the context of whoever gave it. @param {Function} fn */
+function bound(fn) {
+  return AsyncResource.bind(/** @type {(...args: unknown[]) => unknown} */ (fn))
 }
 
 /** @param {any} options */

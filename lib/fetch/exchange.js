@@ -2,6 +2,7 @@
 
 /** One exchange: a request that went out, and what comes of it. */
 
+const { AsyncLocalStorage } = require('node:async_hooks')
 const { border, enter, leave } = require('../border.js')
 const { errorOf } = require('../errors.js')
 const abort = require('../abort.js')
@@ -250,8 +251,10 @@ function headOf({ method, url, headers, redirect }) {
   return head
 }
 
-/** The body of a request that is a stream: a piece is read when Rust asks for one. */
+/** The body of a request that is a stream: a piece is read when Rust asks for one, in the context of whoever fetches. */
 class Upload {
+  #context = AsyncLocalStorage.snapshot()
+
   /** @param {Exchange} exchange @param {ReadableStream} stream @param {number | undefined} length */
   constructor(exchange, stream, length) {
     this.exchange = exchange
@@ -261,7 +264,7 @@ class Upload {
   }
 
   ask() {
-    this.#next().catch((error) => {
+    this.#context(() => this.#next()).catch((error) => {
       this.done = true
       this.exchange.cannotUpload(error)
     })
@@ -283,7 +286,7 @@ class Upload {
   end(failure) {
     if (this.done) return
     const reason = failure !== null && typeof failure !== 'function' ? failure.reason : undefined
-    this.reader.cancel(reason).catch(() => {})
+    this.#context(() => this.reader.cancel(reason)).catch(() => {})
   }
 }
 
