@@ -30,3 +30,4 @@ module.exports.InvalidResponseError = classes.InvalidResponseError
 module.exports.QueueFullError = classes.QueueFullError
 module.exports.CircuitOpenError = classes.CircuitOpenError
 module.exports.ClosedError = classes.ClosedError
+module.exports.HookError = classes.HookError

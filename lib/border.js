@@ -15,6 +15,8 @@ const native = require('../native.js')
  *   failed(description: string): void,
  *   aborted(): void,
  *   pieces(text: string, bytes: number): void,
+ *   witness: InstanceType<typeof import('./witness.js').Witness> | null,
+ *   told?(text: string): void,
  *   headed?(status: number, head: string): void,
  *   bytes?(piece: ArrayBuffer): void,
  *   ask?(): void,
@@ -38,6 +40,8 @@ const HEAD = 9
 const BYTES = 10
 const ASK = 11
 const FETCHED = 12
+const TOLD = 20
+const ASK_HOOK = 21
 
 const words = new Uint32Array(LETTERS * WORDS)
 
@@ -92,6 +96,12 @@ function deliver(count, more, ...texts) {
         ended(id)?.fetched?.(status, status === 0 ? undefined : texts[text], body)
         break
       }
+      case TOLD:
+        told(parties[id], texts[text])
+        break
+      case ASK_HOOK:
+        askHook(parties[id], words[at + 2], texts[text])
+        break
       case ASK_KEY:
         questions.key(id, words[at + 2])
         break
@@ -109,6 +119,19 @@ function deliver(count, more, ...texts) {
   }
   // A turn has its limit: what is left comes after others had theirs.
   if (more) setImmediate(drain)
+}
+
+/** Rust tells of a call that is watched. @param {Party | null} party @param {string} text */
+function told(party, text) {
+  if (party?.told !== undefined) party.told(text)
+  else party?.witness?.told(text)
+}
+
+/** @param {Party | null} party @param {number} question @param {string} text */
+function askHook(party, question, text) {
+  // Nobody waits for the answer of a call that has ended here, but its question is to go.
+  if (party?.witness) party.witness.asked(question, text)
+  else border.answerHook(question, undefined, 'the call has ended')
 }
 
 function drain() {

@@ -12,11 +12,13 @@ const {
   kindOf,
   shown,
 } = require('./encode.js')
-const { Call, signalOf } = require('./call.js')
+const { Call, nextNumber, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
 const { LONGEST, only } = require('./options.js')
+const { connections, isToldOfConnections } = require('./channels.js')
+const { Witness, hooksOf, isWatched } = require('./witness.js')
 
 /** As src/node/client.rs has them. */
 const CHAT = 0
@@ -24,6 +26,9 @@ const EMBEDDINGS = 1
 // From here on with a path.
 const POST = 2
 const GET = 3
+
+/** By their kinds, as channels name them. */
+const OPERATIONS = ['chat', 'embed', 'post', 'get']
 
 /** How long `close` lets running calls finish, unless it is told. */
 const DRAIN_TIMEOUT = 30_000
@@ -35,6 +40,9 @@ const DRAIN_TIMEOUT = 30_000
 const reachable = new Map()
 const collected = new FinalizationRegistry((/** @type {number} */ number) => reachable.delete(number))
 let clients = 0
+
+/** Of several clients of a pool, the one that publishes what happens to its connections, by the number of the pool. @type {Map<number, number>} */
+const publishers = new Map()
 
 questions.key = (number, fn) => reachable.get(number)?.deref()?.askKey(fn)
 news.connections = (number, events, lost) => reachable.get(number)?.deref()?.connectionsChanged(events, lost)
@@ -123,6 +131,9 @@ class Trunkline extends Emitter {
   /** Whether Rust tells of connections, and of calls. */
   #listening = false
   #listeningToCalls = false
+  /** Whether the channels of connections had subscribers when it was last looked. */
+  #publishing = false
+  #hooks
   /** @type {typeof globalThis.fetch | null} */
   #fetch = null
   /** Whether `close` has come to its end. */
@@ -132,7 +143,9 @@ class Trunkline extends Emitter {
   constructor(options = {}) {
     super()
     try {
-      const { text, functions } = encodeClientOptions(options)
+      const { hooks, known } = taken(options)
+      this.#hooks = hooksOf(hooks)
+      const { text, functions } = encodeClientOptions(known)
       this.#functions = functions.map(bound)
       for (const [name, route] of Object.entries(options?.routes ?? {})) {
         if (typeof route?.select !== 'function') continue
@@ -143,6 +156,7 @@ class Trunkline extends Emitter {
       throw thrown(error)
     }
     if (this.#functions.length > 0) this.#becomeReachable()
+    this.look()
     if (options?.pool?.tls?.rejectUnauthorized === false) {
       process.emitWarning('pool.tls.rejectUnauthorized is false: the servers of this client are not verified', {
         code: 'TRUNKLINE_INSECURE_TLS',
@@ -152,34 +166,36 @@ class Trunkline extends Emitter {
 
   /** @param {any} request @param {any} [options] */
   chat(request, options) {
-    return this.#call(CHAT, () => encodeRequest(this.#routed(request, options), 'request'), undefined, options)
+    const encode = () => encodeRequest(this.#routed(request, options), 'request')
+    return this.#call(CHAT, encode, undefined, options, request)
   }
 
   /** @param {any} request @param {any} [options] */
   embed(request, options) {
-    return this.#call(EMBEDDINGS, () => encodeRequest(this.#routed(request, options), 'request'), undefined, options)
+    const encode = () => encodeRequest(this.#routed(request, options), 'request')
+    return this.#call(EMBEDDINGS, encode, undefined, options, request)
   }
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
   post(path, body, options) {
-    return this.#call(POST, () => encodeBody(body, 'body'), path, options)
+    return this.#call(POST, () => encodeBody(body, 'body'), path, options, body)
   }
 
   /** @param {string} path @param {any} [options] */
   get(path, options) {
-    return this.#call(GET, () => '', path, options)
+    return this.#call(GET, () => '', path, options, undefined)
   }
 
   /** @param {any} request @param {any} [options] */
   stream(request, options) {
     const restarts = options?.recover === 'restart'
     const encode = () => encodeRequest(this.#routed(request, options), 'request')
-    return new ChatStream(this.#stream(CHAT, encode, undefined, options), restarts)
+    return new ChatStream(this.#stream(CHAT, encode, undefined, options, request), restarts)
   }
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
   events(path, body, options) {
-    return new EventStream(this.#stream(POST, () => encodeBody(body, 'body'), path, options))
+    return new EventStream(this.#stream(POST, () => encodeBody(body, 'body'), path, options, body))
   }
 
   /** @param {any} requests @param {any} [options] */
@@ -210,6 +226,7 @@ class Trunkline extends Emitter {
       throw configError(`provider: must be a string, got ${kindOf(provider)}`)
     if (!Number.isInteger(connections) || connections < 1)
       throw configError(`connections: must be a positive integer, got ${shown(connections)}`)
+    this.look()
     await Call.start(this, signalOf(signal), (id) => {
       this.#native.warm(id, connections, provider)
       return null
@@ -271,12 +288,19 @@ class Trunkline extends Emitter {
     }
   }
 
+  /** Nobody tells when channels get or lose subscribers: it is looked at where something begins. */
+  look() {
+    if (isToldOfConnections() !== this.#publishing && !this.#ended) this.listenersChanged()
+  }
+
   listenersChanged() {
-    const listening = !this.#ended && this.listenerCount('connection') > 0
+    this.#publishing = !this.#ended && isToldOfConnections()
+    const listening = this.#publishing || (!this.#ended && this.listenerCount('connection') > 0)
     const toCalls = !this.#ended && OF_CALLS.some((name) => this.listenerCount(name) > 0)
     if (listening || toCalls) this.#becomeReachable()
     if (listening !== this.#listening) {
       this.#listening = listening
+      if (!listening && publishers.get(this.#native.pool) === this.#number) publishers.delete(this.#native.pool)
       this.#native.listen(listening)
     }
     if (toCalls !== this.#listeningToCalls) {
@@ -287,7 +311,11 @@ class Trunkline extends Emitter {
 
   /** @param {string} events @param {number} lost */
   connectionsChanged(events, lost) {
-    for (const event of JSON.parse(events)) this.#tell('connection', event)
+    const publishes = this.#publishing && this.#isPublisher()
+    for (const event of JSON.parse(events)) {
+      this.#tell('connection', event)
+      if (publishes) this.#publish(event)
+    }
     if (lost > 0) warnOfLost(lost, 'connection')
   }
 
@@ -308,6 +336,22 @@ class Trunkline extends Emitter {
     this.#context(queueMicrotask, () => {
       if (!this.#ended) this.emit(name, event)
     })
+  }
+
+  /** Of all clients of the pool that are told of its connections, one publishes, or each would be there several times. */
+  #isPublisher() {
+    const { pool } = this.#native
+    const before = publishers.get(pool)
+    if (before !== undefined && reachable.get(before)?.deref() !== undefined) return before === this.#number
+    publishers.set(pool, this.#number)
+    return true
+  }
+
+  /** @param {any} event */
+  #publish({ event, ...rest }) {
+    const channel = event === 'opened' ? connections.opened : connections.closed
+    if (channel.hasSubscribers)
+      this.#context(queueMicrotask, () => channel.publish({ ...rest, pool: this.#native.pool }))
   }
 
   #becomeReachable() {
@@ -336,31 +380,65 @@ class Trunkline extends Emitter {
     }
   }
 
-  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
-  #call(kind, encode, path, options) {
+  /** Who sees a call from outside; null for nobody. @param {number} kind @param {boolean} stream @param {string | undefined} path @param {any} request */
+  #witness(kind, stream, path, request) {
+    this.look()
+    if (!isWatched(this.#hooks)) return null
+    const operation = OPERATIONS[kind]
+    const model = typeof request?.model === 'string' ? request.model : null
+    const method = kind === GET ? 'GET' : 'POST'
+    const what = { client: this, operation, stream, model, method, url: path ?? null, request }
+    return new Witness(this.#hooks, nextNumber(), what)
+  }
+
+  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options @param {any} request */
+  #call(kind, encode, path, options, request) {
+    const witness = this.#witness(kind, false, path, request)
+    if (witness === null) return this.#begin(kind, encode, path, options, null)
+    return witness.start(() => this.#begin(kind, encode, path, witness.withHeaders(options), witness))
+  }
+
+  /**
+   * @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options
+   * @param {InstanceType<typeof Witness> | null} witness
+   */
+  #begin(kind, encode, path, options, witness) {
     try {
       if (kind >= POST) checkPath(path)
+      const what = witness === null ? kind : kind | witness.flags
       if (options === undefined && path === undefined) {
         const body = encode()
-        return Call.start(this, undefined, (id) => this.#native.call(id, kind, body, undefined, undefined))
+        return Call.start(this, undefined, (id) => this.#native.call(id, what, body, undefined, undefined), witness)
       }
       const { signal, rest } = split(options)
       const body = encode()
-      return Call.start(this, signal, (id) => this.#native.call(id, kind, body, path, rest))
+      return Call.start(this, signal, (id) => this.#native.call(id, what, body, path, rest), witness)
     } catch (error) {
+      witness?.refused(error)
       return Call.refuse(error)
     }
   }
 
-  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
-  #stream(kind, encode, path, options) {
+  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options @param {any} request */
+  #stream(kind, encode, path, options, request) {
+    const witness = this.#witness(kind, true, path, request)
+    if (witness === null) return this.#beginStream(kind, encode, path, options, null)
+    return witness.start(() => this.#beginStream(kind, encode, path, witness.withHeaders(options), witness))
+  }
+
+  /**
+   * @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options
+   * @param {InstanceType<typeof Witness> | null} witness
+   */
+  #beginStream(kind, encode, path, options, witness) {
     try {
       if (kind >= POST) checkPath(path)
+      const what = witness === null ? kind : kind | witness.flags
       const { signal, rest } = split(options)
       const body = encode()
-      return Stream.flow(this, signal, (id) => this.#native.stream(id, kind, body, path, rest))
+      return Stream.flow(this, signal, (id) => this.#native.stream(id, what, body, path, rest), witness)
     } catch (error) {
-      return Stream.refuse(new Flow(this, undefined), error)
+      return Stream.refuse(new Flow(this, undefined, witness), error)
     }
   }
 
@@ -397,6 +475,15 @@ class Trunkline extends Emitter {
     this.#ended = true
     this.listenersChanged()
   }
+}
+
+/** What of a client's options Rust does not see, and the rest. @param {any} options */
+function taken(options) {
+  // Whatever else it is, Rust says what is wrong with it.
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    return { hooks: undefined, known: options }
+  const { hooks, ...known } = options
+  return { hooks, known }
 }
 
 /** A key is everybody's: its function is called in the context of whoever gave it. @param {Function} fn */

@@ -153,6 +153,9 @@ class CircuitOpenError extends TrunklineError {
 class ClosedError extends TrunklineError {
   static kind = 'ClosedError'
 }
+class HookError extends TrunklineError {
+  static kind = 'HookError'
+}
 
 const classes = {
   TrunklineError,
@@ -175,6 +178,7 @@ const classes = {
   QueueFullError,
   CircuitOpenError,
   ClosedError,
+  HookError,
 }
 
 for (const [name, Class] of Object.entries(classes)) {

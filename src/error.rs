@@ -35,6 +35,8 @@ pub struct Details {
     pub cause: Option<String>,
     /// Of a fetch: the code by which Node's own fetch tells of it.
     pub node_code: Option<&'static str>,
+    /// What is known of the call, as JSON, for whoever asked for it.
+    pub meta: Option<String>,
 }
 
 /// What happened. Its `Debug` holds no text of a provider, as a log is where it would end.
@@ -63,6 +65,8 @@ pub enum Kind {
         retry_after_ms: u64,
     },
     Closed,
+    /// A function of the caller's that is called around attempts.
+    Hook,
     /// A bug of ours.
     Internal,
 }
@@ -133,6 +137,7 @@ impl Error {
             billed: Billed::No,
             cause: None,
             node_code: None,
+            meta: None,
         }))
     }
 
@@ -150,7 +155,7 @@ impl Error {
     pub fn of_provider(mut self, name: &str) -> Self {
         self.message = match &self.kind {
             // These begin with the path of an option, or are nobody's.
-            Kind::Config | Kind::Closed => return self,
+            Kind::Config | Kind::Closed | Kind::Hook => return self,
             Kind::Api(_) => format!("{name} {}", self.message),
             _ => format!("{name}: {}", self.message),
         };
@@ -187,6 +192,7 @@ impl Error {
             Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
+            Kind::Hook => ("HookError", "ERR_HOOK"),
             Kind::Internal => ("TrunklineError", "ERR_INTERNAL"),
         }
     }
@@ -253,6 +259,9 @@ impl Serialize for Error {
         if let Some(code) = self.node_code {
             map.serialize_entry("nodeCode", code)?;
         }
+        if let Some(meta) = &self.meta {
+            map.serialize_entry("meta", meta)?;
+        }
         match &self.kind {
             Kind::Api(api) => {
                 map.serialize_entry("status", &api.status)?;
@@ -317,6 +326,7 @@ impl fmt::Debug for Kind {
                 f.debug_struct("CircuitOpen").field("retry_after_ms", retry_after_ms).finish()
             }
             Self::Closed => f.write_str("Closed"),
+            Self::Hook => f.write_str("Hook"),
             Self::Internal => f.write_str("Internal"),
         }
     }

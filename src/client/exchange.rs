@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -14,9 +14,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Client;
 use super::call::{Consume, Life};
+use super::endpoint::Described;
 use super::keys::UsedKey;
 use super::pass::{Pass, late};
 use super::record::Record;
+use super::witness::{Question, Told, Witness};
 use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
 use crate::policy::judge::{Failure, Meaning};
 use crate::policy::retry_after::{retry_after, should_retry};
@@ -66,6 +68,11 @@ pub(super) async fn exchange<C: Consume>(
 ) -> Result<Response, Failed> {
     let Life { client, provider, outgoing, options, timeouts, .. } = *life;
     let origin = provider.origin();
+    // Before there is a socket, which nobody else could use meanwhile.
+    let own = match record.asked_before() {
+        Some((witness, number)) => Some(Box::pin(own_headers(life, witness, number, record)).await?),
+        None => None,
+    };
     let lease = loop {
         let how = Checkout {
             lane: if C::STREAMED { Lane::Streaming } else { Lane::Unary },
@@ -89,7 +96,7 @@ pub(super) async fn exchange<C: Consume>(
     };
     record.leased(&lease);
 
-    let request = outgoing.request(lease.protocol(), key);
+    let request = outgoing.request(lease.protocol(), key, own);
     let sent = Instant::now();
     record.sent(outgoing.asks());
     pass.sent();
@@ -106,6 +113,10 @@ pub(super) async fn exchange<C: Consume>(
     let first_byte = sent.elapsed();
     record.answered(head.status.as_u16(), head.headers, first_byte);
     pass.answered(life, record, first_byte);
+    if !C::STREAMED {
+        let status = record.status();
+        record.tell(|| Told::FirstByte { status });
+    }
     let response = Response {
         begun: VecDeque::new(),
         body,
@@ -121,6 +132,21 @@ pub(super) async fn exchange<C: Consume>(
         failed.error.message.push_str("; no key was sent: the options of this provider have no apiKey");
     }
     Err(failed)
+}
+
+/// The headers as whoever handed the call over wants them. What they refuse is not sent, nor tried again.
+async fn own_headers(
+    life: &Life<'_>,
+    witness: &Witness,
+    attempt: u32,
+    record: &Record,
+) -> Result<HeaderMap, Failed> {
+    let answer = witness.ask(|reply| {
+        let Described { method, url, path, headers, body } = life.outgoing.described();
+        let (provider, model) = (life.provider.name().clone(), record.model_asked().clone());
+        Question { attempt, provider, model, method, url, path, headers, body, reply }
+    });
+    answer.await.map_err(|error| failed(Failure::Final, error))
 }
 
 /// Reads an answer that is an error, as far as it can be read.

@@ -22,6 +22,7 @@
 //! | `targets` | a model of a provider, or several in the order in which they are tried |
 //! | `keys` | the keys of a provider, used in turn |
 //! | `key` | one of them, given or asked for |
+//! | `witness` | what a call's owner is told while it runs, and asked before an attempt |
 //! | `record` | what is known of a call: attempts, times, connection |
 //! | `pools` | one pool for equal settings in a process |
 
@@ -47,6 +48,7 @@ mod recovery;
 mod stream;
 mod targets;
 mod whole;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,11 +63,13 @@ pub use self::call::{Answer, Call};
 pub use self::endpoint::Endpoint;
 pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 pub use self::outlet::{Delivery, Mode, Outlet};
+pub use self::witness::{Ask, Question, TellOf, Witness};
 
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
 use self::targets::{Target, Targets};
+use self::witness::Arrival;
 use crate::config::{CallKind, CallOptions, ClientConfig, Environment, parse_keys};
 use crate::error::Error;
 use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
@@ -152,9 +156,18 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future cancels the call: its stream is reset or its socket closed, its place in the queue left.
     pub fn call(self: &Arc<Self>, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
+        self.call_before(call, None)
+    }
+
+    /// As [`Client::call`], before a witness.
+    pub fn call_before(
+        self: &Arc<Self>,
+        call: Call,
+        witness: Option<Arc<Witness>>,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
         let (client, open) = (self.clone(), self.check_open());
         async move {
-            let arrived = open?;
+            let arrived = Arrival { at: open?, witness };
             match call.endpoint {
                 // Boxed where it is rare: a call's future is moved as a whole when its task is made.
                 Endpoint::Embeddings => Box::pin(embed::run(&client, call, arrived)).await,
@@ -173,9 +186,19 @@ impl Client {
         call: Call,
         outlet: Arc<Outlet>,
     ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
+        self.stream_before(call, outlet, None)
+    }
+
+    /// As [`Client::stream`], before a witness.
+    pub fn stream_before(
+        self: &Arc<Self>,
+        call: Call,
+        outlet: Arc<Outlet>,
+        witness: Option<Arc<Witness>>,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
         let (client, open) = (self.clone(), self.check_open());
         async move {
-            let arrived = open?;
+            let arrived = Arrival { at: open?, witness };
             match call.endpoint {
                 Endpoint::Chat => stream::run(&client, call, outlet, arrived).await,
                 _ => events::run(&client, call, outlet, arrived).await,
@@ -192,8 +215,18 @@ impl Client {
         request: FetchRequest,
         drain: Arc<Drain>,
     ) -> impl Future<Output = Result<Fetched, Error>> + Send + use<> {
+        self.fetch_before(request, drain, None)
+    }
+
+    /// As [`Client::fetch`], before a witness. It is asked nothing.
+    pub fn fetch_before(
+        self: &Arc<Self>,
+        request: FetchRequest,
+        drain: Arc<Drain>,
+        witness: Option<Arc<Witness>>,
+    ) -> impl Future<Output = Result<Fetched, Error>> + Send + use<> {
         let (client, open) = (self.clone(), self.check_open());
-        async move { fetch::run(&client, request, &drain, open?).await }
+        async move { fetch::run(&client, request, &drain, Arrival { at: open?, witness }).await }
     }
 
     /// Opens connections ahead of the first request: to the provider of this name, or to the default one.
@@ -240,6 +273,11 @@ impl Client {
             provider.limit_figures(&clocks, &mut limits);
         }
         self.counters.metrics(pool, turns, circuits, limits)
+    }
+
+    /// Which pool of the process it has a share of.
+    pub fn pool_number(&self) -> u32 {
+        self.pool.number()
     }
 
     /// What the client tells of its calls.

@@ -194,6 +194,7 @@ async fn run<'h, C: Consume>(
     let mut rival = Rival { record: Some(record), hedger, kind, began: Instant::now() };
     let ended = match &mut rival.record {
         Some(record) => {
+            record.tell_of_attempt(life.provider);
             let ended = attempt::<C>(life, key, false, record, &mut pass).await;
             settled(life, record, pass, ended)
         }

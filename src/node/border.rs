@@ -11,10 +11,13 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
+use super::hooks::{self, Questions};
 use super::mailbox::{Letter, Mailbox};
 use super::runtime;
 use super::wire::{self, Deliver, KeepAlive, Words};
-use crate::client::{Answer, Drain, Fetched, Head, Mode, Outlet, Reading, Upload, Whole};
+use crate::client::{
+    Answer, Ask, Drain, Fetched, Head, Mode, Outlet, Reading, TellOf, Upload, Whole, Witness,
+};
 use crate::error::{self, Kind};
 use crate::pool::Inbox;
 use crate::telemetry::Events;
@@ -38,6 +41,18 @@ mod kind {
     pub(super) const BYTES: u32 = 10;
     pub(super) const ASK: u32 = 11;
     pub(super) const FETCHED: u32 = 12;
+    pub(super) const TOLD: u32 = 20;
+    pub(super) const ASK_HOOK: u32 = 21;
+}
+
+/// Beside the kind of a call, as `lib/witness.js` has them.
+mod flag {
+    /// Somebody wants to know of it, also of how it failed.
+    pub(super) const WATCHED: u32 = 0x100;
+    /// What happens to its attempts is told.
+    pub(super) const TOLD: u32 = 0x200;
+    /// Each attempt is asked for.
+    pub(super) const ASKED: u32 = 0x400;
 }
 
 /// What an environment has.
@@ -47,6 +62,7 @@ pub(super) struct Border {
     keep_alive: KeepAlive,
     words: Words,
     calls: Mutex<Calls>,
+    questions: Questions,
 }
 
 /// By the numbers that JavaScript gives.
@@ -189,6 +205,10 @@ impl Border {
                 }
             }
             Letter::Events { client, events } => add_events(parcel, client, &events),
+            Letter::Told { id, text } => parcel.add(id, kind::TOLD, 0, &[text.as_bytes()]),
+            Letter::AskHook { id, question, text } => {
+                parcel.add(id, kind::ASK_HOOK, question, &[text.as_bytes()]);
+            }
             Letter::AskMatch { question, matcher, request } => {
                 parcel.add(question, kind::ASK_MATCH, matcher, &[request.as_bytes()]);
             }
@@ -233,6 +253,28 @@ impl Border {
                 self.keep_alive.set(false);
             }
         }
+    }
+
+    /// Who is told of a call by letters, and asked, by the flags beside its kind; mostly nobody.
+    pub(super) fn witness(self: &Arc<Self>, id: u32, flags: u32) -> Option<Arc<Witness>> {
+        if flags & flag::WATCHED == 0 {
+            return None;
+        }
+        let (tells, asks) = (flags & flag::TOLD != 0, flags & flag::ASKED != 0);
+        let mailbox = self.mailbox.clone();
+        let tell = move |text| mailbox.push(Letter::Told { id, text });
+        let border = self.clone();
+        let ask = move |question| {
+            let text = hooks::text_of(&question);
+            let question = border.questions.put(question);
+            border.mailbox.push(Letter::AskHook { id, question, text });
+        };
+        let tell = tells.then(|| Box::new(tell) as TellOf);
+        Some(Arc::new(Witness::new(tell, asks.then(|| Box::new(ask) as Ask))))
+    }
+
+    pub(super) fn questions(&self) -> &Questions {
+        &self.questions
     }
 
     pub(super) fn set_keep_alive(&self, alive: bool) {
@@ -354,6 +396,7 @@ impl NativeBorder {
                 keep_alive,
                 words,
                 calls: Mutex::default(),
+                questions: Questions::default(),
             })
         })?;
         Ok(Self { border })

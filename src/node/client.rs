@@ -30,7 +30,7 @@ pub struct NativeClient {
 
 /// What is called, as `lib/client.js` has it.
 fn endpoint_of(kind: u32, path: Option<String>) -> Endpoint {
-    match kind {
+    match kind & 0xff {
         0 => Endpoint::Chat,
         1 => Endpoint::Embeddings,
         2 => Endpoint::Post(path.unwrap_or_default()),
@@ -106,7 +106,10 @@ impl NativeClient {
         options: Option<String>,
     ) -> Result<Option<String>> {
         let prepared = self.prepare(kind, body, path, self.options(options, CallKind::Whole));
-        begin(prepared, |call| self.border.start(id, Flow::Nothing, self.client.call(call)))
+        begin(prepared, |call| {
+            let witness = self.border.witness(id, kind);
+            self.border.start(id, Flow::Nothing, self.client.call_before(call, witness))
+        })
     }
 
     /// Starts a call whose answer comes as events. As `call`.
@@ -132,9 +135,16 @@ impl NativeClient {
                     if first { mailbox.push(letter) } else { mailbox.push_within(letter, interval) }
                 }))
             });
-            let call = self.client.stream(call, outlet.clone());
+            let witness = self.border.witness(id, kind);
+            let call = self.client.stream_before(call, outlet.clone(), witness);
             self.border.start(id, Flow::Events(outlet), call)
         })
+    }
+
+    /// The number of its pool in this process, which other clients may share.
+    #[napi(getter, catch_unwind)]
+    pub fn pool(&self) -> u32 {
+        self.client.pool_number()
     }
 
     /// Opens connections ahead of the first request.

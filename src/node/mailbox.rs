@@ -40,6 +40,10 @@ pub(super) enum Letter {
     Connections { client: u32, inbox: Weak<Inbox> },
     /// Something has happened to calls of a client.
     Events { client: u32, events: Arc<Events> },
+    /// Something has happened to a call that is watched, as JSON.
+    Told { id: u32, text: String },
+    /// An attempt of a call is about to be made, as JSON; by this number of the question.
+    AskHook { id: u32, question: u32, text: String },
     /// The stand-in wants to know whether a request matches.
     AskMatch { question: u32, matcher: u32, request: String },
 }

@@ -8,6 +8,7 @@
 //! | `border` | an environment's calls: started, cancelled, delivered |
 //! | `client` | a client's handle |
 //! | `fetch` | its fetch |
+//! | `hooks` | questions to its hooks |
 //! | `mock` | the stand-in upstream's handle |
 //!
 //! A call crosses in once, as texts, and out once, as texts. JavaScript chooses its number; every number that was
@@ -16,6 +17,7 @@
 mod border;
 mod client;
 mod fetch;
+mod hooks;
 mod mailbox;
 mod mock;
 mod runtime;

@@ -37,8 +37,9 @@ pub use self::upload::Upload;
 
 use self::decode::Source;
 use super::Client;
-use crate::error::{Error, header_text};
-use crate::pool::{self, Checkout, Kind as Pool};
+use super::witness::{Arrival, Told};
+use crate::error::{Billed, Error, header_text};
+use crate::pool::{self, Checkout, Kind as Pool, Origin};
 
 /// For the head of an answer, and for each further piece of its body: what undici has.
 const SILENCE: Duration = Duration::from_secs(300);
@@ -65,11 +66,14 @@ pub(super) async fn run(
     client: &Client,
     request: FetchRequest,
     drain: &Drain,
-    arrived: Instant,
+    arrival: Arrival,
 ) -> Result<Fetched, Error> {
+    let arrived = arrival.at;
     let guard = client.counters.begin(arrived);
     let mut status = StatusCode::OK;
-    let ended = exchange(client, request, drain, arrived, &mut status).await;
+    let mut told = Telling { arrival, attempt: None, status: None };
+    let ended = exchange(client, request, drain, &mut told, &mut status).await;
+    told.end(ended.as_ref().err());
     drain.end();
     let (is_good, took) = (ended.is_ok() && status.as_u16() < 400, arrived.elapsed());
     guard.settle(is_good, took);
@@ -83,10 +87,10 @@ async fn exchange(
     client: &Client,
     request: FetchRequest,
     drain: &Drain,
-    arrived: Instant,
+    told: &mut Telling,
     status: &mut StatusCode,
 ) -> Result<Fetched, Error> {
-    let (response, sent) = answer(client, &request, arrived).await?;
+    let (response, sent) = answer(client, &request, told).await?;
     let (parts, body) = response.into_parts();
     client.counters.first_byte(sent.elapsed());
     *status = parts.status;
@@ -143,6 +147,38 @@ async fn exchange(
     }
 }
 
+/// What is told of an exchange, if anybody wants to know.
+#[derive(Debug)]
+struct Telling {
+    arrival: Arrival,
+    /// The number of the attempt under way.
+    attempt: Option<u32>,
+    status: Option<u16>,
+}
+
+impl Telling {
+    fn attempt(&mut self, origin: &Origin) {
+        if let Some(witness) = &self.arrival.witness {
+            self.attempt = Some(witness.next());
+            self.tell(|| Told::Attempt { provider: "", model: "", origin: origin.to_string() });
+        }
+    }
+
+    fn tell<'a>(&self, told: impl FnOnce() -> Told<'a>) {
+        if let (Some(witness), Some(attempt)) = (&self.arrival.witness, self.attempt) {
+            witness.tell(attempt, self.arrival.at, told());
+        }
+    }
+
+    /// The attempt under way ends, if one is.
+    fn end(&mut self, error: Option<&Error>) {
+        let (status, billed) = (self.status, Billed::Maybe);
+        let error = error.map(|error| error.name_and_code().1);
+        self.tell(|| Told::AttemptEnd { status, error, billed });
+        self.attempt = None;
+    }
+}
+
 /// The body of an answer on its way. Whoever leaves a stream of events after its last one, as SDKs do, has left nothing: what little
 /// follows is read all the same, so that the socket can be used again.
 struct Coming<'a> {
@@ -185,7 +221,7 @@ fn is_last(bytes: &[u8]) -> bool {
 async fn answer(
     client: &Client,
     request: &FetchRequest,
-    arrived: Instant,
+    told: &mut Telling,
 ) -> Result<(http::Response<pool::Body>, Instant), Error> {
     // Limits and times of a provider at that origin, if there is one; else of the first, which are the client's.
     let providers = || client.targets.providers();
@@ -200,18 +236,25 @@ async fn answer(
             lane: request.lane(),
             priority: request.priority,
             tenant: request.tenant.clone(),
-            since: Some(arrived),
+            since: Some(told.arrival.at),
             fresh,
             ..provider.checkout(&client.options, &timeouts)
         };
+        told.attempt(&request.origin);
         let lease = client.pool().checkout(&request.origin, how).await;
         let lease = lease.map_err(|error| failure::of_pool(&error))?;
+        told.tell(|| Told::sent(&lease));
         let message = request.message(lease.protocol()).ok_or_else(failure::body_is_used)?;
         let sent = Instant::now();
         client.counters.sent(request.size());
         let answer = timeout(SILENCE, lease.send(message)).await;
         match answer.map_err(|_| failure::silent_head(SILENCE))? {
-            Ok(response) => return Ok((response, sent)),
+            Ok(response) => {
+                let status = response.status().as_u16();
+                told.status = Some(status);
+                told.tell(|| Told::FirstByte { status });
+                return Ok((response, sent));
+            }
             Err(error)
                 if matches!(error.kind(), Pool::Unprocessed | Pool::Refused)
                     && replays < REPLAYS
@@ -219,6 +262,7 @@ async fn answer(
             {
                 replays += 1;
                 fresh = error.kind() == Pool::Unprocessed;
+                told.end(Some(&failure::of_pool(&error)));
             }
             Err(error) => return Err(failure::of_pool(&error)),
         }
