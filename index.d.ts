@@ -86,6 +86,12 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   metrics(): Metrics
 
   /**
+   * How much is logged from now on.
+   * @throws {ConfigError} for what is no level.
+   */
+  setLogLevel(level: LogLevel): void
+
+  /**
    * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
    * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one. Never more than may rest
    * (`pool.maxIdleConnections`; none where that is 0) and the limits allow; it resolves all the same.
@@ -357,8 +363,39 @@ export interface TrunklineOptions {
   pool?: PoolOptions
   /** Limits of each tenant, whom calls name by their `tenant`. */
   tenants?: TenantOptions
+  /**
+   * Where records of what happens inside go: pino, winston, the console, or whatever has these methods. Default: a line on standard error for each.
+   * Records hold no key, no header, no prompt, no answer and no query of a URL.
+   */
+  logger?: Logger
+  /**
+   * How much is logged; `off` costs nothing. Default: `info` where there is a `logger`, else `off`. The environment variable TRUNKLINE_LOG is taken where this is
+   * not given.
+   */
+  logLevel?: LogLevel
   /** Functions that are called around each attempt and each call. What is absent costs nothing. Default: none. */
   hooks?: Hooks
+}
+
+/**
+ * `error`: bugs; `warn`: calls that failed, circuits that opened, alerts; `info`: fail-over, circuits that changed, fetches that failed; `debug`: every call,
+ * repetition and connection; `trace`: all else.
+ */
+export type LogLevel = 'off' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
+
+/**
+ * As pino has it: fields, then the message. A winston logger and a console are known by what they are, and called as they want it. Without `trace`,
+ * `debug` is called. What a method throws is an uncaught exception, and harms no call.
+ *
+ * Fields: `target` (`call`, `pool`, …), `at` (milliseconds since 1970: records come in batches), and what belongs to the record. What clients
+ * share (the pool) is logged by each client of that level, once for each logger.
+ */
+export interface Logger {
+  error(fields: object, message?: string): unknown
+  warn(fields: object, message?: string): unknown
+  info(fields: object, message?: string): unknown
+  debug(fields: object, message?: string): unknown
+  trace?(fields: object, message?: string): unknown
 }
 
 /** Called in the context (`AsyncLocalStorage`) of the call. Of {@link Trunkline.fetch} none is called. */

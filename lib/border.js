@@ -42,6 +42,7 @@ const ASK = 11
 const FETCHED = 12
 const TOLD = 20
 const ASK_HOOK = 21
+const LOGS = 22
 
 const words = new Uint32Array(LETTERS * WORDS)
 
@@ -53,8 +54,8 @@ const free = []
 /** @type {{ key: (client: number, fn: number) => void, match: (question: number, matcher: number, request: string) => void }} */
 const questions = { key() {}, match() {} }
 
-/** @type {Record<'connections' | 'events', (client: number, events: string, lost: number) => void>} */
-const news = { connections() {}, events() {} }
+/** @type {Record<'connections' | 'events' | 'logs', (client: number, events: string, lost: number) => void>} */
+const news = { connections() {}, events() {}, logs() {} }
 
 /**
  * Called by Rust with all that has come: four words for each letter (number, kind, count, texts), and the texts in a row.
@@ -113,6 +114,9 @@ function deliver(count, more, ...texts) {
         break
       case EVENTS:
         news.events(id, texts[text], words[at + 2])
+        break
+      case LOGS:
+        news.logs(id, texts[text], words[at + 2])
         break
     }
     text += words[at + 3]

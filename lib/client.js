@@ -18,6 +18,7 @@ const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
 const { LONGEST, only } = require('./options.js')
 const { connections, isToldOfConnections } = require('./channels.js')
+const { Log } = require('./log.js')
 const { Witness, hooksOf, isWatched } = require('./witness.js')
 
 /** As src/node/client.rs has them. */
@@ -39,6 +40,8 @@ const DRAIN_TIMEOUT = 30_000
  */
 const reachable = new Map()
 const collected = new FinalizationRegistry((/** @type {number} */ number) => reachable.delete(number))
+/** Of clients that were collected: others write what they shared. */
+const logs = new FinalizationRegistry((/** @type {InstanceType<typeof Log>} */ log) => log.end())
 let clients = 0
 
 /** Of several clients of a pool, the one that publishes what happens to its connections, by the number of the pool. @type {Map<number, number>} */
@@ -47,6 +50,8 @@ const publishers = new Map()
 questions.key = (number, fn) => reachable.get(number)?.deref()?.askKey(fn)
 news.connections = (number, events, lost) => reachable.get(number)?.deref()?.connectionsChanged(events, lost)
 news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsChanged(events, lost)
+
+news.logs = (number, records, lost) => reachable.get(number)?.deref()?.logged(records, lost)
 
 /** Events of calls, by name. */
 const OF_CALLS = ['retry', 'failover', 'circuit', 'alert']
@@ -134,6 +139,8 @@ class Trunkline extends Emitter {
   /** Whether the channels of connections had subscribers when it was last looked. */
   #publishing = false
   #hooks
+  /** @type {InstanceType<typeof Log> | undefined} */
+  #log
   /** @type {typeof globalThis.fetch | null} */
   #fetch = null
   /** Whether `close` has come to its end. */
@@ -143,8 +150,9 @@ class Trunkline extends Emitter {
   constructor(options = {}) {
     super()
     try {
-      const { hooks, known } = taken(options)
+      const { hooks, logger, logLevel, known } = taken(options)
       this.#hooks = hooksOf(hooks)
+      this.#log = new Log(logger, logLevel, process.env)
       const { text, functions } = encodeClientOptions(known)
       this.#functions = functions.map(bound)
       for (const [name, route] of Object.entries(options?.routes ?? {})) {
@@ -153,10 +161,13 @@ class Trunkline extends Emitter {
       }
       this.#native = new native.Client(border, this.#number, text, JSON.stringify(environment()))
     } catch (error) {
+      this.#log?.end()
       throw thrown(error)
     }
     if (this.#functions.length > 0) this.#becomeReachable()
     this.look()
+    if (this.#log.level > 0) this.#logAt(this.#log.level)
+    logs.register(this, this.#log)
     if (options?.pool?.tls?.rejectUnauthorized === false) {
       process.emitWarning('pool.tls.rejectUnauthorized is false: the servers of this client are not verified', {
         code: 'TRUNKLINE_INSECURE_TLS',
@@ -265,6 +276,13 @@ class Trunkline extends Emitter {
     await this.close()
   }
 
+  /** @param {any} level */
+  setLogLevel(level) {
+    const number = /** @type {InstanceType<typeof Log>} */ (this.#log).setLevel(level)
+    if (this.#ended) this.#log?.end()
+    else this.#logAt(number)
+  }
+
   // What lib/ itself calls.
 
   callStarted() {
@@ -336,6 +354,17 @@ class Trunkline extends Emitter {
     this.#context(queueMicrotask, () => {
       if (!this.#ended) this.emit(name, event)
     })
+  }
+
+  /** @param {string} records @param {number} lost */
+  logged(records, lost) {
+    this.#context(queueMicrotask, () => this.#log?.write(JSON.parse(records), lost))
+  }
+
+  /** @param {number} level */
+  #logAt(level) {
+    if (level > 0) this.#becomeReachable()
+    this.#native.setLogLevel(level)
   }
 
   /** Of all clients of the pool that are told of its connections, one publishes, or each would be there several times. */
@@ -473,17 +502,18 @@ class Trunkline extends Emitter {
       return null
     })
     this.#ended = true
+    this.#log?.end()
+    this.#native.setLogLevel(0)
     this.listenersChanged()
   }
 }
 
-/** What of a client's options Rust does not see, and the rest. @param {any} options */
+/** What of a client's options Rust does not see, and the rest. @param {any} options @returns {any} */
 function taken(options) {
   // Whatever else it is, Rust says what is wrong with it.
-  if (typeof options !== 'object' || options === null || Array.isArray(options))
-    return { hooks: undefined, known: options }
-  const { hooks, ...known } = options
-  return { hooks, known }
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) return { known: options }
+  const { hooks, logger, logLevel, ...known } = options
+  return { hooks, logger, logLevel, known }
 }
 
 /** A key is everybody's: its function is called in the context of whoever gave it. @param {Function} fn */

@@ -101,7 +101,11 @@ pub(super) fn settle(
     client.note_end(record, ended.is_ok());
     match ended {
         Ok(body) => Ok(Answer { body, meta: record.to_json() }),
-        Err(error) => Err(record.complete(error)),
+        Err(error) => {
+            let error = record.complete(error);
+            client.log_failure(&error);
+            Err(error)
+        }
     }
 }
 
@@ -309,7 +313,6 @@ async fn attempts<C: Consume>(
                 return Err(GivenUp { error, next });
             }
             Verdict::Again { delay, new_key } => {
-                tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
                 client.note_retry(record, delay);
                 tokio::time::sleep(delay).await;
                 match (&stale, first) {

@@ -71,12 +71,12 @@ use self::record::Record;
 use self::targets::{Target, Targets};
 use self::witness::Arrival;
 use crate::config::{CallKind, CallOptions, ClientConfig, Environment, parse_keys};
-use crate::error::Error;
-use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
+use crate::error::{Attempt, Error};
+use crate::policy::alerts::{Alert, AlertPolicy, Alerts, SPANS};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Changes;
 use crate::pool::{Listener, Pool, Tasks, Wake};
-use crate::telemetry::{Clocks, Counters, Event, Events, Metrics, TurnFigures};
+use crate::telemetry::{Clocks, Counters, Event, Events, Metrics, TurnFigures, next_client};
 
 /// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
 const NO_MODEL: &str = "(none)";
@@ -86,6 +86,8 @@ pub type AskForKey = Box<dyn Fn(u32) + Send + Sync>;
 
 /// A client: its settings, its share of a pool, its counters.
 pub struct Client {
+    /// By which records name it.
+    number: u32,
     config: ClientConfig,
     targets: Targets,
     ask_for_key: Arc<AskForKey>,
@@ -118,12 +120,14 @@ impl Client {
         // Providers have them now, where they can be replaced.
         config.providers.iter_mut().for_each(|provider| provider.keys.clear());
         let events = Arc::new(Events::new(wake));
-        let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
+        let number = next_client();
+        let alerts = config.alerts.map(|policy| watch(number, policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
         for provider in &config.providers {
             pool.prepare(&provider.base.origin);
         }
         Ok(Self {
+            number,
             targets: Targets::new(&config, &providers),
             ask_for_key,
             options: Arc::new(CallOptions::of(&config)),
@@ -317,9 +321,30 @@ impl Client {
 
     /// A call has ended, other than by its caller's leaving.
     fn note_end(&self, record: &Record, is_good: bool) {
+        if is_good {
+            self.log_answer(record);
+        }
         if let Some(alerts) = &self.alerts {
             alerts.record(is_good, record.retries, record.total(), Instant::now());
         }
+    }
+
+    fn log_answer(&self, record: &Record) {
+        if !tracing::enabled!(target: "trunkline::call", tracing::Level::DEBUG) {
+            return;
+        }
+        let (client, provider, model) = (self.number, &**record.provider(), &*record.model);
+        let (status, attempts) = (record.status(), record.attempts.len());
+        let total = record.total().as_secs_f64() * 1000.0;
+        tracing::debug!(target: "trunkline::call", client, provider, model, status, attempts, total, "answered");
+    }
+
+    /// Its message, and not its cause, which may be the caller's own words.
+    fn log_failure(&self, error: &Error) {
+        let (client, code) = (self.number, error.name_and_code().1);
+        let (provider, model) = (error.provider.as_deref(), error.model.as_deref());
+        let (attempts, retryable) = (error.attempts.len(), error.retryable);
+        tracing::warn!(target: "trunkline::call", client, provider, model, code, attempts, retryable, error = error.message, "failed");
     }
 
     /// An attempt has failed, and another follows.
@@ -328,6 +353,8 @@ impl Client {
         record.retries += 1;
         if let Some(attempt) = record.attempts.last() {
             let delay = delay.as_secs_f64() * 1000.0;
+            let Attempt { provider, model, status, error, .. } = attempt;
+            tracing::debug!(target: "trunkline::call", client = self.number, provider = &**provider, model = &**model, status, error, delay, "again");
             self.events.tell(|| Event::Retry { attempt: attempt.clone(), delay });
         }
     }
@@ -352,20 +379,34 @@ impl Client {
     fn note_failover(&self, from: &Target, to: &Target, wanted: &Arc<str>, error: &Error) {
         self.counters.failed_over();
         let (_, reason) = error.name_and_code();
-        tracing::debug!(target: "trunkline::call", to = &**to.provider.name(), reason, "failed over");
-        self.events.tell(|| Event::Failover { from: from.label(wanted), to: to.label(wanted), reason });
+        let (from, to) = (from.label(wanted), to.label(wanted));
+        tracing::info!(target: "trunkline::call", client = self.number, from, to, reason, "failed over");
+        self.events.tell(|| Event::Failover { from, to, reason });
     }
 
     fn tell_of_circuits(&self, provider: &Provider, model: &Arc<str>, changes: Changes) {
         let changed = [(changes.model, Some(model)), (changes.provider, None)];
         for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
-            tracing::debug!(target: "trunkline::circuit", ?model, state = state.as_str());
+            self.log_circuit(provider.name(), model.map(|model| &**model), state.as_str());
             self.events.tell(|| Event::Circuit {
                 provider: provider.name().clone(),
                 model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
                 state: state.as_str(),
             });
         }
+    }
+
+    fn log_circuit(&self, provider: &str, model: Option<&str>, state: &'static str) {
+        let client = self.number;
+        match state {
+            "open" => tracing::warn!(target: "trunkline::circuit", client, provider, model, "opened"),
+            _ => tracing::info!(target: "trunkline::circuit", client, provider, model, state, "changed"),
+        }
+    }
+
+    /// By which records name it.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The time at which a call was handed over. Asked before its task is made: tasks are not begun in the order in which they were.
@@ -381,7 +422,7 @@ impl fmt::Debug for Client {
 }
 
 /// Alerts, and what tells of them for as long as there is a client.
-fn watch(policy: AlertPolicy, events: &Arc<Events>, tasks: &Tasks) -> Arc<Alerts> {
+fn watch(client: u32, policy: AlertPolicy, events: &Arc<Events>, tasks: &Tasks) -> Arc<Alerts> {
     let alerts = Arc::new(Alerts::new(policy));
     let (watched, events) = (Arc::downgrade(&alerts), Arc::downgrade(events));
     let pause = policy.window / SPANS as u32;
@@ -390,7 +431,8 @@ fn watch(policy: AlertPolicy, events: &Arc<Events>, tasks: &Tasks) -> Arc<Alerts
             tokio::time::sleep(pause).await;
             let (Some(alerts), Some(events)) = (watched.upgrade(), events.upgrade()) else { return };
             for alert in alerts.check(Instant::now()) {
-                tracing::warn!(target: "trunkline::alert", ?alert);
+                let Alert { name, state, value, threshold } = alert;
+                tracing::warn!(target: "trunkline::alert", client, ?name, ?state, value, threshold, "changed");
                 events.tell(|| Event::Alert(alert));
             }
         }

@@ -147,7 +147,7 @@ async fn against<'h, C: Consume, F: Future<Output = Result<Response, Failed>>>(
                 && hedger.try_hedge()
             {
                 life.client.counters.hedged();
-                tracing::debug!(target: "trunkline::call", model = &*kind.model, ?delay, "hedged");
+                tracing::debug!(target: "trunkline::call", client = life.client.number, model = &*kind.model, delay = delay.as_secs_f64() * 1000.0, "hedged");
                 rivals.push(run::<C>(hedger, kind, life, key, seed.fork(Instant::now()), pass));
                 next = (left > 0).then(|| Instant::now() + delay);
             }

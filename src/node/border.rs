@@ -20,7 +20,7 @@ use crate::client::{
 };
 use crate::error::{self, Kind};
 use crate::pool::Inbox;
-use crate::telemetry::Events;
+use crate::telemetry::{Events, Log};
 
 /// How long one turn may deliver before the event loop gets its own.
 const TURN: Duration = Duration::from_millis(4);
@@ -43,6 +43,7 @@ mod kind {
     pub(super) const FETCHED: u32 = 12;
     pub(super) const TOLD: u32 = 20;
     pub(super) const ASK_HOOK: u32 = 21;
+    pub(super) const LOGS: u32 = 22;
 }
 
 /// Beside the kind of a call, as `lib/witness.js` has them.
@@ -205,6 +206,7 @@ impl Border {
                 }
             }
             Letter::Events { client, events } => add_events(parcel, client, &events),
+            Letter::Logs { client, log } => add_logs(parcel, client, &log),
             Letter::Told { id, text } => parcel.add(id, kind::TOLD, 0, &[text.as_bytes()]),
             Letter::AskHook { id, question, text } => {
                 parcel.add(id, kind::ASK_HOOK, question, &[text.as_bytes()]);
@@ -333,6 +335,13 @@ fn add_events(parcel: &mut wire::Parcel<'_>, client: u32, events: &Events) {
     if let Ok(text) = serde_json::to_vec(&events) {
         parcel.add(client, kind::EVENTS, lost, &[&text]);
     }
+}
+
+fn add_logs(parcel: &mut wire::Parcel<'_>, client: u32, log: &Log) {
+    let (records, lost) = log.take();
+    // Each is JSON.
+    let text = format!("[{}]", records.join(","));
+    parcel.add(client, kind::LOGS, lost, &[text.as_bytes()]);
 }
 
 /// Sends a call's one end, whatever becomes of its task.

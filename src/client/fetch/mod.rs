@@ -74,6 +74,7 @@ pub(super) async fn run(
     let mut told = Telling { arrival, attempt: None, status: None };
     let ended = exchange(client, request, drain, &mut told, &mut status).await;
     told.end(ended.as_ref().err());
+    log(client, arrived, status.as_u16(), ended.as_ref().err());
     drain.end();
     let (is_good, took) = (ended.is_ok() && status.as_u16() < 400, arrived.elapsed());
     guard.settle(is_good, took);
@@ -143,6 +144,18 @@ async fn exchange(
                 }
             }
             None => return Ok(Fetched { head: None }),
+        }
+    }
+}
+
+fn log(client: &Client, arrived: Instant, status: u16, error: Option<&Error>) {
+    let (client, total) = (client.number, arrived.elapsed().as_secs_f64() * 1000.0);
+    match error {
+        None => tracing::debug!(target: "trunkline::fetch", client, status, total, "fetched"),
+        // Whoever fetches has retries of their own.
+        Some(error) => {
+            let code = error.name_and_code().1;
+            tracing::info!(target: "trunkline::fetch", client, code, error = error.message, total, "failed");
         }
     }
 }
