@@ -186,6 +186,7 @@ export interface AttemptMessage {
   /** Null of a `fetch`. */
   readonly provider: string | null
   readonly model: string | null
+  readonly protocol: Protocol | null
   /** `https://api.example.com` */
   readonly origin: string
   readonly startedAt: number

@@ -55,6 +55,7 @@ test('a call is told of from its start to its end, by one message, in the contex
     number: 1,
     provider: 'default',
     model: 'gpt-test',
+    protocol: 'openai',
     origin: upstream.url,
     connection: meta.connection,
     status: 200,

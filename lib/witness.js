@@ -148,6 +148,7 @@ class Witness {
         Object.assign(attempt, {
           provider: rest.provider || null,
           model: rest.model || null,
+          protocol: rest.protocol,
           origin: rest.origin,
           startedAt: time,
         })

@@ -200,7 +200,8 @@ impl Record {
         if let Some(witness) = &self.witness {
             self.number = witness.next();
             let (model, origin) = (&*self.asked, provider.origin().to_string());
-            self.tell(|| Told::Attempt { provider: provider.name(), model, origin });
+            let protocol = Some(provider.protocol().as_str());
+            self.tell(|| Told::Attempt { provider: provider.name(), model, protocol, origin });
         }
     }
 

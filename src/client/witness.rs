@@ -44,6 +44,8 @@ pub(super) enum Told<'a> {
     Attempt {
         provider: &'a str,
         model: &'a str,
+        /// What it is spoken to in; none where nobody knows.
+        protocol: Option<&'static str>,
         origin: String,
     },
     /// It has its turn and its connection, and goes out.

@@ -173,7 +173,8 @@ impl Telling {
     fn attempt(&mut self, origin: &Origin) {
         if let Some(witness) = &self.arrival.witness {
             self.attempt = Some(witness.next());
-            self.tell(|| Told::Attempt { provider: "", model: "", origin: origin.to_string() });
+            let origin = origin.to_string();
+            self.tell(|| Told::Attempt { provider: "", model: "", protocol: None, origin });
         }
     }
 
