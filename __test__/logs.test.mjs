@@ -10,7 +10,7 @@ import pino from 'pino'
 import { ConfigError, Trunkline } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
 import winston from 'winston'
-import { client, collect, own, REQUEST, rejection, root, run, start, until } from './support.mjs'
+import { client, collect, collected, own, REQUEST, rejection, root, run, start, until } from './support.mjs'
 
 /** A logger that keeps what it is told. */
 function keeper() {
@@ -357,11 +357,7 @@ test('a client that logs is collected as any other', async (t) => {
     await line.chat(REQUEST)
     return new WeakRef(line)
   })()
-  await until(async () => {
-    globalThis.gc()
-    await new Promise(setImmediate)
-    return kept.deref() === undefined
-  })
+  await collected(kept)
 })
 
 test('loggers and levels that are none are refused by their path', async (t) => {

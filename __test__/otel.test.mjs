@@ -21,7 +21,7 @@ import {
 import { ConfigError, Trunkline } from 'trunkline'
 import { instrument } from 'trunkline/otel'
 import { MockUpstream } from 'trunkline/testing'
-import { client, collect, own, REQUEST, rejection, start, until } from './support.mjs'
+import { client, collect, collected, own, REQUEST, rejection, start } from './support.mjs'
 
 context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
 // As the propagator of the W3C's trace context, which is in a package of its own.
@@ -377,11 +377,7 @@ test('a client that is instrumented is collected as any other', async (t) => {
     await line.chat(REQUEST)
     return new WeakRef(line)
   })()
-  await until(async () => {
-    globalThis.gc()
-    await new Promise(setImmediate)
-    return kept.deref() === undefined
-  })
+  await collected(kept)
 })
 
 test('wrong options are refused by their names', async (t) => {

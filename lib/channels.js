@@ -35,4 +35,33 @@ function isToldOfConnections() {
   return connections.opened.hasSubscribers || connections.closed.hasSubscribers
 }
 
-module.exports = { requests, connections, isToldOfAttempts, isToldOfRequests, isToldOfConnections }
+/** Of several clients of a pool, the one that publishes what happens to its connections, by the number of the pool. @type {Map<number, WeakRef<object>>} */
+const publishers = new Map()
+
+/** Whether it is for this client to publish: where each did, each connection would be there several times. @param {object} client @param {number} pool */
+function isPublisher(client, pool) {
+  const publisher = publishers.get(pool)?.deref()
+  if (publisher === undefined) publishers.set(pool, new WeakRef(client))
+  return publisher === undefined || publisher === client
+}
+
+/** The client is told of connections no longer. @param {object} client @param {number} pool */
+function retire(client, pool) {
+  if (publishers.get(pool)?.deref() === client) publishers.delete(pool)
+}
+
+/** @param {any} event as the client emits it @param {number} pool */
+function publishConnection({ event, ...rest }, pool) {
+  const channel = event === 'opened' ? connections.opened : connections.closed
+  if (channel.hasSubscribers) channel.publish({ ...rest, pool })
+}
+
+module.exports = {
+  requests,
+  isToldOfAttempts,
+  isToldOfRequests,
+  isToldOfConnections,
+  isPublisher,
+  retire,
+  publishConnection,
+}

@@ -17,7 +17,7 @@ const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
 const { LONGEST, only } = require('./options.js')
-const { connections, isToldOfConnections } = require('./channels.js')
+const { isPublisher, isToldOfConnections, publishConnection, retire } = require('./channels.js')
 const { Log } = require('./log.js')
 const { Witness, hooksOf, isWatched } = require('./witness.js')
 
@@ -44,13 +44,9 @@ const collected = new FinalizationRegistry((/** @type {number} */ number) => rea
 const logs = new FinalizationRegistry((/** @type {InstanceType<typeof Log>} */ log) => log.end())
 let clients = 0
 
-/** Of several clients of a pool, the one that publishes what happens to its connections, by the number of the pool. @type {Map<number, number>} */
-const publishers = new Map()
-
 questions.key = (number, fn) => reachable.get(number)?.deref()?.askKey(fn)
 news.connections = (number, events, lost) => reachable.get(number)?.deref()?.connectionsChanged(events, lost)
 news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsChanged(events, lost)
-
 news.logs = (number, records, lost) => reachable.get(number)?.deref()?.logged(records, lost)
 
 /** Events of calls, by name. */
@@ -318,7 +314,7 @@ class Trunkline extends Emitter {
     if (listening || toCalls) this.#becomeReachable()
     if (listening !== this.#listening) {
       this.#listening = listening
-      if (!listening && publishers.get(this.#native.pool) === this.#number) publishers.delete(this.#native.pool)
+      if (!listening) retire(this, this.#native.pool)
       this.#native.listen(listening)
     }
     if (toCalls !== this.#listeningToCalls) {
@@ -329,10 +325,11 @@ class Trunkline extends Emitter {
 
   /** @param {string} events @param {number} lost */
   connectionsChanged(events, lost) {
-    const publishes = this.#publishing && this.#isPublisher()
+    const { pool } = this.#native
+    const publishes = this.#publishing && isPublisher(this, pool)
     for (const event of JSON.parse(events)) {
       this.#tell('connection', event)
-      if (publishes) this.#publish(event)
+      if (publishes) this.#context(queueMicrotask, () => publishConnection(event, pool))
     }
     if (lost > 0) warnOfLost(lost, 'connection')
   }
@@ -365,22 +362,6 @@ class Trunkline extends Emitter {
   #logAt(level) {
     if (level > 0) this.#becomeReachable()
     this.#native.setLogLevel(level)
-  }
-
-  /** Of all clients of the pool that are told of its connections, one publishes, or each would be there several times. */
-  #isPublisher() {
-    const { pool } = this.#native
-    const before = publishers.get(pool)
-    if (before !== undefined && reachable.get(before)?.deref() !== undefined) return before === this.#number
-    publishers.set(pool, this.#number)
-    return true
-  }
-
-  /** @param {any} event */
-  #publish({ event, ...rest }) {
-    const channel = event === 'opened' ? connections.opened : connections.closed
-    if (channel.hasSubscribers)
-      this.#context(queueMicrotask, () => channel.publish({ ...rest, pool: this.#native.pool }))
   }
 
   #becomeReachable() {

@@ -284,7 +284,7 @@ impl Outgoing {
         &self,
         protocol: Wire,
         key: &UsedKey,
-        own: Option<HeaderMap>,
+        own: Option<Box<HeaderMap>>,
     ) -> Request<RequestBody> {
         let mut request = Request::new(self.body.0.clone().into());
         *request.method_mut() = self.method.clone();
@@ -296,7 +296,7 @@ impl Outgoing {
                 {
                     own.entry(name).or_insert_with(|| value.clone());
                 }
-                own
+                *own
             }
         };
         match protocol {

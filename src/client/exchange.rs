@@ -68,7 +68,7 @@ pub(super) async fn exchange<C: Consume>(
 ) -> Result<Response, Failed> {
     let Life { client, provider, outgoing, options, timeouts, .. } = *life;
     let origin = provider.origin();
-    // Before there is a socket, which nobody else could use meanwhile.
+    // Before there is a socket, which nobody else could use meanwhile. Boxed, as it is rare, and kept through the waits.
     let own = match record.asked_before() {
         Some((witness, number)) => Some(Box::pin(own_headers(life, witness, number, record)).await?),
         None => None,
@@ -140,13 +140,13 @@ async fn own_headers(
     witness: &Witness,
     attempt: u32,
     record: &Record,
-) -> Result<HeaderMap, Failed> {
+) -> Result<Box<HeaderMap>, Failed> {
     let answer = witness.ask(|reply| {
         let Described { method, url, path, headers, body } = life.outgoing.described();
         let (provider, model) = (life.provider.name().clone(), record.model_asked().clone());
         Question { attempt, provider, model, method, url, path, headers, body, reply }
     });
-    answer.await.map_err(|error| failed(Failure::Final, error))
+    answer.await.map(Box::new).map_err(|error| failed(Failure::Final, error))
 }
 
 /// Reads an answer that is an error, as far as it can be read.
