@@ -87,6 +87,12 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   metrics(): Metrics
 
   /**
+   * How much is logged from now on.
+   * @throws {ConfigError} for what is no level.
+   */
+  setLogLevel(level: LogLevel): void
+
+  /**
    * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
    * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one. Never more than may rest
    * (`pool.maxIdleConnections`; none where that is 0) and the limits allow; it resolves all the same.
@@ -143,6 +149,76 @@ export interface TrunklineEvents {
 }
 
 export type CircuitState = 'closed' | 'open' | 'half-open'
+
+/**
+ * What subscribers of the channels `trunkline:request:start`, `:end` and `:error` of `node:diagnostics_channel` get, and {@link AttemptEventMessage} has: one object
+ * for each call, from its start to its end.
+ */
+export interface RequestMessage {
+  /** As in {@link CallMeta.id}. */
+  readonly id: string
+  readonly client: Trunkline
+  readonly operation: 'chat' | 'embed' | 'post' | 'get' | 'fetch'
+  /** Whether its answer comes in pieces: `stream` and `events`. */
+  readonly stream: boolean
+  /** That the request names, if it does. */
+  readonly model: string | null
+  readonly method: string
+  /** The path of a `post`, `get` or `events`, the URL of a `fetch`; else null. */
+  readonly url: string | null
+  /** What the caller passed, to be looked at and not to be changed; undefined of a `get` or `fetch`. It holds what people say to a model. */
+  readonly request: unknown
+  /** Milliseconds since 1970, with fractions. */
+  readonly startTime: number
+  /** Those that are told of, in the order in which they began; all times in milliseconds since `startTime`. */
+  readonly attempts: AttemptMessage[]
+  /** Sends a header with each attempt, in the place of one of that name. Only at `trunkline:request:start`; throws a {@link ConfigError} later. */
+  addHeader(name: string, value: string): void
+  /** At its end: what it came to, of a stream the whole completion. Undefined where it failed, of `events` and of `fetch`. */
+  readonly result: unknown
+  /** At its end, and made when it is looked at: as {@link Hooks.afterCall} gets it. Null before, and of a `fetch`. */
+  readonly meta: CallMeta | null
+  /** At its end: what it rejects with. Undefined where it went well. */
+  readonly error: unknown
+}
+
+/** What is known of an attempt. A field is there once it is known. */
+export interface AttemptMessage {
+  readonly number: number
+  /** Null of a `fetch`. */
+  readonly provider: string | null
+  readonly model: string | null
+  readonly protocol: Protocol | null
+  /** `https://api.example.com` */
+  readonly origin: string
+  readonly startedAt: number
+  /** When its request went out, how long it waited, and on which connection; times of making one are 0 where it was there. */
+  readonly sentAt?: number
+  readonly queued?: number
+  readonly dns?: number
+  readonly connect?: number
+  readonly tls?: number
+  readonly connection: { id: number; protocol: 'h1' | 'h2'; reused: boolean } | null
+  /** When the head of its answer came; of a stream, the first piece that says something. */
+  readonly firstByteAt?: number
+  readonly status: number | null
+  readonly endedAt?: number
+  /** As in {@link Attempt}. */
+  readonly error: string | null
+  readonly billed: 'yes' | 'no' | 'maybe' | null
+}
+
+/** What subscribers of `trunkline:request:attempt`, `:sent`, `:firstByte` and `:attemptEnd` get. */
+export interface AttemptEventMessage {
+  readonly request: RequestMessage
+  /** One object for each attempt. */
+  readonly attempt: AttemptMessage
+}
+
+/** What subscribers of `trunkline:connection:opened` and `:closed` get. `pool`: its number in the process; a connection is named by both. */
+export type ConnectionMessage =
+  | { id: number; pool: number; origin: string; protocol: 'h1' | 'h2'; handshake: number }
+  | { id: number; pool: number; origin: string; protocol: 'h1' | 'h2'; reason: CloseReason }
 
 /** Each connection that opened closes once, after that. */
 export type ConnectionEvent = {
@@ -295,6 +371,77 @@ export interface TrunklineOptions {
    * `rateLimit` too, and no function is asked for a key. Default: none.
    */
   cassette?: Cassette
+  /**
+   * Where records of what happens inside go: pino, winston, the console, or whatever has these methods. Default: a line on standard error for each.
+   * Records hold no key, no header, no prompt, no answer and no query of a URL.
+   */
+  logger?: Logger
+  /**
+   * How much is logged; `off` costs nothing. Default: `info` where there is a `logger`, else `off`. The environment variable TRUNKLINE_LOG is taken where this is
+   * not given.
+   */
+  logLevel?: LogLevel
+  /** Functions that are called around each attempt and each call. What is absent costs nothing. Default: none. */
+  hooks?: Hooks
+}
+
+/**
+ * `error`: bugs; `warn`: calls that failed, circuits that opened, alerts; `info`: fail-over, circuits that changed, fetches that failed; `debug`: every call,
+ * repetition and connection; `trace`: all else.
+ */
+export type LogLevel = 'off' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
+
+/**
+ * As pino has it: fields, then the message. A winston logger and a console are known by what they are, and called as they want it. Without `trace`,
+ * `debug` is called. What a method throws is an uncaught exception, and harms no call.
+ *
+ * Fields: `target` (`call`, `pool`, …), `at` (milliseconds since 1970: records come in batches), and what belongs to the record. What clients
+ * share (the pool) is logged by each client of that level, once for each logger.
+ */
+export interface Logger {
+  error(fields: object, message?: string): unknown
+  warn(fields: object, message?: string): unknown
+  info(fields: object, message?: string): unknown
+  debug(fields: object, message?: string): unknown
+  trace?(fields: object, message?: string): unknown
+}
+
+/** Called in the context (`AsyncLocalStorage`) of the call. Of {@link Trunkline.fetch} none is called. */
+export interface Hooks {
+  /**
+   * Called before each attempt, repetitions, rivals of a race and parts of a long `embed` included: when it has its turn, before it takes a connection. What it
+   * makes of `headers` is sent. It counts against `timeouts.total`; a turn (`concurrency`) is held meanwhile.
+   *
+   * If it throws, or leaves headers that cannot be sent, the call ends with a {@link HookError}; nothing is sent, and nothing tried again.
+   */
+  beforeAttempt?: (attempt: AttemptRequest) => void | Promise<void>
+  /**
+   * Called once at the end of each call, just before whoever awaits it goes on. `error`: what the call rejects with; undefined where it went well.
+   * Of a call that was aborted, or refused before it began, no more is known than `id`, `model` as it was asked for and `timings.total`; `provider` is empty then.
+   * What it throws is an uncaught exception.
+   */
+  afterCall?: (meta: CallMeta, error?: unknown) => void
+}
+
+/** What an attempt is about to send. */
+export interface AttemptRequest {
+  /** Of the call, from 1 on. */
+  readonly attempt: number
+  readonly provider: string
+  /** As the provider calls it; empty where none is asked. */
+  readonly model: string
+  readonly method: string
+  /** `https://api.openai.com/v1/chat/completions`, with the query. */
+  readonly url: string
+  /** The same from its path on. */
+  readonly path: string
+  /**
+   * To be changed, added to, or replaced; names in small letters. Without the key, which is added at last, unless its header is set here. Those that belong to
+   * the connection (`host`, `content-length`, `transfer-encoding`, `connection`, …) are not here, and refused.
+   */
+  headers: Record<string, string>
+  /** As it is sent, for those who sign it; empty for `get`. It is fetched when it is read, which must be before the hook ends. */
+  readonly body: string
 }
 
 /**
@@ -909,6 +1056,12 @@ export interface CassetteDifference {
   recorded: unknown
   requested: unknown
 }
+
+/**
+ * `ERR_HOOK`: {@link Hooks.beforeAttempt} threw (`cause` is what), or left headers that cannot be sent, as the message says by their path. That attempt was not
+ * sent; `attempts` has those before it.
+ */
+export declare class HookError extends TrunklineError {}
 
 // ───────────────────────────── figures ─────────────────────────────
 

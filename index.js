@@ -31,3 +31,4 @@ module.exports.QueueFullError = classes.QueueFullError
 module.exports.CircuitOpenError = classes.CircuitOpenError
 module.exports.ClosedError = classes.ClosedError
 module.exports.CassetteMissError = classes.CassetteMissError
+module.exports.HookError = classes.HookError

@@ -54,6 +54,13 @@ const examples = {
     /^after rotateKey: Bearer sk-new, over 1 connection$/m,
     /it was asked for again 1 time$/m,
   ],
+  'observe.mjs': [
+    /^hook: attempt 2 goes out for ada$/m,
+    /^channel: attempt 1 of call-1 for ada came to 503$/m,
+    /^hook: 2 attempts, good$/m,
+    /^log: debug call: answered$/m,
+    /^upstream: the header said ada$/m,
+  ],
   'selection.mjs': [
     /^small-1 {2}What is/m,
     /^small-1 {2}Thanks/m,

@@ -64,6 +64,15 @@ export async function until(condition, what = condition.toString(), limit = 20_0
   }
 }
 
+/** Waits until what a WeakRef is of was collected. Needs --expose-gc. */
+export async function collected(reference) {
+  await until(async () => {
+    globalThis.gc()
+    await new Promise(setImmediate)
+    return reference.deref() === undefined
+  }, 'it is collected')
+}
+
 /** What a promise rejects with. */
 export async function rejection(promise) {
   let value

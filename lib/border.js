@@ -16,6 +16,8 @@ const { setImmediate } = require('./timers.js')
  *   failed(description: string): void,
  *   aborted(): void,
  *   pieces(text: string, bytes: number): void,
+ *   witness: InstanceType<typeof import('./witness.js').Witness> | null,
+ *   told?(text: string): void,
  *   headed?(status: number, head: string): void,
  *   bytes?(piece: ArrayBuffer): void,
  *   ask?(): void,
@@ -39,6 +41,9 @@ const HEAD = 9
 const BYTES = 10
 const ASK = 11
 const FETCHED = 12
+const TOLD = 20
+const ASK_HOOK = 21
+const LOGS = 22
 
 const words = new Uint32Array(LETTERS * WORDS)
 
@@ -50,8 +55,8 @@ const free = []
 /** @type {{ key: (client: number, fn: number) => void, match: (question: number, matcher: number, request: string) => void }} */
 const questions = { key() {}, match() {} }
 
-/** @type {Record<'connections' | 'events', (client: number, events: string, lost: number) => void>} */
-const news = { connections() {}, events() {} }
+/** @type {Record<'connections' | 'events' | 'logs', (client: number, events: string, lost: number) => void>} */
+const news = { connections() {}, events() {}, logs() {} }
 
 /**
  * Called by Rust with all that has come: four words for each letter (number, kind, count, texts), and the texts in a row.
@@ -93,6 +98,12 @@ function deliver(count, more, ...texts) {
         ended(id)?.fetched?.(status, status === 0 ? undefined : texts[text], body)
         break
       }
+      case TOLD:
+        told(parties[id], texts[text])
+        break
+      case ASK_HOOK:
+        askHook(parties[id], words[at + 2], texts[text])
+        break
       case ASK_KEY:
         questions.key(id, words[at + 2])
         break
@@ -105,11 +116,27 @@ function deliver(count, more, ...texts) {
       case EVENTS:
         news.events(id, texts[text], words[at + 2])
         break
+      case LOGS:
+        news.logs(id, texts[text], words[at + 2])
+        break
     }
     text += words[at + 3]
   }
   // A turn has its limit: what is left comes after others had theirs.
   if (more) setImmediate(drain)
+}
+
+/** Rust tells of a call that is watched. @param {Party | null} party @param {string} text */
+function told(party, text) {
+  if (party?.told !== undefined) party.told(text)
+  else party?.witness?.told(text)
+}
+
+/** @param {Party | null} party @param {number} question @param {string} text */
+function askHook(party, question, text) {
+  // Nobody waits for the answer of a call that has ended here, but its question is to go.
+  if (party?.witness) party.witness.asked(question, text)
+  else border.answerHook(question, undefined, 'the call has ended')
 }
 
 function drain() {

@@ -5,7 +5,7 @@ const { errorOf, configError } = require('./errors.js')
 const { metaOf } = require('./meta.js')
 const abort = require('./abort.js')
 
-/** Whose calls they are. @typedef {{ callStarted(): void, callEnded(): void }} Owner */
+/** Whose calls they are. @typedef {{ callStarted(): void, callEnded(): void, look(): void }} Owner */
 
 let calls = 0
 
@@ -21,13 +21,24 @@ async function failure(description) {
   throw errorOf(description, failure)
 }
 
+/**
+ * The same, seen by a witness if there is one. @param {string} description @param {InstanceType<typeof import('./witness.js').Witness> | null} witness
+ * @returns {Promise<never>}
+ */
+function failureBefore(description, witness) {
+  const error = failure(description)
+  witness?.failed(description, error)
+  return error
+}
+
 /** One call whose answer comes whole. */
 class Pending {
-  /** @param {Owner} client @param {AbortSignal | undefined} signal */
-  constructor(client, signal) {
+  /** @param {Owner} client @param {AbortSignal | undefined} signal @param {InstanceType<typeof import('./witness.js').Witness> | null} witness */
+  constructor(client, signal, witness) {
     this.client = client
     this.signal = signal
-    this.number = ++calls
+    this.witness = witness
+    this.number = witness === null ? ++calls : witness.number
     this.id = -1
     this.meta = ''
     this.settled = false
@@ -42,9 +53,12 @@ class Pending {
     if (this.settled) return this.#left()
     this.meta = meta
     try {
-      this.#settle(this.resolve, JSON.parse(body))
+      const answer = JSON.parse(body)
+      this.witness?.answered(answer, meta)
+      this.#settle(this.resolve, answer)
     } catch (cause) {
       // Rust has read it as JSON; V8 may still refuse a text that is too long for it.
+      this.witness?.refused(cause)
       this.#settle(this.reject, cause)
     }
     this.#left()
@@ -52,12 +66,12 @@ class Pending {
 
   /** @param {string} description */
   failed(description) {
-    if (!this.settled) this.#settle(this.resolve, failure(description))
+    if (!this.settled) this.#settle(this.resolve, failureBefore(description, this.witness))
     this.#left()
   }
 
   aborted() {
-    if (!this.settled) this.#settle(this.reject, abort.reasonOf(undefined))
+    if (!this.settled) this.#stop(abort.reasonOf(undefined))
     this.#left()
   }
 
@@ -66,13 +80,21 @@ class Pending {
   /** @param {unknown} reason */
   cancel(reason) {
     if (this.settled) return
-    this.#settle(this.reject, abort.reasonOf(reason))
+    this.#stop(abort.reasonOf(reason))
     border.cancel(this.id)
+  }
+
+  /** @param {unknown} reason */
+  #stop(reason) {
+    this.witness?.refused(reason)
+    this.#settle(this.reject, reason)
   }
 
   /** @param {(value: any) => void} how @param {unknown} value */
   #settle(how, value) {
     this.settled = true
+    // It holds the context, and the call's promise may live on.
+    this.witness = null
     if (this.signal !== undefined) abort.unwatch(this.signal, this)
     how(value)
   }
@@ -98,9 +120,10 @@ class Call extends Promise {
    * @param {Owner} client
    * @param {AbortSignal | undefined} signal
    * @param {(id: number) => string | null | undefined} begin
+   * @param {InstanceType<typeof import('./witness.js').Witness> | null} [witness]
    */
-  static start(client, signal, begin) {
-    const pending = new Pending(client, signal)
+  static start(client, signal, begin, witness = null) {
+    const pending = new Pending(client, signal, witness)
     const call = new Call((resolve, reject) => {
       pending.resolve = resolve
       pending.reject = reject
@@ -108,6 +131,7 @@ class Call extends Promise {
     call.#pending = pending
     if (signal?.aborted) {
       pending.settled = true
+      witness?.refused(signal.reason)
       pending.reject(signal.reason)
       return call
     }
@@ -116,7 +140,9 @@ class Call extends Promise {
     if (refused) {
       leave(pending.id)
       pending.settled = true
-      pending.reject(errorOf(refused))
+      const error = errorOf(refused)
+      witness?.refused(error)
+      pending.reject(error)
       return call
     }
     client.callStarted()
@@ -148,4 +174,4 @@ function signalOf(signal) {
   return /** @type {AbortSignal} */ (signal)
 }
 
-module.exports = { Call, Pending, failure, signalOf, nextNumber: () => ++calls }
+module.exports = { Call, Pending, failureBefore, signalOf, nextNumber: () => ++calls }

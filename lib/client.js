@@ -1,5 +1,6 @@
 'use strict'
 
+const { AsyncLocalStorage, AsyncResource } = require('node:async_hooks')
 const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
 const {
@@ -11,12 +12,15 @@ const {
   kindOf,
   shown,
 } = require('./encode.js')
-const { Call, signalOf } = require('./call.js')
+const { Call, nextNumber, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
 const { LONGEST, only } = require('./options.js')
 const { clearTimeout, queueMicrotask, setTimeout } = require('./timers.js')
+const { isPublisher, isToldOfConnections, publishConnection, retire } = require('./channels.js')
+const { Log } = require('./log.js')
+const { Witness, hooksOf, isWatched } = require('./witness.js')
 
 /** As src/node/client.rs has them. */
 const CHAT = 0
@@ -24,6 +28,9 @@ const EMBEDDINGS = 1
 // From here on with a path.
 const POST = 2
 const GET = 3
+
+/** By their kinds, as channels name them. */
+const OPERATIONS = ['chat', 'embed', 'post', 'get']
 
 /** How long `close` lets running calls finish, unless it is told. */
 const DRAIN_TIMEOUT = 30_000
@@ -34,11 +41,14 @@ const DRAIN_TIMEOUT = 30_000
  */
 const reachable = new Map()
 const collected = new FinalizationRegistry((/** @type {number} */ number) => reachable.delete(number))
+/** Of clients that were collected: others write what they shared. */
+const logs = new FinalizationRegistry((/** @type {InstanceType<typeof Log>} */ log) => log.end())
 let clients = 0
 
 questions.key = (number, fn) => reachable.get(number)?.deref()?.askKey(fn)
 news.connections = (number, events, lost) => reachable.get(number)?.deref()?.connectionsChanged(events, lost)
 news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsChanged(events, lost)
+news.logs = (number, records, lost) => reachable.get(number)?.deref()?.logged(records, lost)
 
 /** Events of calls, by name. */
 const OF_CALLS = ['retry', 'failover', 'circuit', 'alert']
@@ -108,6 +118,8 @@ function selected(select, request, path) {
 class Trunkline extends Emitter {
   #native
   #number = ++clients
+  /** That in which the client is made, as with a server or a socket of Node's: its events belong to no call, and are emitted there. */
+  #context = AsyncLocalStorage.snapshot()
   /** Calls of this client that have a number. */
   #running = 0
   /** @type {(() => void)[]} */
@@ -121,6 +133,11 @@ class Trunkline extends Emitter {
   /** Whether Rust tells of connections, and of calls. */
   #listening = false
   #listeningToCalls = false
+  /** Whether the channels of connections had subscribers when it was last looked. */
+  #publishing = false
+  #hooks
+  /** @type {InstanceType<typeof Log> | undefined} */
+  #log
   /** @type {typeof globalThis.fetch | null} */
   #fetch = null
   /** Whether `close` has come to its end. */
@@ -130,17 +147,24 @@ class Trunkline extends Emitter {
   constructor(options = {}) {
     super()
     try {
-      const { text, functions } = encodeClientOptions(options)
-      this.#functions = functions
+      const { hooks, logger, logLevel, known } = taken(options)
+      this.#hooks = hooksOf(hooks)
+      this.#log = new Log(logger, logLevel, process.env)
+      const { text, functions } = encodeClientOptions(known)
+      this.#functions = functions.map(bound)
       for (const [name, route] of Object.entries(options?.routes ?? {})) {
         if (typeof route?.select !== 'function') continue
         this.#selects.set(name, { select: route.select, hasTargets: route.targets !== undefined })
       }
       this.#native = new native.Client(border, this.#number, text, JSON.stringify(environment()))
     } catch (error) {
+      this.#log?.end()
       throw thrown(error)
     }
     if (this.#functions.length > 0) this.#becomeReachable()
+    this.look()
+    if (this.#log.level > 0) this.#logAt(this.#log.level)
+    logs.register(this, this.#log)
     if (options?.pool?.tls?.rejectUnauthorized === false) {
       process.emitWarning('pool.tls.rejectUnauthorized is false: the servers of this client are not verified', {
         code: 'TRUNKLINE_INSECURE_TLS',
@@ -150,34 +174,36 @@ class Trunkline extends Emitter {
 
   /** @param {any} request @param {any} [options] */
   chat(request, options) {
-    return this.#call(CHAT, () => encodeRequest(this.#routed(request, options), 'request'), undefined, options)
+    const encode = () => encodeRequest(this.#routed(request, options), 'request')
+    return this.#call(CHAT, encode, undefined, options, request)
   }
 
   /** @param {any} request @param {any} [options] */
   embed(request, options) {
-    return this.#call(EMBEDDINGS, () => encodeRequest(this.#routed(request, options), 'request'), undefined, options)
+    const encode = () => encodeRequest(this.#routed(request, options), 'request')
+    return this.#call(EMBEDDINGS, encode, undefined, options, request)
   }
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
   post(path, body, options) {
-    return this.#call(POST, () => encodeBody(body, 'body'), path, options)
+    return this.#call(POST, () => encodeBody(body, 'body'), path, options, body)
   }
 
   /** @param {string} path @param {any} [options] */
   get(path, options) {
-    return this.#call(GET, () => '', path, options)
+    return this.#call(GET, () => '', path, options, undefined)
   }
 
   /** @param {any} request @param {any} [options] */
   stream(request, options) {
     const restarts = options?.recover === 'restart'
     const encode = () => encodeRequest(this.#routed(request, options), 'request')
-    return new ChatStream(this.#stream(CHAT, encode, undefined, options), restarts)
+    return new ChatStream(this.#stream(CHAT, encode, undefined, options, request), restarts)
   }
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
   events(path, body, options) {
-    return new EventStream(this.#stream(POST, () => encodeBody(body, 'body'), path, options))
+    return new EventStream(this.#stream(POST, () => encodeBody(body, 'body'), path, options, body))
   }
 
   /** @param {any} requests @param {any} [options] */
@@ -208,6 +234,7 @@ class Trunkline extends Emitter {
       throw configError(`provider: must be a string, got ${kindOf(provider)}`)
     if (!Number.isInteger(connections) || connections < 1)
       throw configError(`connections: must be a positive integer, got ${shown(connections)}`)
+    this.look()
     await Call.start(this, signalOf(signal), (id) => {
       this.#native.warm(id, connections, provider)
       return null
@@ -224,6 +251,7 @@ class Trunkline extends Emitter {
       this.#functions.length = known
       throw errorOf(refused, Trunkline.prototype.rotateKey)
     }
+    for (let at = known; at < this.#functions.length; at++) this.#functions[at] = bound(this.#functions[at])
     if (this.#functions.length > 0) this.#becomeReachable()
   }
 
@@ -243,6 +271,13 @@ class Trunkline extends Emitter {
 
   async [Symbol.asyncDispose]() {
     await this.close()
+  }
+
+  /** @param {any} level */
+  setLogLevel(level) {
+    const number = /** @type {InstanceType<typeof Log>} */ (this.#log).setLevel(level)
+    if (this.#ended) this.#log?.end()
+    else this.#logAt(number)
   }
 
   // What lib/ itself calls.
@@ -268,12 +303,19 @@ class Trunkline extends Emitter {
     }
   }
 
+  /** Nobody tells when channels get or lose subscribers: it is looked at where something begins. */
+  look() {
+    if (isToldOfConnections() !== this.#publishing && !this.#ended) this.listenersChanged()
+  }
+
   listenersChanged() {
-    const listening = !this.#ended && this.listenerCount('connection') > 0
+    this.#publishing = !this.#ended && isToldOfConnections()
+    const listening = this.#publishing || (!this.#ended && this.listenerCount('connection') > 0)
     const toCalls = !this.#ended && OF_CALLS.some((name) => this.listenerCount(name) > 0)
     if (listening || toCalls) this.#becomeReachable()
     if (listening !== this.#listening) {
       this.#listening = listening
+      if (!listening) retire(this, this.#native.pool)
       this.#native.listen(listening)
     }
     if (toCalls !== this.#listeningToCalls) {
@@ -284,7 +326,12 @@ class Trunkline extends Emitter {
 
   /** @param {string} events @param {number} lost */
   connectionsChanged(events, lost) {
-    for (const event of JSON.parse(events)) this.#tell('connection', event)
+    const { pool } = this.#native
+    const publishes = this.#publishing && isPublisher(this, pool)
+    for (const event of JSON.parse(events)) {
+      this.#tell('connection', event)
+      if (publishes) this.#context(queueMicrotask, () => publishConnection(event, pool))
+    }
     if (lost > 0) warnOfLost(lost, 'connection')
   }
 
@@ -302,9 +349,20 @@ class Trunkline extends Emitter {
    * @param {string} name @param {object} event
    */
   #tell(name, event) {
-    queueMicrotask(() => {
+    this.#context(queueMicrotask, () => {
       if (!this.#ended) this.emit(name, event)
     })
+  }
+
+  /** @param {string} records @param {number} lost */
+  logged(records, lost) {
+    this.#context(queueMicrotask, () => this.#log?.write(JSON.parse(records), lost))
+  }
+
+  /** @param {number} level */
+  #logAt(level) {
+    if (level > 0) this.#becomeReachable()
+    this.#native.setLogLevel(level)
   }
 
   #becomeReachable() {
@@ -333,31 +391,65 @@ class Trunkline extends Emitter {
     }
   }
 
-  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
-  #call(kind, encode, path, options) {
+  /** Who sees a call from outside; null for nobody. @param {number} kind @param {boolean} stream @param {string | undefined} path @param {any} request */
+  #witness(kind, stream, path, request) {
+    this.look()
+    if (!isWatched(this.#hooks)) return null
+    const operation = OPERATIONS[kind]
+    const model = typeof request?.model === 'string' ? request.model : null
+    const method = kind === GET ? 'GET' : 'POST'
+    const what = { client: this, operation, stream, model, method, url: path ?? null, request }
+    return new Witness(this.#hooks, nextNumber(), what)
+  }
+
+  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options @param {any} request */
+  #call(kind, encode, path, options, request) {
+    const witness = this.#witness(kind, false, path, request)
+    if (witness === null) return this.#begin(kind, encode, path, options, null)
+    return witness.start(() => this.#begin(kind, encode, path, witness.withHeaders(options), witness))
+  }
+
+  /**
+   * @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options
+   * @param {InstanceType<typeof Witness> | null} witness
+   */
+  #begin(kind, encode, path, options, witness) {
     try {
       if (kind >= POST) checkPath(path)
+      const what = witness === null ? kind : kind | witness.flags
       if (options === undefined && path === undefined) {
         const body = encode()
-        return Call.start(this, undefined, (id) => this.#native.call(id, kind, body, undefined, undefined))
+        return Call.start(this, undefined, (id) => this.#native.call(id, what, body, undefined, undefined), witness)
       }
       const { signal, rest } = split(options)
       const body = encode()
-      return Call.start(this, signal, (id) => this.#native.call(id, kind, body, path, rest))
+      return Call.start(this, signal, (id) => this.#native.call(id, what, body, path, rest), witness)
     } catch (error) {
+      witness?.refused(error)
       return Call.refuse(error)
     }
   }
 
-  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options */
-  #stream(kind, encode, path, options) {
+  /** @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options @param {any} request */
+  #stream(kind, encode, path, options, request) {
+    const witness = this.#witness(kind, true, path, request)
+    if (witness === null) return this.#beginStream(kind, encode, path, options, null)
+    return witness.start(() => this.#beginStream(kind, encode, path, witness.withHeaders(options), witness))
+  }
+
+  /**
+   * @param {number} kind @param {() => string} encode @param {string | undefined} path @param {any} options
+   * @param {InstanceType<typeof Witness> | null} witness
+   */
+  #beginStream(kind, encode, path, options, witness) {
     try {
       if (kind >= POST) checkPath(path)
+      const what = witness === null ? kind : kind | witness.flags
       const { signal, rest } = split(options)
       const body = encode()
-      return Stream.flow(this, signal, (id) => this.#native.stream(id, kind, body, path, rest))
+      return Stream.flow(this, signal, (id) => this.#native.stream(id, what, body, path, rest), witness)
     } catch (error) {
-      return Stream.refuse(new Flow(this, undefined), error)
+      return Stream.refuse(new Flow(this, undefined, witness), error)
     }
   }
 
@@ -394,9 +486,24 @@ class Trunkline extends Emitter {
       })
     } finally {
       this.#ended = true
+      this.#log?.end()
+      this.#native.setLogLevel(0)
       this.listenersChanged()
     }
   }
+}
+
+/** What of a client's options Rust does not see, and the rest. @param {any} options @returns {any} */
+function taken(options) {
+  // Whatever else it is, Rust says what is wrong with it.
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) return { known: options }
+  const { hooks, logger, logLevel, ...known } = options
+  return { hooks, logger, logLevel, known }
+}
+
+/** A key is everybody's: its function is called in the context of whoever gave it. @param {Function} fn */
+function bound(fn) {
+  return AsyncResource.bind(/** @type {(...args: unknown[]) => unknown} */ (fn))
 }
 
 /** @param {any} options */

@@ -153,6 +153,9 @@ class CircuitOpenError extends TrunklineError {
 class ClosedError extends TrunklineError {
   static kind = 'ClosedError'
 }
+class HookError extends TrunklineError {
+  static kind = 'HookError'
+}
 
 class CassetteMissError extends TrunklineError {
   static kind = 'CassetteMissError'
@@ -192,6 +195,7 @@ const classes = {
   CircuitOpenError,
   ClosedError,
   CassetteMissError,
+  HookError,
 }
 
 for (const [name, Class] of Object.entries(classes)) {

@@ -7,6 +7,8 @@
 const { target, usual, unusual, has, isBadPort } = require('./fetch/request.js')
 const { Exchange, failure } = require('./fetch/exchange.js')
 const { responseOf } = require('./fetch/response.js')
+const { nextNumber } = require('./call.js')
+const { Witness, isWatched } = require('./witness.js')
 
 /** @typedef {import('./fetch/request.js').Plan} Plan */
 /** @typedef {InstanceType<typeof import('./fetch/exchange.js').Exchange>} Exchange */
@@ -40,7 +42,7 @@ function fetchOf(client, native) {
       const plan = usual(url, input, init)
       if (plan === null) return fetchUnusual(client, native, input, init)
       prioritise(plan, init)
-      return new Promise((resolve, reject) => new Hops(client, native, plan, resolve, reject).go())
+      return send(client, native, plan)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -51,7 +53,25 @@ function fetchOf(client, native) {
 async function fetchUnusual(client, native, input, init) {
   const plan = await unusual(input, init)
   prioritise(plan, init)
-  return new Promise((resolve, reject) => new Hops(client, native, plan, resolve, reject).go())
+  return send(client, native, plan)
+}
+
+/** @param {import('./call.js').Owner} client @param {any} native @param {Plan} plan @returns {Promise<Response>} */
+function send(client, native, plan) {
+  client.look()
+  const begin = (/** @type {InstanceType<typeof Witness> | null} */ witness) =>
+    new Promise((resolve, reject) => new Hops(client, native, plan, resolve, reject, witness).go())
+  // Hooks are of attempts at providers.
+  if (!isWatched(null)) return begin(null)
+  const { method, url } = plan
+  const what = { client, operation: 'fetch', stream: false, model: null, method, url: url.href, request: undefined }
+  const witness = new Witness(null, nextNumber(), what)
+  return witness.start(() => {
+    const added = witness.headers.map(([name]) => name)
+    const kept = plan.headers.filter((_, at) => !added.includes(plan.headers[at - (at % 2)]))
+    plan.headers = [...kept, ...witness.headers.flat()]
+    return begin(witness)
+  })
 }
 
 /** Fetch's own word for it, where ours is not given. @param {Plan} plan @param {any} init */
@@ -65,8 +85,10 @@ class Hops {
   /**
    * @param {import('./call.js').Owner} client @param {any} native @param {Plan} plan
    * @param {(response: any) => void} resolve @param {(reason: unknown) => void} reject
+   * @param {InstanceType<typeof Witness> | null} witness
    */
-  constructor(client, native, plan, resolve, reject) {
+  constructor(client, native, plan, resolve, reject, witness) {
+    this.witness = witness
     this.client = client
     this.native = native
     this.plan = plan
@@ -79,10 +101,11 @@ class Hops {
     const { plan } = this
     if (plan.signal?.aborted) {
       if (plan.body instanceof ReadableStream) plan.body.cancel(plan.signal.reason).catch(() => {})
+      this.witness?.refused(plan.signal.reason)
       return this.reject(plan.signal.reason)
     }
     if (isBadPort(plan.url)) return this.#refuse('bad port')
-    new Exchange(this.client, plan, this).start(this.native, plan)
+    new Exchange(this.client, plan, this, this.witness).start(this.native, plan)
   }
 
   /** @param {Exchange} exchange @param {number} status @param {string} head */
@@ -90,11 +113,16 @@ class Hops {
     const { plan } = this
     if (REDIRECTS.has(status) && plan.redirect !== 'manual') {
       if (plan.redirect === 'error') {
+        exchange.witness = null
         exchange.cancel(undefined)
         return this.#refuse('unexpected redirect')
       }
       const location = firstOf(head, 'location')
-      if (location !== null) return this.#follow(status, location)
+      if (location !== null) {
+        // Its end is not that of the fetch.
+        exchange.witness = null
+        return this.#follow(status, location)
+      }
     }
     const { href, hash } = plan.url
     const url = hash === '' && !href.endsWith('#') ? href : href.slice(0, href.indexOf('#'))
@@ -153,7 +181,9 @@ class Hops {
 
   /** @param {string} message @param {unknown} [cause] */
   #refuse(message, cause) {
-    this.resolve(failure('fetch failed', { cause: cause ?? new Error(message) }))
+    const error = failure('fetch failed', { cause: cause ?? new Error(message) })
+    this.witness?.failed('{}', error)
+    this.resolve(error)
   }
 }
 

@@ -31,4 +31,24 @@ function metaOf(text, number) {
   }
 }
 
-module.exports = { metaOf }
+/**
+ * Of a call that Rust says nothing of: it was aborted, or refused before it began.
+ * @param {number} number @param {string | null} model @param {number} total
+ */
+function metaOfNone(number, model, total) {
+  return {
+    id: `call-${number}`,
+    provider: '',
+    model: model ?? '',
+    status: 0,
+    headers: new Headers(),
+    requestId: null,
+    attempts: [],
+    connection: null,
+    timings: { queued: 0, dns: 0, connect: 0, tls: 0, firstByte: 0, total },
+    usage: null,
+    dropped: [],
+  }
+}
+
+module.exports = { metaOf, metaOfNone }

@@ -9,7 +9,7 @@ const { Call } = require('./call.js')
 const { queueMicrotask } = require('./timers.js')
 
 /** The party of a call that is no client's. */
-const nobody = { callStarted() {}, callEnded() {} }
+const nobody = { callStarted() {}, callEnded() {}, look() {} }
 
 /** Functions that decide whether a request matches, by number. @type {Map<number, { mock: any, matches: (request: any) => boolean }>} */
 const matchers = new Map()

@@ -2,7 +2,7 @@
 
 const { border, enter, leave } = require('./border.js')
 const { errorOf, configError } = require('./errors.js')
-const { failure, nextNumber } = require('./call.js')
+const { failureBefore, nextNumber } = require('./call.js')
 const { metaOf } = require('./meta.js')
 const abort = require('./abort.js')
 
@@ -20,11 +20,12 @@ const ACKNOWLEDGE = 16 * 1024
  * that a handle which nobody holds can be collected.
  */
 class Flow {
-  /** @param {any} client @param {AbortSignal | undefined} signal */
-  constructor(client, signal) {
+  /** @param {any} client @param {AbortSignal | undefined} signal @param {InstanceType<typeof import('./witness.js').Witness> | null} [witness] */
+  constructor(client, signal, witness = null) {
     this.client = client
     this.signal = signal
-    this.number = nextNumber()
+    this.witness = witness
+    this.number = witness === null ? nextNumber() : witness.number
     this.id = -1
     this.mode = 0
     /** Items that came and were not taken. @type {any[]} */
@@ -44,6 +45,8 @@ class Flow {
     this.meta = ''
     /** @type {string} */
     this.description = ''
+    /** The error that a witness has seen, which is then everybody's. @type {Promise<never> | null} */
+    this.seen = null
     /** @type {unknown} */
     this.reason = undefined
     /** Told of the end, whatever it is. @type {(() => void)[]} */
@@ -55,6 +58,8 @@ class Flow {
     if (this.state === 'running') {
       this.body = body
       this.meta = meta
+      // Of other events than a chat's there is no whole.
+      this.witness?.answered(body === '' ? undefined : () => JSON.parse(body), meta)
       this.#end('ended')
     }
     this.#leave()
@@ -64,6 +69,7 @@ class Flow {
   failed(description) {
     if (this.state === 'running') {
       this.description = description
+      if (this.witness !== null) this.seen = failureBefore(description, this.witness)
       this.#end('failed')
     }
     this.#leave()
@@ -113,6 +119,7 @@ class Flow {
     this.reason = abort.reasonOf(reason)
     this.queue = []
     this.head = 0
+    this.witness?.refused(this.reason)
     this.#end('aborted')
     if (this.id >= 0 && !this.left) border.cancel(this.id)
   }
@@ -120,6 +127,8 @@ class Flow {
   /** @param {'ended' | 'failed' | 'aborted'} state */
   #end(state) {
     this.state = state
+    // It holds the context, and the handle may live on.
+    this.witness = null
     // Or the registry would hold the flow, and all that it read, until the handle is collected.
     dropped.unregister(this)
     if (this.signal !== undefined) abort.unwatch(this.signal, this)
@@ -153,7 +162,7 @@ class Flow {
 
   /** @param {(value: any) => void} resolve @param {(reason: unknown) => void} reject */
   fail(resolve, reject) {
-    if (this.state === 'failed') resolve(failure(this.description))
+    if (this.state === 'failed') resolve(this.seen ?? failureBefore(this.description, null))
     else reject(this.reason)
   }
 
@@ -258,10 +267,11 @@ class Stream {
    * Starts a stream: `begin(id)` returns the description of an error where it cannot be begun. An error waits for whoever
    * consumes the stream.
    * @param {any} client @param {AbortSignal | undefined} signal @param {(id: number) => string | null | undefined} begin
+   * @param {InstanceType<typeof import('./witness.js').Witness> | null} [witness]
    * @returns {Flow}
    */
-  static flow(client, signal, begin) {
-    const flow = new Flow(client, signal)
+  static flow(client, signal, begin, witness = null) {
+    const flow = new Flow(client, signal, witness)
     if (signal?.aborted) {
       flow.cancel(signal.reason)
       return flow

@@ -126,6 +126,7 @@ impl ClientConfig {
     /// The first mistake found, with its path.
     pub fn parse(options: Value, environment: &Environment) -> Result<Self, Error> {
         let mut top = Section::top("options", options)?;
+        top.taken_before(&["hooks", "logger", "logLevel"]);
         let timeouts = parse_timeouts(&mut top)?.over(Timeouts::default());
         let rate = rate::parse_rate(&mut top, &RateLimits::default())?;
         let queue = parse_concurrency(&mut top, QueueLimits::default())?;
@@ -210,6 +211,12 @@ const OURS: [&str; 9] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// What `hooks.beforeAttempt` makes of the headers of an attempt.
+pub fn parse_hook_headers(headers: Value) -> Result<HeaderMap, Error> {
+    let given = serde_json::Map::from_iter([("headers".to_owned(), headers)]);
+    parse_headers(&mut Section::of("hooks.beforeAttempt".to_owned(), given.into())?)
+}
 
 fn parse_headers(section: &mut Section) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();

@@ -35,6 +35,8 @@ pub struct Details {
     pub cause: Option<String>,
     /// Of a fetch: the code by which Node's own fetch tells of it.
     pub node_code: Option<&'static str>,
+    /// What is known of the call, as JSON, for whoever asked for it.
+    pub meta: Option<String>,
 }
 
 /// What happened. Its `Debug` holds no text of a provider, as a log is where it would end.
@@ -67,6 +69,8 @@ pub enum Kind {
     CassetteMiss {
         details: String,
     },
+    /// A function of the caller's that is called around attempts.
+    Hook,
     /// A bug of ours.
     Internal,
 }
@@ -137,6 +141,7 @@ impl Error {
             billed: Billed::No,
             cause: None,
             node_code: None,
+            meta: None,
         }))
     }
 
@@ -154,7 +159,7 @@ impl Error {
     pub fn of_provider(mut self, name: &str) -> Self {
         self.message = match &self.kind {
             // These begin with the path of an option, or are nobody's.
-            Kind::Config | Kind::Closed | Kind::CassetteMiss { .. } => return self,
+            Kind::Config | Kind::Closed | Kind::Hook | Kind::CassetteMiss { .. } => return self,
             Kind::Api(_) => format!("{name} {}", self.message),
             _ => format!("{name}: {}", self.message),
         };
@@ -192,6 +197,7 @@ impl Error {
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
             Kind::CassetteMiss { .. } => ("CassetteMissError", "ERR_CASSETTE_MISS"),
+            Kind::Hook => ("HookError", "ERR_HOOK"),
             Kind::Internal => ("TrunklineError", "ERR_INTERNAL"),
         }
     }
@@ -257,6 +263,9 @@ impl Serialize for Error {
         map.serialize_entry("cause", &self.cause)?;
         if let Some(code) = self.node_code {
             map.serialize_entry("nodeCode", code)?;
+        }
+        if let Some(meta) = &self.meta {
+            map.serialize_entry("meta", meta)?;
         }
         match &self.kind {
             Kind::Api(api) => {
@@ -324,6 +333,7 @@ impl fmt::Debug for Kind {
             }
             Self::Closed => f.write_str("Closed"),
             Self::CassetteMiss { .. } => f.debug_struct("CassetteMiss").finish_non_exhaustive(),
+            Self::Hook => f.write_str("Hook"),
             Self::Internal => f.write_str("Internal"),
         }
     }

@@ -1,5 +1,6 @@
 // Uses as documentation shows them, and what they give.
 
+import { channel } from 'node:diagnostics_channel'
 import {
   APIError,
   type Attempt,
@@ -13,12 +14,15 @@ import {
   ConfigError,
   ConnectionError,
   type ConnectionEvent,
+  type ConnectionMessage,
   ContextLengthError,
   type EmbeddingRequest,
   type EmbeddingResponse,
+  HookError,
   type Metrics,
   presets,
   RateLimitError,
+  type RequestMessage,
   recommendPool,
   type ServerSentEvent,
   StreamInterruptedError,
@@ -27,6 +31,7 @@ import {
   TrunklineError,
   type TrunklineOptions,
 } from 'trunkline'
+import { instrument } from 'trunkline/otel'
 import { MockUpstream, type RecordedRequest } from 'trunkline/testing'
 
 /** Fails unless the value is exactly of this type. */
@@ -93,6 +98,38 @@ export async function calls() {
   for (const limit of Object.values(line.metrics().limits)) is<number | null>()(limit.requestsRemaining, true)
   for (const circuit of Object.values(line.metrics().circuits)) is<number | null>()(circuit.openedAt, true)
   await line.close({ drainTimeout: 0 })
+}
+
+export function watching(logger: import('pino').Logger, other: import('winston').Logger) {
+  const line = new Trunkline({
+    hooks: {
+      async beforeAttempt(attempt) {
+        is<number>()(attempt.attempt, true)
+        is<string>()(attempt.body, true)
+        attempt.headers['x-signature'] = attempt.url
+        attempt.headers = { ...attempt.headers, 'x-more': '1' }
+      },
+      afterCall(meta, error) {
+        is<CallMeta>()(meta, true)
+        is<unknown>()(error, true)
+      },
+    },
+    logger,
+    logLevel: 'debug',
+  })
+  new Trunkline({ logger: other, hooks: { afterCall: (meta) => meta.usage } })
+  new Trunkline({ logger: console })
+  line.setLogLevel('off')
+  channel('trunkline:request:end').subscribe((message) => {
+    const request = message as RequestMessage
+    is<CallMeta | null>()(request.meta, true)
+    for (const attempt of request.attempts) is<number | undefined>()(attempt.endedAt, true)
+  })
+  channel('trunkline:connection:opened').subscribe((message) => {
+    is<number>()((message as ConnectionMessage).pool, true)
+  })
+  is<() => void>()(instrument(line, { captureContent: true, providers: { main: 'openai' } }), true)
+  return new HookError({} as never) instanceof TrunklineError
 }
 
 export async function streams(line: Trunkline, signal: AbortSignal) {

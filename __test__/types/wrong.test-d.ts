@@ -114,6 +114,16 @@ presets.cloud
 // @ts-expect-error: frozen
 presets.cli = {}
 
+// Hooks and logs.
+// @ts-expect-error: a header is a string
+new Trunkline({ hooks: { beforeAttempt: ({ headers }) => void (headers['x-n'] = 1) } })
+// @ts-expect-error: a slip
+new Trunkline({ hooks: { beforeAtempt: () => {} } })
+// @ts-expect-error: no debug
+new Trunkline({ logger: { error() {}, warn() {}, info() {} } })
+// @ts-expect-error: not a level
+line.setLogLevel('verbose')
+
 // What comes back.
 declare const completion: ChatCompletion
 // @ts-expect-error: a slip

@@ -2,6 +2,7 @@
 
 /** One exchange: a request that went out, and what comes of it. */
 
+const { AsyncLocalStorage } = require('node:async_hooks')
 const { border, enter, leave } = require('../border.js')
 const { errorOf } = require('../errors.js')
 const abort = require('../abort.js')
@@ -50,8 +51,16 @@ function causeOf(description) {
 const NOBODY = { head() {}, failed() {}, cancelled() {} }
 
 class Exchange {
-  /** @param {import('../call.js').Owner} client @param {Plan} plan @param {Listener} listener */
-  constructor(client, plan, listener) {
+  /**
+   * @param {import('../call.js').Owner} client @param {Plan} plan @param {Listener} listener
+   * @param {InstanceType<typeof import('../witness.js').Witness> | null} witness
+   */
+  constructor(client, plan, listener, witness) {
+    /** @type {InstanceType<typeof import('../witness.js').Witness> | null} */
+    this.witness = witness
+    /** What had happened of the fetch before: exchanges, and time. */
+    this.before = witness === null ? 0 : witness.message.attempts.length
+    this.later = witness === null ? 0 : performance.timeOrigin + performance.now() - witness.message.startTime
     this.client = client
     this.signal = plan.signal
     /** @type {Listener} */
@@ -89,14 +98,16 @@ class Exchange {
     try {
       const text = typeof body === 'string' ? body : undefined
       const bytes = streams || typeof body === 'string' || body === null ? undefined : body
-      refused = native.fetch(this.id, headOf(plan), text, bytes, streams)
+      refused = native.fetch(this.id, headOf(plan), text, bytes, streams, this.witness?.flags ?? 0)
     } catch (cause) {
       refused = { cause }
     }
     if (refused) {
       leave(this.id)
       this.ended = true
-      this.listener.failed(this, failure('fetch failed', refused))
+      const error = failure('fetch failed', refused)
+      this.witness?.failed('{}', error)
+      this.listener.failed(this, error)
       return
     }
     if (streams) this.upload = new Upload(this, body, plan.length)
@@ -105,6 +116,11 @@ class Exchange {
   }
 
   // What the border calls.
+
+  /** @param {string} text */
+  told(text) {
+    this.witness?.told(text, this.before, this.later)
+  }
 
   /** @param {number} status @param {string} head */
   headed(status, head) {
@@ -133,6 +149,8 @@ class Exchange {
       this.whole = body
       this.#end()
       if (head !== undefined) this.headed(status, head)
+      this.witness?.answered(undefined, '')
+      this.witness = null
       this.#tell()
     }
     this.client.callEnded()
@@ -158,6 +176,8 @@ class Exchange {
   cancel(reason) {
     if (this.ended) return
     this.failure = { reason: abort.reasonOf(reason) }
+    this.witness?.refused(this.failure.reason)
+    this.witness = null
     this.#leave()
     if (!this.hasHead) this.listener.cancelled(this, this.failure.reason)
   }
@@ -199,8 +219,14 @@ class Exchange {
   /** Whoever reads is told; if nobody does, nobody need be. @param {string | { cause: unknown }} cause */
   #fail(cause) {
     this.failure = () => failure('terminated', cause)
+    const { witness } = this
+    this.witness = null
     this.#end()
-    if (!this.hasHead) this.listener.failed(this, failure('fetch failed', cause))
+    if (!this.hasHead) {
+      const error = failure('fetch failed', cause)
+      witness?.failed('{}', error)
+      this.listener.failed(this, error)
+    } else witness?.failed('{}', failure('terminated', cause))
     this.#tell()
   }
 
@@ -250,8 +276,10 @@ function headOf({ method, url, headers, redirect }) {
   return head
 }
 
-/** The body of a request that is a stream: a piece is read when Rust asks for one. */
+/** The body of a request that is a stream: a piece is read when Rust asks for one, in the context of whoever fetches. */
 class Upload {
+  #context = AsyncLocalStorage.snapshot()
+
   /** @param {Exchange} exchange @param {ReadableStream} stream @param {number | undefined} length */
   constructor(exchange, stream, length) {
     this.exchange = exchange
@@ -261,7 +289,7 @@ class Upload {
   }
 
   ask() {
-    this.#next().catch((error) => {
+    this.#context(() => this.#next()).catch((error) => {
       this.done = true
       this.exchange.cannotUpload(error)
     })
@@ -283,7 +311,7 @@ class Upload {
   end(failure) {
     if (this.done) return
     const reason = failure !== null && typeof failure !== 'function' ? failure.reason : undefined
-    this.reader.cancel(reason).catch(() => {})
+    this.#context(() => this.reader.cancel(reason)).catch(() => {})
   }
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn run<C: Consume>(
     // What nobody can be sent is refused before it counts.
     let first = journey.begin(C::STREAMED)?;
     let guard = client.counters.begin(accepted.arrived);
-    let mut record = Record::new(guard.started(), accepted.model());
+    let mut record = accepted.record();
     let ended = live(&journey, first, &mut record, consumer).await;
     settle(client, guard, &record, ended.map_err(|error| consumer.lost(error)))
 }
@@ -101,7 +101,11 @@ pub(super) fn settle(
     client.note_end(record, ended.is_ok());
     match ended {
         Ok(body) => Ok(Answer { body, meta: record.to_json() }),
-        Err(error) => Err(record.complete(error)),
+        Err(error) => {
+            let error = record.complete(error);
+            client.log_failure(&error);
+            Err(error)
+        }
     }
 }
 
@@ -240,6 +244,7 @@ async fn attempts<C: Consume>(
     loop {
         let life = Life { outgoing: continued.as_ref().unwrap_or(life.outgoing), ..life };
         record.begin_attempt(keys.number(key.index()));
+        record.tell_of_attempt(provider);
         let mut running = target.load.as_ref().map(|load| load.begin(journey.request.wait));
         let attempt = async {
             let pass = pass::admit(&life, record).await?;
@@ -310,7 +315,6 @@ async fn attempts<C: Consume>(
                 return Err(GivenUp { error, next });
             }
             Verdict::Again { delay, new_key } => {
-                tracing::debug!(target: "trunkline::call", ?failure, ?delay, new_key, "again");
                 client.note_retry(record, delay);
                 // What a cassette says, it says at once.
                 if !record.is_replayed {

@@ -8,7 +8,6 @@ use futures_util::future::try_join_all;
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call};
@@ -16,6 +15,7 @@ use super::journey::{self, Journey};
 use super::record::Record;
 use super::targets::Path;
 use super::whole::Whole;
+use super::witness::Arrival;
 use crate::config::CallOptions;
 use crate::error::{Error, Kind};
 use crate::protocol::json::Members;
@@ -28,11 +28,11 @@ const SIDE_BY_SIDE: usize = 4;
 
 /// Makes an embedding call, in parts if it has to be. However many parts, it is one call: it counts once, has one deadline, and
 /// tells of all their attempts.
-pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
+pub(super) async fn run(client: &Client, call: Call, arrived: Arrival) -> Result<Answer, Error> {
     let accepted = journey::accept(&call, arrived)?;
     let request = accepted.request(call.body.len(), false);
     let wanted = call.options.provider.as_deref();
-    let path = client.targets.path(accepted.model(), wanted, request, arrived)?;
+    let path = client.targets.path(accepted.model(), wanted, request, accepted.arrived)?;
     let parts = split(&call.body, most_inputs(&path));
     if parts.is_empty() {
         return call::run(client, call, &accepted, &mut Whole { is_model_answer: true }).await;
@@ -50,8 +50,8 @@ pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result
     // What nobody can be sent is refused before it counts.
     parts.iter().try_for_each(|part| plan(part, 0).map(drop))?;
 
-    let guard = client.counters.begin(arrived);
-    let mut record = Record::new(guard.started(), accepted.model());
+    let guard = client.counters.begin(accepted.arrived);
+    let mut record = accepted.record();
     let ended = async {
         // By which target of the path, and what.
         let mut answers: Vec<(usize, Option<Bytes>)> = vec![(0, None); parts.len()];
@@ -66,8 +66,7 @@ pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result
             }
             let planned = slice.iter().filter_map(|part| parts.get(*part)).map(|part| plan(part, from));
             let mut journeys = planned.collect::<Result<Vec<_>, Error>>()?;
-            let mut records: Vec<_> =
-                slice.iter().map(|_| Record::new(guard.started(), accepted.model())).collect();
+            let mut records: Vec<_> = slice.iter().map(|_| accepted.record()).collect();
             let running = journeys.iter_mut().zip(&mut records).map(|((journey, first), record)| async {
                 call::live(journey, first.take(), record, &mut Whole { is_model_answer: true }).await
             });

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use super::cassette::Asked;
 use super::keys::UsedKey;
 use crate::config::{BaseUrl, Hidden, ProviderConfig};
-use crate::error::Error;
+use crate::error::{Error, header_text};
 use crate::pool::{Protocol as Wire, RequestBody};
 use crate::protocol::anthropic;
 use crate::protocol::dialect::{Chat, Protocol, Reply, Said};
@@ -82,6 +82,15 @@ pub(super) struct Outgoing {
     pub(super) reply: Reply,
     /// What of the request the target has no words for.
     pub(super) dropped: Vec<Cow<'static, str>>,
+}
+
+/// A request, to be looked at.
+pub(super) struct Described {
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) path: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Bytes,
 }
 
 /// Where a key will be; no key is empty.
@@ -268,11 +277,40 @@ impl Outgoing {
         }
     }
 
-    /// The request for a connection of this protocol.
-    pub(super) fn request(&self, protocol: Wire, key: &UsedKey) -> Request<RequestBody> {
+    /// What would be sent, without the key and without what belongs to the connection.
+    pub(super) fn described(&self) -> Described {
+        let headers = self.headers.iter().filter(|(name, value)| *name != HOST && *value != PLACE);
+        let headers =
+            headers.map(|(name, value)| (name.as_str().to_owned(), header_text(value).into_owned()));
+        Described {
+            method: self.method.to_string(),
+            url: self.address.absolute.to_string(),
+            path: self.address.path.to_string(),
+            headers: headers.collect(),
+            body: self.body.0.clone(),
+        }
+    }
+
+    /// The request for a connection of this protocol. `own`: headers in the place of those that are [described](Self::described).
+    pub(super) fn request(
+        &self,
+        protocol: Wire,
+        key: &UsedKey,
+        own: Option<Box<HeaderMap>>,
+    ) -> Request<RequestBody> {
         let mut request = Request::new(self.body.0.clone().into());
         *request.method_mut() = self.method.clone();
-        *request.headers_mut() = HeaderMap::clone(&self.headers);
+        *request.headers_mut() = match own {
+            None => HeaderMap::clone(&self.headers),
+            Some(mut own) => {
+                for (name, value) in
+                    self.headers.iter().filter(|(name, value)| *name == HOST || *value == PLACE)
+                {
+                    own.entry(name).or_insert_with(|| value.clone());
+                }
+                *own
+            }
+        };
         match protocol {
             Wire::H1 => *request.uri_mut() = self.address.path.clone(),
             Wire::H2 => {

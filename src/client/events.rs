@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call, Consume, Life};
@@ -14,6 +13,7 @@ use super::outlet::{self, Outlet};
 use super::pass::Pass;
 use super::reader::Reader;
 use super::record::Record;
+use super::witness::Arrival;
 use crate::error::Error;
 use crate::policy::judge::Failure;
 use crate::protocol::sse::{Decoder, Event, TooLong};
@@ -23,7 +23,7 @@ pub(super) async fn run(
     client: &Client,
     call: Call,
     outlet: Arc<Outlet>,
-    arrived: Instant,
+    arrived: Arrival,
 ) -> Result<Answer, Error> {
     let accepted = journey::accept(&call, arrived)?;
     call::run(client, call, &accepted, &mut Events { outlet }).await

@@ -16,9 +16,11 @@ use super::Client;
 use super::body::{Body, BodyError};
 use super::call::{Consume, Life};
 use super::cassette::{Answered, Replayed};
+use super::endpoint::Described;
 use super::keys::UsedKey;
 use super::pass::{Pass, late};
 use super::record::Record;
+use super::witness::{Question, Told, Witness};
 use crate::error::{Api, Billed, ConnectionPhase, Error, Kind, TimeoutPhase, millis};
 use crate::policy::judge::{Failure, Meaning};
 use crate::policy::retry_after::{retry_after, should_retry};
@@ -68,11 +70,16 @@ pub(super) async fn exchange<C: Consume>(
 ) -> Result<Response, Failed> {
     let Life { client, provider, outgoing, options, timeouts, .. } = *life;
     let origin = provider.origin();
+    // Before there is a socket, which nobody else could use meanwhile. Boxed, as it is rare, and kept through the waits.
+    let own = match record.asked_before() {
+        Some((witness, number)) => Some(Box::pin(own_headers(life, witness, number, record)).await?),
+        None => None,
+    };
     let mut recorder = None;
     if let Some(cassette) = &client.cassette {
         let answered = cassette.ask(&outgoing.asked(key), &client.tasks);
         match answered.map_err(|error| failed(Failure::Final, error))? {
-            Answered::Replayed(replayed) => return replay(life, key, *replayed, record, pass).await,
+            Answered::Replayed(replayed) => return replay::<C>(life, key, *replayed, record, pass).await,
             Answered::Blank(blank) => recorder = Some(blank),
         }
     }
@@ -99,7 +106,7 @@ pub(super) async fn exchange<C: Consume>(
     };
     record.leased(&lease);
 
-    let request = outgoing.request(lease.protocol(), key);
+    let request = outgoing.request(lease.protocol(), key, own);
     let sent = Instant::now();
     record.sent(outgoing.asks());
     pass.sent();
@@ -120,11 +127,11 @@ pub(super) async fn exchange<C: Consume>(
             Body::Recorded(Box::new(recorded.map_err(|error| failed(Failure::Final, error))?))
         }
     };
-    answered(life, key, head.status, head.headers, body, sent, record, pass).await
+    answered::<C>(life, key, head.status, head.headers, body, sent, record, pass).await
 }
 
 /// The answer of a cassette, as if it had come over a connection.
-async fn replay(
+async fn replay<C: Consume>(
     life: &Life<'_>,
     key: &UsedKey,
     replayed: Replayed,
@@ -137,12 +144,12 @@ async fn replay(
     record.sent(life.outgoing.asks());
     pass.sent();
     life.client.counters.sent(life.outgoing.body.len());
-    answered(life, key, status, headers, Body::Replayed(Box::new(body)), sent, record, pass).await
+    answered::<C>(life, key, status, headers, Body::Replayed(Box::new(body)), sent, record, pass).await
 }
 
 /// The head of the answer is there.
 #[expect(clippy::too_many_arguments, reason = "a head and its body, of one attempt")]
-async fn answered(
+async fn answered<C: Consume>(
     life: &Life<'_>,
     key: &UsedKey,
     status: StatusCode,
@@ -155,6 +162,10 @@ async fn answered(
     let first_byte = sent.elapsed();
     record.answered(status.as_u16(), headers, first_byte);
     pass.answered(life, record, first_byte);
+    if !C::STREAMED {
+        let status = record.status();
+        record.tell(|| Told::FirstByte { status });
+    }
     let response = Response {
         begun: VecDeque::new(),
         body,
@@ -170,6 +181,21 @@ async fn answered(
         failed.error.message.push_str("; no key was sent: the options of this provider have no apiKey");
     }
     Err(failed)
+}
+
+/// The headers as whoever handed the call over wants them. What they refuse is not sent, nor tried again.
+async fn own_headers(
+    life: &Life<'_>,
+    witness: &Witness,
+    attempt: u32,
+    record: &Record,
+) -> Result<Box<HeaderMap>, Failed> {
+    let answer = witness.ask(|reply| {
+        let Described { method, url, path, headers, body } = life.outgoing.described();
+        let (provider, model) = (life.provider.name().clone(), record.model_asked().clone());
+        Question { attempt, provider, model, method, url, path, headers, body, reply }
+    });
+    answer.await.map(Box::new).map_err(|error| failed(Failure::Final, error))
 }
 
 /// Reads an answer that is an error, as far as it can be read.

@@ -1,11 +1,15 @@
 //! What a call asks for, and where it may go: known before anything is sent, and the same at every target.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::Client;
 use super::call::Call;
 use super::endpoint::{Asking, Endpoint, Outgoing};
+use super::record::Record;
 use super::targets::{Path, Target};
+use super::witness::{Arrival, Witness};
 use crate::config::CallOptions;
 use crate::error::Error;
 use crate::policy::learn::estimate_tokens;
@@ -18,6 +22,7 @@ use crate::protocol::openai::Asked;
 pub(super) struct Accepted {
     /// When it was handed over: calls that wait are ordered by it.
     pub(super) arrived: Instant,
+    witness: Option<Arc<Witness>>,
     pub(super) asked: Option<Asked>,
     /// Whether repeating it is safe even where it may have been processed.
     pub(super) repeatable: bool,
@@ -27,6 +32,11 @@ impl Accepted {
     /// The model that was asked for; empty where none was.
     pub(super) fn model(&self) -> &str {
         self.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default()
+    }
+
+    /// Of the call, which begins.
+    pub(super) fn record(&self) -> Record {
+        Record::new(self.arrived, self.model(), self.witness.clone())
     }
 
     /// What a choice among targets is made by. As many tokens as [`estimate_tokens`] has them.
@@ -41,7 +51,7 @@ impl Accepted {
 }
 
 /// Reads what policy needs, and refuses what cannot be sent.
-pub(super) fn accept(call: &Call, arrived: Instant) -> Result<Accepted, Error> {
+pub(super) fn accept(call: &Call, arrived: Arrival) -> Result<Accepted, Error> {
     let needs_model = matches!(call.endpoint, Endpoint::Chat | Endpoint::Embeddings);
     let asked = match call.endpoint {
         Endpoint::Get(_) => None,
@@ -64,7 +74,7 @@ pub(super) fn accept(call: &Call, arrived: Instant) -> Result<Accepted, Error> {
         }
     }
     let repeatable = call.options.idempotent || !matches!(call.endpoint, Endpoint::Post(_));
-    Ok(Accepted { arrived, asked, repeatable })
+    Ok(Accepted { arrived: arrived.at, witness: arrived.witness, asked, repeatable })
 }
 
 /// What is the same at every target: what is asked for, and where.

@@ -24,6 +24,7 @@
 //! | `targets` | a model of a provider, or several in the order in which they are tried |
 //! | `keys` | the keys of a provider, used in turn |
 //! | `key` | one of them, given or asked for |
+//! | `witness` | what a call's owner is told while it runs, and asked before an attempt |
 //! | `record` | what is known of a call: attempts, times, connection |
 //! | `pools` | one pool for equal settings in a process |
 
@@ -51,6 +52,7 @@ mod recovery;
 mod stream;
 mod targets;
 mod whole;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,18 +68,20 @@ pub use self::cassette::Cassette;
 pub use self::endpoint::Endpoint;
 pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 pub use self::outlet::{Delivery, Mode, Outlet};
+pub use self::witness::{Ask, Question, TellOf, Witness};
 
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
 use self::targets::{Target, Targets};
+use self::witness::Arrival;
 use crate::config::{CallKind, CallOptions, ClientConfig, Environment, parse_keys};
-use crate::error::Error;
-use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
+use crate::error::{Attempt, Error};
+use crate::policy::alerts::{Alert, AlertPolicy, Alerts, SPANS};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Changes;
 use crate::pool::{Listener, Pool, Tasks, Wake};
-use crate::telemetry::{Clocks, Counters, Event, Events, Metrics, TurnFigures};
+use crate::telemetry::{Clocks, Counters, Event, Events, Metrics, TurnFigures, next_client};
 
 /// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
 const NO_MODEL: &str = "(none)";
@@ -87,6 +91,8 @@ pub type AskForKey = Box<dyn Fn(u32) + Send + Sync>;
 
 /// A client: its settings, its share of a pool, its counters.
 pub struct Client {
+    /// By which records name it.
+    number: u32,
     config: ClientConfig,
     targets: Targets,
     ask_for_key: Arc<AskForKey>,
@@ -125,12 +131,14 @@ impl Client {
         // Providers have them now, where they can be replaced.
         config.providers.iter_mut().for_each(|provider| provider.keys.clear());
         let events = Arc::new(Events::new(wake));
-        let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
+        let number = next_client();
+        let alerts = config.alerts.map(|policy| watch(number, policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
         if !cassette.as_ref().is_some_and(|cassette| cassette.is_replay()) {
             config.providers.iter().for_each(|provider| pool.prepare(&provider.base.origin));
         }
         Ok(Self {
+            number,
             targets: Targets::new(&config, &providers),
             ask_for_key,
             options: Arc::new(CallOptions::of(&config)),
@@ -164,9 +172,18 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future cancels the call: its stream is reset or its socket closed, its place in the queue left.
     pub fn call(self: &Arc<Self>, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
+        self.call_before(call, None)
+    }
+
+    /// As [`Client::call`], before a witness.
+    pub fn call_before(
+        self: &Arc<Self>,
+        call: Call,
+        witness: Option<Arc<Witness>>,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
         let (client, open) = (self.clone(), self.check_open());
         async move {
-            let arrived = open?;
+            let arrived = Arrival { at: open?, witness };
             match call.endpoint {
                 // Boxed where it is rare: a call's future is moved as a whole when its task is made.
                 Endpoint::Embeddings => Box::pin(embed::run(&client, call, arrived)).await,
@@ -185,9 +202,19 @@ impl Client {
         call: Call,
         outlet: Arc<Outlet>,
     ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
+        self.stream_before(call, outlet, None)
+    }
+
+    /// As [`Client::stream`], before a witness.
+    pub fn stream_before(
+        self: &Arc<Self>,
+        call: Call,
+        outlet: Arc<Outlet>,
+        witness: Option<Arc<Witness>>,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
         let (client, open) = (self.clone(), self.check_open());
         async move {
-            let arrived = open?;
+            let arrived = Arrival { at: open?, witness };
             match call.endpoint {
                 Endpoint::Chat => stream::run(&client, call, outlet, arrived).await,
                 _ => events::run(&client, call, outlet, arrived).await,
@@ -204,8 +231,18 @@ impl Client {
         request: FetchRequest,
         drain: Arc<Drain>,
     ) -> impl Future<Output = Result<Fetched, Error>> + Send + use<> {
+        self.fetch_before(request, drain, None)
+    }
+
+    /// As [`Client::fetch`], before a witness. It is asked nothing.
+    pub fn fetch_before(
+        self: &Arc<Self>,
+        request: FetchRequest,
+        drain: Arc<Drain>,
+        witness: Option<Arc<Witness>>,
+    ) -> impl Future<Output = Result<Fetched, Error>> + Send + use<> {
         let (client, open) = (self.clone(), self.check_open());
-        async move { fetch::run(&client, request, &drain, open?).await }
+        async move { fetch::run(&client, request, &drain, Arrival { at: open?, witness }).await }
     }
 
     /// Opens connections ahead of the first request: to the provider of this name, or to the default one.
@@ -261,6 +298,11 @@ impl Client {
         self.counters.metrics(pool, turns, circuits, limits)
     }
 
+    /// Which pool of the process it has a share of.
+    pub fn pool_number(&self) -> u32 {
+        self.pool.number()
+    }
+
     /// What the client tells of its calls.
     pub fn events(&self) -> &Arc<Events> {
         &self.events
@@ -311,9 +353,30 @@ impl Client {
 
     /// A call has ended, other than by its caller's leaving.
     fn note_end(&self, record: &Record, is_good: bool) {
+        if is_good {
+            self.log_answer(record);
+        }
         if let Some(alerts) = &self.alerts {
             alerts.record(is_good, record.retries, record.total(), Instant::now());
         }
+    }
+
+    fn log_answer(&self, record: &Record) {
+        if !tracing::enabled!(target: "trunkline::call", tracing::Level::DEBUG) {
+            return;
+        }
+        let (client, provider, model) = (self.number, &**record.provider(), &*record.model);
+        let (status, attempts) = (record.status(), record.attempts.len());
+        let total = record.total().as_secs_f64() * 1000.0;
+        tracing::debug!(target: "trunkline::call", client, provider, model, status, attempts, total, "answered");
+    }
+
+    /// Its message, and not its cause, which may be the caller's own words.
+    fn log_failure(&self, error: &Error) {
+        let (client, code) = (self.number, error.name_and_code().1);
+        let (provider, model) = (error.provider.as_deref(), error.model.as_deref());
+        let (attempts, retryable) = (error.attempts.len(), error.retryable);
+        tracing::warn!(target: "trunkline::call", client, provider, model, code, attempts, retryable, error = error.message, "failed");
     }
 
     /// An attempt has failed, and another follows.
@@ -322,6 +385,8 @@ impl Client {
         record.retries += 1;
         if let Some(attempt) = record.attempts.last() {
             let delay = delay.as_secs_f64() * 1000.0;
+            let Attempt { provider, model, status, error, .. } = attempt;
+            tracing::debug!(target: "trunkline::call", client = self.number, provider = &**provider, model = &**model, status, error, delay, "again");
             self.events.tell(|| Event::Retry { attempt: attempt.clone(), delay });
         }
     }
@@ -346,20 +411,34 @@ impl Client {
     fn note_failover(&self, from: &Target, to: &Target, wanted: &Arc<str>, error: &Error) {
         self.counters.failed_over();
         let (_, reason) = error.name_and_code();
-        tracing::debug!(target: "trunkline::call", to = &**to.provider.name(), reason, "failed over");
-        self.events.tell(|| Event::Failover { from: from.label(wanted), to: to.label(wanted), reason });
+        let (from, to) = (from.label(wanted), to.label(wanted));
+        tracing::info!(target: "trunkline::call", client = self.number, from, to, reason, "failed over");
+        self.events.tell(|| Event::Failover { from, to, reason });
     }
 
     fn tell_of_circuits(&self, provider: &Provider, model: &Arc<str>, changes: Changes) {
         let changed = [(changes.model, Some(model)), (changes.provider, None)];
         for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
-            tracing::debug!(target: "trunkline::circuit", ?model, state = state.as_str());
+            self.log_circuit(provider.name(), model.map(|model| &**model), state.as_str());
             self.events.tell(|| Event::Circuit {
                 provider: provider.name().clone(),
                 model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
                 state: state.as_str(),
             });
         }
+    }
+
+    fn log_circuit(&self, provider: &str, model: Option<&str>, state: &'static str) {
+        let client = self.number;
+        match state {
+            "open" => tracing::warn!(target: "trunkline::circuit", client, provider, model, "opened"),
+            _ => tracing::info!(target: "trunkline::circuit", client, provider, model, state, "changed"),
+        }
+    }
+
+    /// By which records name it.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The time at which a call was handed over. Asked before its task is made: tasks are not begun in the order in which they were.
@@ -375,7 +454,7 @@ impl fmt::Debug for Client {
 }
 
 /// Alerts, and what tells of them for as long as there is a client.
-fn watch(policy: AlertPolicy, events: &Arc<Events>, tasks: &Tasks) -> Arc<Alerts> {
+fn watch(client: u32, policy: AlertPolicy, events: &Arc<Events>, tasks: &Tasks) -> Arc<Alerts> {
     let alerts = Arc::new(Alerts::new(policy));
     let (watched, events) = (Arc::downgrade(&alerts), Arc::downgrade(events));
     let pause = policy.window / SPANS as u32;
@@ -384,7 +463,8 @@ fn watch(policy: AlertPolicy, events: &Arc<Events>, tasks: &Tasks) -> Arc<Alerts
             tokio::time::sleep(pause).await;
             let (Some(alerts), Some(events)) = (watched.upgrade(), events.upgrade()) else { return };
             for alert in alerts.check(Instant::now()) {
-                tracing::warn!(target: "trunkline::alert", ?alert);
+                let Alert { name, state, value, threshold } = alert;
+                tracing::warn!(target: "trunkline::alert", client, ?name, ?state, value, threshold, "changed");
                 events.tell(|| Event::Alert(alert));
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -11,8 +11,11 @@ use crate::pool::{Config, Pool, Tasks};
 
 static POOLS: LazyLock<Mutex<HashMap<Config, Entry>>> = LazyLock::new(Mutex::default);
 
+static NUMBERS: AtomicU32 = AtomicU32::new(0);
+
 struct Entry {
     pool: Pool,
+    number: u32,
     clients: usize,
 }
 
@@ -20,17 +23,25 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct SharedPool {
     pool: Pool,
+    number: u32,
     released: AtomicBool,
 }
 
 impl SharedPool {
     pub(super) fn of(config: &Config, tasks: &Tasks) -> Self {
         let mut pools = POOLS.lock();
-        let entry = pools
-            .entry(config.clone())
-            .or_insert_with(|| Entry { pool: Pool::new(config.clone(), tasks.clone()), clients: 0 });
+        let entry = pools.entry(config.clone()).or_insert_with(|| Entry {
+            pool: Pool::new(config.clone(), tasks.clone()),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed) + 1,
+            clients: 0,
+        });
         entry.clients += 1;
-        Self { pool: entry.pool.clone(), released: AtomicBool::new(false) }
+        Self { pool: entry.pool.clone(), number: entry.number, released: AtomicBool::new(false) }
+    }
+
+    /// Which of the process's it is: from 1 on, and never again another's.
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     /// Whether no other client has a share, as of now.

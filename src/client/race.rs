@@ -149,7 +149,7 @@ async fn against<'h, C: Consume, F: Future<Output = Result<Response, Failed>>>(
                 && hedger.try_hedge()
             {
                 life.client.counters.hedged();
-                tracing::debug!(target: "trunkline::call", model = &*kind.model, ?delay, "hedged");
+                tracing::debug!(target: "trunkline::call", client = life.client.number, model = &*kind.model, delay = delay.as_secs_f64() * 1000.0, "hedged");
                 rivals.push(run::<C>(hedger, kind, life, key, seed.fork(Instant::now()), pass));
                 next = (left > 0).then(|| Instant::now() + delay);
             }
@@ -196,6 +196,7 @@ async fn run<'h, C: Consume>(
     let mut rival = Rival { record: Some(record), hedger, kind, began: Instant::now() };
     let ended = match &mut rival.record {
         Some(record) => {
+            record.tell_of_attempt(life.provider);
             let ended = attempt::<C>(life, key, false, record, &mut pass).await;
             settled(life, record, pass, ended)
         }

@@ -19,6 +19,7 @@ use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, 
 use super::pass::Pass;
 use super::record::Record;
 use super::whole::check_encoding;
+use super::witness::Told;
 use crate::error::TimeoutPhase;
 
 /// How long what follows the last event of a stream may take, so that its socket can be used again.
@@ -79,6 +80,8 @@ impl Reader {
             record.first_byte = Some(after);
             life.client.counters.first_byte(after);
             pass.spoke(life, record);
+            let status = record.status();
+            record.tell(|| Told::FirstByte { status });
         }
     }
 

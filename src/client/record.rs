@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::provider::Provider;
+use super::witness::{Told, Witness};
 use crate::error::{Attempt, Billed, Error, as_micros, header_text};
 use crate::pool::{Lease, Phases, Protocol};
 
@@ -54,6 +56,9 @@ pub(super) struct Record {
     pub(super) usage: Option<Box<RawValue>>,
     /// What of the request the target has no words for.
     dropped: Vec<Cow<'static, str>>,
+    /// Who is told, and of which attempt.
+    witness: Option<Arc<Witness>>,
+    number: u32,
 }
 
 /// The `meta` on its way: a list without names, which would cost more to write than what they name. `lib/meta.js` gives them.
@@ -95,8 +100,8 @@ pub(super) fn limits_of(model: &Arc<str>, key: usize) -> Arc<str> {
 }
 
 impl Record {
-    pub(super) fn new(started: Instant, model: &str) -> Self {
-        Self { attempts: Vec::with_capacity(1), ..Self::of(started, model.into()) }
+    pub(super) fn new(started: Instant, model: &str, witness: Option<Arc<Witness>>) -> Self {
+        Self { attempts: Vec::with_capacity(1), witness, ..Self::of(started, model.into()) }
     }
 
     fn of(started: Instant, asked: Arc<str>) -> Self {
@@ -124,6 +129,8 @@ impl Record {
             status: 0,
             headers: HeaderMap::new(),
             usage: None,
+            witness: None,
+            number: 0,
         }
     }
 
@@ -192,6 +199,33 @@ impl Record {
         self.headers.clear();
     }
 
+    /// Whoever is told of the call is told of this attempt from now on.
+    pub(super) fn tell_of_attempt(&mut self, provider: &Provider) {
+        if let Some(witness) = &self.witness {
+            self.number = witness.next();
+            let (model, origin) = (&*self.asked, provider.origin().to_string());
+            let protocol = Some(provider.protocol().as_str());
+            self.tell(|| Told::Attempt { provider: provider.name(), model, protocol, origin });
+        }
+    }
+
+    /// Tells of the attempt under way, if anybody wants to know.
+    pub(super) fn tell<'a>(&self, told: impl FnOnce() -> Told<'a>) {
+        if let Some(witness) = &self.witness {
+            witness.tell(self.number, self.started, told());
+        }
+    }
+
+    /// Whoever is to be asked before the attempt under way, and which one it is.
+    pub(super) fn asked_before(&self) -> Option<(&Witness, u32)> {
+        self.witness.as_deref().filter(|witness| witness.asks()).map(|witness| (witness, self.number))
+    }
+
+    /// Whether anybody wants to know of the call.
+    pub(super) fn is_witnessed(&self) -> bool {
+        self.witness.is_some()
+    }
+
     /// The request goes out: from now on it may be billed.
     pub(super) fn sent(&mut self, asks: (Method, Uri)) {
         self.sent = Some(asks);
@@ -220,6 +254,7 @@ impl Record {
         self.queued += waited.saturating_sub(phases.total());
         self.phases = phases;
         self.connection = Some((lease.connection_id(), lease.protocol(), lease.is_reused()));
+        self.tell(|| Told::sent(lease));
     }
 
     /// It has no connection: its answer comes from a cassette.
@@ -261,10 +296,12 @@ impl Record {
     }
 
     fn push_attempt(&mut self, duration: Duration, error: Option<&'static str>, billed: Billed) {
+        let status = (self.status > 0).then_some(self.status);
+        self.tell(|| Told::AttemptEnd { status, error, billed });
         self.attempts.push(Attempt {
             provider: self.provider.clone(),
             model: self.model.clone(),
-            status: (self.status > 0).then_some(self.status),
+            status,
             error,
             duration,
             billed,
@@ -288,6 +325,7 @@ impl Record {
             model: self.asked.clone(),
             dropped: self.dropped.clone(),
             lost: self.lost.clone(),
+            witness: self.witness.clone(),
             ..Self::of(self.started, self.asked.clone())
         }
     }
@@ -347,6 +385,9 @@ impl Record {
         error.model = (!self.model.is_empty()).then(|| self.model.clone());
         error.request_id = self.request_id().map(str::to_owned);
         error.attempts.clone_from(&self.attempts);
+        if self.is_witnessed() {
+            error.meta = String::from_utf8(self.to_json()).ok();
+        }
         // Another attempt may have been billed though the last one was not; one that went well was.
         let any = |billed| self.attempts.iter().any(|attempt| attempt.billed == billed);
         if any(Billed::Yes) {

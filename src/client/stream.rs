@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call, Consume, Life};
@@ -15,6 +14,7 @@ use super::reader::Reader;
 use super::record::Record;
 use super::recovery::Recovery;
 use super::whole::unix_seconds;
+use super::witness::Arrival;
 use crate::error::{Billed, ConnectionPhase, Error, Kind, TimeoutPhase};
 use crate::policy::judge::Failure;
 use crate::protocol::dialect;
@@ -27,7 +27,7 @@ pub(super) async fn run(
     client: &Client,
     call: Call,
     outlet: Arc<Outlet>,
-    arrived: Instant,
+    arrived: Arrival,
 ) -> Result<Answer, Error> {
     let accepted = journey::accept(&call, arrived)?;
     let asked = accepted.asked.clone().unwrap_or_default();
@@ -42,7 +42,7 @@ pub(super) async fn run(
 }
 
 /// Makes a chat that is handed over as a whole, but comes as chunks: a stall is seen early, and proxies see that it is alive.
-pub(super) async fn run_as_whole(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
+pub(super) async fn run_as_whole(client: &Client, call: Call, arrived: Arrival) -> Result<Answer, Error> {
     let outlet = Arc::new(Outlet::default());
     outlet.choose(Mode::Whole);
     run(client, call, outlet, arrived).await

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::IgnoredAny;
-use tokio::time::Instant;
 
 use super::Client;
 use super::call::{self, Answer, Call, Consume, Life};
@@ -16,14 +15,15 @@ use super::journey::{self, Accepted};
 use super::pass::Pass;
 use super::record::Record;
 use super::stream;
+use super::witness::Arrival;
 use crate::config::Wire;
 use crate::error::Error;
 use crate::protocol::openai::{self, Usage};
 use crate::protocol::translate::Malformed;
 
 /// Makes a call whose answer is one JSON text.
-pub(super) async fn run(client: &Client, call: Call, arrived: Instant) -> Result<Answer, Error> {
-    let accepted = journey::accept(&call, arrived)?;
+pub(super) async fn run(client: &Client, call: Call, arrived: Arrival) -> Result<Answer, Error> {
+    let accepted = journey::accept(&call, arrived.clone())?;
     let is_chat = call.endpoint == Endpoint::Chat;
     if is_chat && comes_as_stream(call.options.wire, &accepted) {
         return Box::pin(stream::run_as_whole(client, call, arrived)).await;

@@ -11,13 +11,16 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
+use super::hooks::{self, Questions};
 use super::mailbox::{Letter, Mailbox};
 use super::runtime;
 use super::wire::{self, Deliver, KeepAlive, Words};
-use crate::client::{Answer, Drain, Fetched, Head, Mode, Outlet, Reading, Upload, Whole};
+use crate::client::{
+    Answer, Ask, Drain, Fetched, Head, Mode, Outlet, Reading, TellOf, Upload, Whole, Witness,
+};
 use crate::error::{self, Kind};
 use crate::pool::Inbox;
-use crate::telemetry::Events;
+use crate::telemetry::{Events, Log};
 
 /// How long one turn may deliver before the event loop gets its own.
 const TURN: Duration = Duration::from_millis(4);
@@ -38,6 +41,19 @@ mod kind {
     pub(super) const BYTES: u32 = 10;
     pub(super) const ASK: u32 = 11;
     pub(super) const FETCHED: u32 = 12;
+    pub(super) const TOLD: u32 = 20;
+    pub(super) const ASK_HOOK: u32 = 21;
+    pub(super) const LOGS: u32 = 22;
+}
+
+/// Beside the kind of a call, as `lib/witness.js` has them.
+mod flag {
+    /// Somebody wants to know of it, also of how it failed.
+    pub(super) const WATCHED: u32 = 0x100;
+    /// What happens to its attempts is told.
+    pub(super) const TOLD: u32 = 0x200;
+    /// Each attempt is asked for.
+    pub(super) const ASKED: u32 = 0x400;
 }
 
 /// What an environment has.
@@ -47,6 +63,7 @@ pub(super) struct Border {
     keep_alive: KeepAlive,
     words: Words,
     calls: Mutex<Calls>,
+    questions: Questions,
 }
 
 /// By the numbers that JavaScript gives.
@@ -189,6 +206,11 @@ impl Border {
                 }
             }
             Letter::Events { client, events } => add_events(parcel, client, &events),
+            Letter::Logs { client, log } => add_logs(parcel, client, &log),
+            Letter::Told { id, text } => parcel.add(id, kind::TOLD, 0, &[text.as_bytes()]),
+            Letter::AskHook { id, question, text } => {
+                parcel.add(id, kind::ASK_HOOK, question, &[text.as_bytes()]);
+            }
             Letter::AskMatch { question, matcher, request } => {
                 parcel.add(question, kind::ASK_MATCH, matcher, &[request.as_bytes()]);
             }
@@ -233,6 +255,28 @@ impl Border {
                 self.keep_alive.set(false);
             }
         }
+    }
+
+    /// Who is told of a call by letters, and asked, by the flags beside its kind; mostly nobody.
+    pub(super) fn witness(self: &Arc<Self>, id: u32, flags: u32) -> Option<Arc<Witness>> {
+        if flags & flag::WATCHED == 0 {
+            return None;
+        }
+        let (tells, asks) = (flags & flag::TOLD != 0, flags & flag::ASKED != 0);
+        let mailbox = self.mailbox.clone();
+        let tell = move |text| mailbox.push(Letter::Told { id, text });
+        let border = self.clone();
+        let ask = move |question| {
+            let text = hooks::text_of(&question);
+            let question = border.questions.put(question);
+            border.mailbox.push(Letter::AskHook { id, question, text });
+        };
+        let tell = tells.then(|| Box::new(tell) as TellOf);
+        Some(Arc::new(Witness::new(tell, asks.then(|| Box::new(ask) as Ask))))
+    }
+
+    pub(super) fn questions(&self) -> &Questions {
+        &self.questions
     }
 
     pub(super) fn set_keep_alive(&self, alive: bool) {
@@ -291,6 +335,13 @@ fn add_events(parcel: &mut wire::Parcel<'_>, client: u32, events: &Events) {
     if let Ok(text) = serde_json::to_vec(&events) {
         parcel.add(client, kind::EVENTS, lost, &[&text]);
     }
+}
+
+fn add_logs(parcel: &mut wire::Parcel<'_>, client: u32, log: &Log) {
+    let (records, lost) = log.take();
+    // Each is JSON.
+    let text = format!("[{}]", records.join(","));
+    parcel.add(client, kind::LOGS, lost, &[text.as_bytes()]);
 }
 
 /// Sends a call's one end, whatever becomes of its task.
@@ -354,6 +405,7 @@ impl NativeBorder {
                 keep_alive,
                 words,
                 calls: Mutex::default(),
+                questions: Questions::default(),
             })
         })?;
         Ok(Self { border })

@@ -15,7 +15,7 @@ use crate::client::{Call, Client, Endpoint, Outlet};
 use crate::config::{CallKind, CallOptions, Environment};
 use crate::error;
 use crate::pool::{Inbox, Listener};
-use crate::telemetry::Events;
+use crate::telemetry::{Events, Log};
 
 /// A client, as JavaScript holds it. When it is collected, idle sockets that no other client shares close.
 #[napi(js_name = "Client")]
@@ -26,11 +26,13 @@ pub struct NativeClient {
     pub(super) border: Arc<Border>,
     /// While JavaScript listens to connections.
     listener: Mutex<Option<Listener>>,
+    /// From when it first logs.
+    log: OnceLock<Arc<Log>>,
 }
 
 /// What is called, as `lib/client.js` has it.
 fn endpoint_of(kind: u32, path: Option<String>) -> Endpoint {
-    match kind {
+    match kind & 0xff {
         0 => Endpoint::Chat,
         1 => Endpoint::Embeddings,
         2 => Endpoint::Post(path.unwrap_or_default()),
@@ -86,7 +88,13 @@ impl NativeClient {
         let client = Client::new(options, &environment, tasks, ask, wake)
             .map_err(|error| Error::new(Status::InvalidArg, error.to_json()))?;
         let _ = told.set(Arc::downgrade(client.events()));
-        Ok(Self { number, client: Arc::new(client), border, listener: Mutex::default() })
+        Ok(Self {
+            number,
+            client: Arc::new(client),
+            border,
+            listener: Mutex::default(),
+            log: OnceLock::new(),
+        })
     }
 
     /// Whether these are options of each call of a batch: the description of an error as JSON where they are not.
@@ -106,7 +114,10 @@ impl NativeClient {
         options: Option<String>,
     ) -> Result<Option<String>> {
         let prepared = self.prepare(kind, body, path, self.options(options, CallKind::Whole));
-        begin(prepared, |call| self.border.start(id, Flow::Nothing, self.client.call(call)))
+        begin(prepared, |call| {
+            let witness = self.border.witness(id, kind);
+            self.border.start(id, Flow::Nothing, self.client.call_before(call, witness))
+        })
     }
 
     /// Starts a call whose answer comes as events. As `call`.
@@ -132,9 +143,16 @@ impl NativeClient {
                     if first { mailbox.push(letter) } else { mailbox.push_within(letter, interval) }
                 }))
             });
-            let call = self.client.stream(call, outlet.clone());
+            let witness = self.border.witness(id, kind);
+            let call = self.client.stream_before(call, outlet.clone(), witness);
             self.border.start(id, Flow::Events(outlet), call)
         })
+    }
+
+    /// The number of its pool in this process, which other clients may share.
+    #[napi(getter, catch_unwind)]
+    pub fn pool(&self) -> u32 {
+        self.client.pool_number()
     }
 
     /// Opens connections ahead of the first request.
@@ -187,6 +205,20 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn listen_to_calls(&self, on: bool) {
         self.client.events().listen(on);
+    }
+
+    /// How much letters bring of what happens inside: 0 for nothing, 1 for errors, up to 5 for everything.
+    #[napi(catch_unwind)]
+    pub fn set_log_level(&self, level: u32) {
+        if level == 0 && self.log.get().is_none() {
+            return;
+        }
+        let log = self.log.get_or_init(|| {
+            let (client, mailbox) = (self.number, self.border.mailbox.clone());
+            let wake = move |log: &Arc<Log>| mailbox.push(Letter::Logs { client, log: log.clone() });
+            Log::new(self.client.number(), Box::new(wake))
+        });
+        log.set_level(level.min(5) as u8);
     }
 
     /// Refuses new calls from now on.

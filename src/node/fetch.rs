@@ -19,7 +19,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
 #[napi]
 impl NativeClient {
     /// Starts a fetch. `head` is what [`FetchRequest::parse`] reads; the body is a text, bytes, or comes piece by piece as it is asked
-    /// for. Returns the description of an error as JSON where it cannot be begun.
+    /// for. `flags`: as those of a call beside its kind. Returns the description of an error as JSON where it cannot be begun.
     #[napi(catch_unwind)]
     pub fn fetch(
         &self,
@@ -28,6 +28,7 @@ impl NativeClient {
         text: Option<String>,
         bytes: Option<Uint8ArraySlice<'_>>,
         in_pieces: bool,
+        flags: u32,
     ) -> Result<Option<String>> {
         let mailbox = &self.border.mailbox;
         let upload = in_pieces.then(|| {
@@ -58,7 +59,8 @@ impl NativeClient {
                 }
             }))
         });
-        let call = self.client.fetch(request, drain.clone());
+        let witness = self.border.witness(id, flags);
+        let call = self.client.fetch_before(request, drain.clone(), witness);
         self.border.start(id, Flow::Bytes(drain, upload), call)?;
         Ok(None)
     }

@@ -13,7 +13,7 @@ use super::runtime;
 use super::wire::Waker;
 use crate::client::{Drain, Head, Outlet, Upload};
 use crate::pool::Inbox;
-use crate::telemetry::Events;
+use crate::telemetry::{Events, Log};
 
 /// Something for JavaScript.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ pub(super) enum Letter {
     Connections { client: u32, inbox: Weak<Inbox> },
     /// Something has happened to calls of a client.
     Events { client: u32, events: Arc<Events> },
+    /// A client has records for its logger.
+    Logs { client: u32, log: Arc<Log> },
+    /// Something has happened to a call that is watched, as JSON.
+    Told { id: u32, text: String },
+    /// An attempt of a call is about to be made, as JSON; by this number of the question.
+    AskHook { id: u32, question: u32, text: String },
     /// The stand-in wants to know whether a request matches.
     AskMatch { question: u32, matcher: u32, request: String },
 }

@@ -9,6 +9,7 @@
 //! | `cassette` | files of recordings, by their numbers |
 //! | `client` | a client's handle |
 //! | `fetch` | its fetch |
+//! | `hooks` | questions to its hooks |
 //! | `mock` | the stand-in upstream's handle |
 //!
 //! A call crosses in once, as texts, and out once, as texts. JavaScript chooses its number; every number that was
@@ -18,6 +19,7 @@ mod border;
 mod cassette;
 mod client;
 mod fetch;
+mod hooks;
 mod mailbox;
 mod mock;
 mod runtime;

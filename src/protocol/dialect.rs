@@ -63,6 +63,15 @@ pub struct Chat<'a> {
 }
 
 impl Protocol {
+    /// As options have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+
     pub fn chat(self, chat: Chat<'_>) -> Result<Said, Inexpressible> {
         let begun = chat.prefill.map(|prefill| with_prefill(chat.body, prefill)).transpose()?;
         let body = begun.as_deref().unwrap_or(chat.body);

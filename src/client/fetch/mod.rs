@@ -39,8 +39,9 @@ use self::decode::Source;
 use super::Client;
 use super::body::Body;
 use super::cassette::{Answered, Replayed};
-use crate::error::{Error, header_text};
-use crate::pool::{self, Checkout, Kind as Pool};
+use super::witness::{Arrival, Told};
+use crate::error::{Billed, Error, header_text};
+use crate::pool::{self, Checkout, Kind as Pool, Origin};
 
 /// For the head of an answer, and for each further piece of its body: what undici has.
 const SILENCE: Duration = Duration::from_secs(300);
@@ -67,11 +68,15 @@ pub(super) async fn run(
     client: &Client,
     request: FetchRequest,
     drain: &Drain,
-    arrived: Instant,
+    arrival: Arrival,
 ) -> Result<Fetched, Error> {
+    let arrived = arrival.at;
     let guard = client.counters.begin(arrived);
     let mut status = StatusCode::OK;
-    let ended = exchange(client, request, drain, arrived, &mut status).await;
+    let mut told = Telling { arrival, attempt: None, status: None };
+    let ended = exchange(client, request, drain, &mut told, &mut status).await;
+    told.end(ended.as_ref().err());
+    log(client, arrived, status.as_u16(), ended.as_ref().err());
     drain.end();
     let (is_good, took) = (ended.is_ok() && status.as_u16() < 400, arrived.elapsed());
     guard.settle(is_good, took);
@@ -85,10 +90,10 @@ async fn exchange(
     client: &Client,
     mut request: FetchRequest,
     drain: &Drain,
-    arrived: Instant,
+    told: &mut Telling,
     status: &mut StatusCode,
 ) -> Result<Fetched, Error> {
-    let (parts, body, sent) = answer(client, &mut request, arrived).await?;
+    let (parts, body, sent) = answer(client, &mut request, told).await?;
     client.counters.first_byte(sent.elapsed());
     *status = parts.status;
     let head = head_of(&parts);
@@ -146,6 +151,57 @@ async fn exchange(
     }
 }
 
+fn log(client: &Client, arrived: Instant, status: u16, error: Option<&Error>) {
+    let (client, total) = (client.number, arrived.elapsed().as_secs_f64() * 1000.0);
+    match error {
+        None => tracing::debug!(target: "trunkline::fetch", client, status, total, "fetched"),
+        // Whoever fetches has retries of their own.
+        Some(error) => {
+            let code = error.name_and_code().1;
+            tracing::info!(target: "trunkline::fetch", client, code, error = error.message, total, "failed");
+        }
+    }
+}
+
+/// What is told of an exchange, if anybody wants to know.
+#[derive(Debug)]
+struct Telling {
+    arrival: Arrival,
+    /// The number of the attempt under way.
+    attempt: Option<u32>,
+    status: Option<u16>,
+}
+
+impl Telling {
+    fn attempt(&mut self, origin: &Origin) {
+        if let Some(witness) = &self.arrival.witness {
+            self.attempt = Some(witness.next());
+            let origin = origin.to_string();
+            self.tell(|| Told::Attempt { provider: "", model: "", protocol: None, origin });
+        }
+    }
+
+    /// The head of the answer is there.
+    fn head(&mut self, status: u16) {
+        self.status = Some(status);
+        self.tell(|| Told::FirstByte { status });
+    }
+
+    fn tell<'a>(&self, told: impl FnOnce() -> Told<'a>) {
+        if let (Some(witness), Some(attempt)) = (&self.arrival.witness, self.attempt) {
+            witness.tell(attempt, self.arrival.at, told());
+        }
+    }
+
+    /// The attempt under way ends, if one is.
+    fn end(&mut self, error: Option<&Error>) {
+        let (status, billed) = (self.status, Billed::Maybe);
+        let error = error.map(|error| error.name_and_code().1);
+        self.tell(|| Told::AttemptEnd { status, error, billed });
+        self.attempt = None;
+    }
+}
+
 /// The body of an answer on its way. Whoever leaves a stream of events after its last one, as SDKs do, has left nothing: what little
 /// follows is read all the same, so that the socket can be used again.
 struct Coming<'a> {
@@ -188,7 +244,7 @@ fn is_last(bytes: &[u8]) -> bool {
 async fn answer(
     client: &Client,
     request: &mut FetchRequest,
-    arrived: Instant,
+    told: &mut Telling,
 ) -> Result<(http::response::Parts, Body, Instant), Error> {
     let mut recorder = None;
     if let Some(cassette) = &client.cassette {
@@ -196,12 +252,15 @@ async fn answer(
         match cassette.ask(&request.asked(), &client.tasks)? {
             Answered::Replayed(replayed) => {
                 client.counters.sent(request.size());
-                return Ok(replay(*replayed));
+                told.attempt(&request.origin);
+                let replayed = replay(*replayed);
+                told.head(replayed.0.status.as_u16());
+                return Ok(replayed);
             }
             Answered::Blank(blank) => recorder = Some(blank),
         }
     }
-    let (response, sent) = send(client, request, arrived).await?;
+    let (response, sent) = send(client, request, told).await?;
     let (parts, body) = response.into_parts();
     let body = match recorder {
         None => Body::Live(body),
@@ -227,7 +286,7 @@ fn replay(replayed: Replayed) -> (http::response::Parts, Body, Instant) {
 async fn send(
     client: &Client,
     request: &FetchRequest,
-    arrived: Instant,
+    told: &mut Telling,
 ) -> Result<(http::Response<pool::Body>, Instant), Error> {
     // Limits and times of a provider at that origin, if there is one; else of the first, which are the client's.
     let providers = || client.targets.providers();
@@ -242,18 +301,23 @@ async fn send(
             lane: request.lane(),
             priority: request.priority,
             tenant: request.tenant.clone(),
-            since: Some(arrived),
+            since: Some(told.arrival.at),
             fresh,
             ..provider.checkout(&client.options, &timeouts)
         };
+        told.attempt(&request.origin);
         let lease = client.pool().checkout(&request.origin, how).await;
         let lease = lease.map_err(|error| failure::of_pool(&error))?;
+        told.tell(|| Told::sent(&lease));
         let message = request.message(lease.protocol()).ok_or_else(failure::body_is_used)?;
         let sent = Instant::now();
         client.counters.sent(request.size());
         let answer = timeout(SILENCE, lease.send(message)).await;
         match answer.map_err(|_| failure::silent_head(SILENCE))? {
-            Ok(response) => return Ok((response, sent)),
+            Ok(response) => {
+                told.head(response.status().as_u16());
+                return Ok((response, sent));
+            }
             Err(error)
                 if matches!(error.kind(), Pool::Unprocessed | Pool::Refused)
                     && replays < REPLAYS
@@ -261,6 +325,7 @@ async fn send(
             {
                 replays += 1;
                 fresh = error.kind() == Pool::Unprocessed;
+                told.end(Some(&failure::of_pool(&error)));
             }
             Err(error) => return Err(failure::of_pool(&error)),
         }
