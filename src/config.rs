@@ -2,6 +2,7 @@
 //! `pool.maxConnections: must be a positive integer, got -1`.
 
 mod alerts;
+mod cache;
 mod call;
 mod circuit_breaker;
 mod concurrency;
@@ -33,6 +34,7 @@ use crate::policy::adaptive::MaxConcurrency;
 use crate::policy::alerts::AlertPolicy;
 use crate::policy::backoff::Strategy;
 use crate::policy::breaker::BreakerPolicy;
+use crate::policy::cache::CachePolicy;
 use crate::policy::hedge::HedgePolicy;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::rate::RateLimits;
@@ -57,6 +59,8 @@ pub struct ClientConfig {
     pub hedge: Option<HedgePolicy>,
     /// None for no alerts.
     pub alerts: Option<AlertPolicy>,
+    /// None where nothing is kept or shared.
+    pub cache: Option<CachePolicy>,
     /// By the name of a model, or by `provider/model`.
     pub pricing: BTreeMap<String, Price>,
     pub pool: pool::Config,
@@ -137,8 +141,9 @@ impl ClientConfig {
         let pricing = pricing::parse_pricing(&mut top)?;
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
+        let cache = cache::parse_cache(&mut top)?;
         top.finish()?;
-        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, pool })
+        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, cache, pricing, pool })
     }
 
     /// Who is asked for models that have no route.

@@ -62,6 +62,8 @@ pub enum Kind {
     CircuitOpen {
         retry_after_ms: u64,
     },
+    /// Only an answer that is kept was wanted, and none is.
+    NotCached,
     Closed,
     /// A bug of ours.
     Internal,
@@ -186,6 +188,7 @@ impl Error {
             Kind::InvalidResponse => ("InvalidResponseError", "ERR_INVALID_RESPONSE"),
             Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
+            Kind::NotCached => ("NotCachedError", "ERR_NOT_CACHED"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
             Kind::Internal => ("TrunklineError", "ERR_INTERNAL"),
         }
@@ -316,6 +319,7 @@ impl fmt::Debug for Kind {
             Self::CircuitOpen { retry_after_ms } => {
                 f.debug_struct("CircuitOpen").field("retry_after_ms", retry_after_ms).finish()
             }
+            Self::NotCached => f.write_str("NotCached"),
             Self::Closed => f.write_str("Closed"),
             Self::Internal => f.write_str("Internal"),
         }

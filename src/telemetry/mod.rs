@@ -3,5 +3,7 @@
 mod counters;
 mod events;
 
-pub use self::counters::{CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, TurnFigures};
+pub use self::counters::{
+    CacheFigures, CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, TurnFigures,
+};
 pub use self::events::{Event, Events};
