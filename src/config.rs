@@ -594,7 +594,7 @@ mod tests {
             assert_eq!(mistake(kind, flush(5)), "flushInterval: is an option of streams, which this is not");
         }
         let there_are = |kind| mistake(kind, json!({"xyz": 1}));
-        let same = "headers, timeouts, provider, retry, priority, tenant";
+        let same = "headers, cache, timeouts, provider, retry, priority, tenant";
         assert_eq!(
             [CallKind::Whole, CallKind::Stream, CallKind::Batch].map(there_are),
             [

@@ -160,7 +160,7 @@ mod tests {
         let policy = client(json!({"cache": {}})).unwrap();
         for (given, message) in [
             (json!(true), "cache: must be an object or false, got a boolean"),
-            (json!({"maxBytes": -1}), "cache.maxBytes: must be a non-negative integer, got -1"),
+            (json!({"maxBytes": -1}), "cache.maxBytes: must be an integer of 0 or more, got -1"),
             (json!({"ttl": 0}), "cache.ttl: must be a positive number of milliseconds, got 0"),
             (json!({"when": "never"}), "cache.when: must be one of 'deterministic', 'all', got 'never'"),
             (json!({"coalesce": 1}), "cache.coalesce: must be a boolean, got a number (1)"),

@@ -139,12 +139,6 @@ impl Flights {
         Share::new(self.clone(), flight, false, deadline)
     }
 
-    /// How many exchanges are under way that others can share.
-    #[cfg(test)]
-    fn count(&self) -> usize {
-        self.table.lock().len()
-    }
-
     /// Nobody takes part in it any more who does not already.
     fn close(table: &mut HashMap<Key, Arc<Flight>>, flight: &Arc<Flight>) {
         if let Entry::Occupied(entry) = table.entry(flight.key)
@@ -323,5 +317,86 @@ impl Landed {
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight").field("key", &self.key).field("shares", &self.shares).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ClientConfig, Environment};
+    use crate::policy::cache::Digest;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn options() -> CallOptions {
+        let client = ClientConfig::parse(serde_json::json!({}), &Environment::default());
+        CallOptions::of(&client.unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn a_share_is_of_a_flight_that_has_not_ended_and_nothing_is_left_of_those_that_have(
+            steps in proptest::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..60),
+        ) {
+            let (flights, options, key) = (Arc::new(Flights::default()), options(), Digest::new("test").finish());
+            let now = Instant::now();
+            let mut shares: Vec<Share> = Vec::new();
+            let mut pilots: Vec<Pilot> = Vec::new();
+            for (step, at) in steps {
+                match step {
+                    0 | 1 => {
+                        let later = now + Duration::from_secs(shares.len() as u64);
+                        let share = flights.join(&key, &options, later).unwrap_or_else(|| {
+                            let share = flights.lead(key, &options, later, step == 0, true);
+                            pilots.push(share.pilot());
+                            share
+                        });
+                        prop_assert!(share.flight.deadline() >= later);
+                        prop_assert!(!matches!(*share.state.borrow(), State::Ended(_) | State::Refused(_)));
+                        shares.push(share);
+                    }
+                    2 if !shares.is_empty() => drop(shares.swap_remove(at.index(shares.len()))),
+                    3 if !pilots.is_empty() => {
+                        let pilot = pilots.swap_remove(at.index(pilots.len()));
+                        let flight = pilot.flight.clone();
+                        pilot.land(Arc::new(Landed::of(Error::closed())));
+                        prop_assert!(matches!(*flight.state.borrow(), State::Ended(_)));
+                    }
+                    _ => {}
+                }
+                let open = flights.table.lock().get(&key).cloned();
+                let waited_for = open.as_ref().is_none_or(|open| shares.iter().any(|share| Arc::ptr_eq(&share.flight, open)));
+                prop_assert!(waited_for, "an exchange is open for which nobody waits");
+            }
+            drop(shares);
+            prop_assert!(flights.table.lock().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_dies_is_told_to_those_who_wait() {
+        let (flights, options) = (Arc::new(Flights::default()), options());
+        let mut share = flights.lead(Digest::new("test").finish(), &options, Instant::now(), false, true);
+        drop(share.pilot());
+        assert!(matches!(share.begun().await.unwrap_err().kind, Kind::Internal));
+    }
+
+    #[test]
+    fn one_goes_along_only_with_what_is_made_in_its_way_and_as_urgently() {
+        let manner = Manner::of(&options());
+        let total = GivenTimeouts { total: Some(Duration::from_secs(1)), ..GivenTimeouts::default() };
+        let idle = GivenTimeouts { idle: Some(Duration::from_secs(1)), ..GivenTimeouts::default() };
+        for (other, is_served) in [
+            (options(), true),
+            (CallOptions { priority: Priority::Background, ..options() }, true),
+            (CallOptions { timeouts: total, ..options() }, true),
+            (CallOptions { priority: Priority::Critical, ..options() }, false),
+            (CallOptions { timeouts: idle, ..options() }, false),
+            (CallOptions { retry: RetryPolicy::none(), ..options() }, false),
+            (CallOptions { recover: Recover::Restart, ..options() }, false),
+            (CallOptions { wire: Wire::Stream, ..options() }, false),
+        ] {
+            assert_eq!(manner.serves(&other), is_served, "{other:?}");
+        }
     }
 }

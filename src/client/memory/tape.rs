@@ -363,3 +363,135 @@ impl fmt::Debug for Live {
         f.debug_struct("Live").field("readers", &state.readers.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::outlet::Mode;
+    use crate::protocol::openai::Chunk;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn say(json: &str, push: &mut dyn FnMut(Piece<'_>)) {
+        let chunk = Chunk::of(json).unwrap();
+        let span = chunk.content_span(json).map(|span| (span.start, span.end));
+        push(Piece { json, text: chunk.text(), span });
+    }
+
+    fn chunk(id: &str, index: usize, content: &str) -> String {
+        json!({ "id": id, "choices": [{ "index": index, "delta": { "content": content } }] }).to_string()
+    }
+
+    fn outlet(mode: Mode) -> Arc<Outlet> {
+        let outlet = Arc::new(Outlet::default());
+        outlet.choose(mode);
+        outlet
+    }
+
+    /// All that there is to be read, and read.
+    fn read(outlet: &Outlet, out: &mut Vec<String>) {
+        if let Some(delivery) = outlet.take() {
+            outlet.read(delivery.bytes);
+            out.push(delivery.text);
+        }
+    }
+
+    fn chunks() -> impl Strategy<Value = Vec<String>> {
+        let text = "[a\"\\\\é😀\n]{0,6}";
+        let one = prop_oneof![
+            6 => text.prop_map(|text| chunk("one", 0, &text)),
+            1 => text.prop_map(|text| chunk("two", 0, &text)),
+            1 => text.prop_map(|text| chunk("one", 1, &text)),
+            1 => Just(json!({ "choices": [], "usage": {} }).to_string()),
+            1 => text.prop_map(|text| {
+                let choice = |index| json!({ "index": index, "delta": { "content": text } });
+                json!({ "choices": [choice(1), choice(0)] }).to_string()
+            }),
+        ];
+        proptest::collection::vec(one, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn a_recording_says_in_every_way_what_was_said(chunks in chunks()) {
+            let mut tape = Tape::default();
+            chunks.iter().for_each(|json| say(json, &mut |piece| tape.push(piece).unwrap()));
+            for mode in [Mode::Objects, Mode::Text, Mode::Lines, Mode::Whole] {
+                let (live, replayed) = (outlet(mode), outlet(mode));
+                chunks.iter().for_each(|json| say(json, &mut |piece| live.push(piece)));
+                prop_assert_eq!(tape.feed(&mut 0, &replayed), Fed::ToTheEnd);
+                prop_assert_eq!(replayed.take(), live.take(), "{:?}", mode);
+            }
+        }
+
+        #[test]
+        fn whenever_a_reader_comes_and_however_it_reads_it_is_told_all(
+            steps in proptest::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..80),
+        ) {
+            let live = Arc::new(Live::new());
+            let mut readers: Vec<(Reader, Vec<String>)> = Vec::new();
+            let mut said = String::new();
+            for (step, at) in steps {
+                match step {
+                    0 if readers.len() < 4 => readers.push((live.join(outlet(Mode::Text)), Vec::new())),
+                    1 | 2 => {
+                        let text = said.len().to_string().repeat(4_000);
+                        said.push_str(&text);
+                        say(&chunk("one", 0, &text), &mut |piece| live.push(piece).unwrap());
+                    }
+                    _ if !readers.is_empty() => {
+                        let at = at.index(readers.len());
+                        let (reader, out) = &mut readers[at];
+                        read(&reader.outlet, out);
+                        live.feed(reader.number);
+                    }
+                    _ => {}
+                }
+            }
+            for (reader, out) in &mut readers {
+                while live.feed(reader.number) == Fed::NoRoom {
+                    read(&reader.outlet, out);
+                }
+                read(&reader.outlet, out);
+                prop_assert!(out.concat() == said);
+            }
+            drop(readers);
+            prop_assert!(live.state.lock().readers.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_in_all_chunks_is_kept_once() {
+        let mut tape = Tape::default();
+        for n in 0..1_000 {
+            let json = json!({ "id": "c".repeat(200), "choices": [{ "index": 0, "delta": { "content": n.to_string() } }], "pad": "x".repeat(100) });
+            say(&json.to_string(), &mut |piece| tape.push(piece).unwrap());
+        }
+        let each = (tape.bytes() - 400) / 1_000;
+        assert!(each <= size_of::<Recorded>() + 6, "{each} bytes for a chunk");
+    }
+
+    #[test]
+    fn a_recording_has_an_end() {
+        let mut tape = Tape::default();
+        let json = json!({ "choices": [], "x": "x".repeat(1 << 20) }).to_string();
+        let pushed =
+            (0..100).take_while(|_| tape.push(Piece { json: &json, text: "", span: None }).is_ok()).count();
+        assert_eq!(pushed, 63);
+        assert!(tape.bytes() <= MOST);
+    }
+
+    #[test]
+    fn what_nobody_saw_is_forgotten_and_what_somebody_saw_is_not() {
+        let live = Arc::new(Live::new());
+        let (one, two) = (live.join(outlet(Mode::Whole)), live.join(outlet(Mode::Text)));
+        say(&chunk("one", 0, ""), &mut |piece| live.push(piece).unwrap());
+        assert!(live.rewind() && !live.is_mended(), "an empty text is nothing");
+        say(&chunk("one", 0, "a"), &mut |piece| live.push(piece).unwrap());
+        assert!(!live.rewind() && live.is_mended());
+        assert_eq!(live.tape().pieces.len(), 1);
+        drop(two);
+        assert!(live.rewind(), "whoever saw it has gone");
+        drop(one);
+    }
+}

@@ -182,8 +182,7 @@ fn only_whole_answers_are_kept() {
 /// A value, as many ways as there are to write it.
 fn written(value: &Value, style: &mut impl FnMut(u32) -> u32, out: &mut String) {
     const SPACES: [&str; 4] = ["", " ", "\n\t", "\r\n  "];
-    let mut space =
-        |style: &mut dyn FnMut(u32) -> u32, out: &mut String| out.push_str(SPACES[style(4) as usize]);
+    let space = |style: &mut dyn FnMut(u32) -> u32, out: &mut String| out.push_str(SPACES[style(4) as usize]);
     space(style, out);
     match value {
         Value::Null | Value::Bool(_) => out.push_str(&value.to_string()),
