@@ -8,12 +8,17 @@ const COLD = { ...REQUEST, temperature: 0 }
 test('the same question is answered from memory: the same answer, and a meta that says so', async (t) => {
   const { upstream, line } = await start(t, { cache: {} })
   const first = await line.chat(COLD).withMeta()
-  const again = await line.chat({ temperature: 0, messages: [{ content: 'Hello', role: 'user' }], model: REQUEST.model }).withMeta()
+  const again = await line
+    .chat({ temperature: 0, messages: [{ content: 'Hello', role: 'user' }], model: REQUEST.model })
+    .withMeta()
   assert.deepEqual(again.data, first.data)
   assert.notEqual(again.data, first.data, 'nobody shares an object')
   assert.equal(upstream.requests.length, 1)
   const { cached, coalesced, attempts, connection, headers, requestId, usage, timings } = again.meta
-  assert.deepEqual({ cached, coalesced, attempts, connection }, { cached: true, coalesced: false, attempts: [], connection: null })
+  assert.deepEqual(
+    { cached, coalesced, attempts, connection },
+    { cached: true, coalesced: false, attempts: [], connection: null },
+  )
   assert.deepEqual([requestId, usage], [first.meta.requestId, first.meta.usage])
   assert.deepEqual([first.meta.cached, first.meta.coalesced, first.meta.headers.get('age')], [false, false, null])
   assert.match(headers.get('age'), /^\d+$/)
@@ -38,10 +43,19 @@ test('a stream from memory is read in every way as the one that came', async (t)
   assert.deepEqual(await collect(again), chunks)
   assert.equal((await again.meta).cached, true)
   const text = chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('')
-  assert.deepEqual([(await collect(line.stream(COLD).text())).join(''), await line.stream(COLD).finalText()], [text, text])
+  assert.deepEqual(
+    [(await collect(line.stream(COLD).text())).join(''), await line.stream(COLD).finalText()],
+    [text, text],
+  )
   assert.equal(final.choices[0].message.content, text)
   const lines = await new Response(line.stream(COLD).toReadableStream()).text()
-  assert.deepEqual(lines.trim().split('\n').map((one) => JSON.parse(one)), chunks)
+  assert.deepEqual(
+    lines
+      .trim()
+      .split('\n')
+      .map((one) => JSON.parse(one)),
+    chunks,
+  )
   for await (const _ of line.stream(COLD)) break
   assert.equal(upstream.requests.length, 1)
   // One that began before its reader came.
@@ -61,7 +75,13 @@ test('calls in flight share one exchange; one that is aborted leaves it to the o
   await free()
   const rest = await Promise.all([calls[1].withMeta(), calls[2].withMeta()])
   assert.deepEqual(rest[0].data, rest[1].data)
-  assert.deepEqual(rest.map(({ meta }) => [meta.cached, meta.coalesced]), [[false, true], [false, true]])
+  assert.deepEqual(
+    rest.map(({ meta }) => [meta.cached, meta.coalesced]),
+    [
+      [false, true],
+      [false, true],
+    ],
+  )
   assert.equal(upstream.requests.length, 2)
 })
 
@@ -100,6 +120,9 @@ test('a caller says what it takes, and what is wrong is refused with its path', 
     const error = await rejection(line.chat(COLD, options))
     assert.deepEqual([error.name, message.test(error.message)], ['ConfigError', true], error.message)
   }
-  assert.throws(() => new Trunkline(own({ cache: { maxBytes: '1 GB' } })), { name: 'ConfigError', message: /^cache\.maxBytes: / })
+  assert.throws(() => new Trunkline(own({ cache: { maxBytes: '1 GB' } })), {
+    name: 'ConfigError',
+    message: /^cache\.maxBytes: /,
+  })
   assert.throws(() => new Trunkline(own({ ttl: 5 })), { message: /did you mean cache\.ttl\?/ })
 })

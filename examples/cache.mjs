@@ -5,7 +5,12 @@ import { MockUpstream } from 'trunkline/testing'
 
 const upstream = await MockUpstream.start({ tokensPerSecond: 200 })
 const line = new Trunkline({ baseURL: `${upstream.url}/v1`, cache: { maxBytes: 16 * 1024 * 1024, ttl: 10 * 60_000 } })
-const ask = (content, more) => ({ model: 'gpt-4o-mini', temperature: 0, messages: [{ role: 'user', content }], ...more })
+const ask = (content, more) => ({
+  model: 'gpt-4o-mini',
+  temperature: 0,
+  messages: [{ role: 'user', content }],
+  ...more,
+})
 const count = () => upstream.requests.length
 
 // Ten who ask at once: one exchange.
@@ -25,7 +30,10 @@ const pieces = async (stream) => {
   for await (const _ of stream) n++
   return n
 }
-const [live, replayed] = [await pieces(line.stream(ask('Tell me more.'))), await pieces(line.stream(ask('Tell me more.')))]
+const [live, replayed] = [
+  await pieces(line.stream(ask('Tell me more.'))),
+  await pieces(line.stream(ask('Tell me more.'))),
+]
 console.log(`a stream: ${live} pieces, and ${replayed} from memory`)
 
 // What may have another answer each time is asked each time, unless the caller says otherwise.
@@ -41,6 +49,8 @@ try {
 }
 
 const { requests, cache } = line.metrics()
-console.log(`${requests.cached} of ${requests.started} calls from memory, ${requests.coalesced} shared, ${cache.entries} answers kept`)
+console.log(
+  `${requests.cached} of ${requests.started} calls from memory, ${requests.coalesced} shared, ${cache.entries} answers kept`,
+)
 await line.close()
 await upstream.close()

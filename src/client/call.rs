@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +127,8 @@ pub(super) async fn live<C: Consume>(
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
-    match journey.in_time(targets(journey, first, record, consumer)).await {
+    let ended = journey.in_time(pin!(targets(journey, first, record, consumer))).await;
+    match ended {
         Some(ended) => ended,
         None => {
             journey.client.note_silence(record, journey.options);

@@ -1,5 +1,6 @@
 //! What a call asks for, and where it may go: known before anything is sent, and the same at every target.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
@@ -127,11 +128,10 @@ impl<'a> Journey<'a> {
     }
 
     /// What becomes of it in time; None where it is over.
-    pub(super) async fn in_time<T>(&self, life: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(life);
+    pub(super) async fn in_time<T>(&self, mut life: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         loop {
             let until = self.deadline();
-            match timeout_at(until, &mut life).await {
+            match timeout_at(until, life.as_mut()).await {
                 Ok(ended) => return Some(ended),
                 // Somebody waits for it who came later, and has more time.
                 Err(_) if self.deadline() > until => {}
