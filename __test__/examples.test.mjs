@@ -73,7 +73,7 @@ const examples = {
     /^temperature 1: 4 requests$/m,
     /^no-cache: 5 requests$/m,
     /^only-if-cached: ERR_NOT_CACHED, 5 requests$/m,
-    /^2 of 15 calls from memory, 9 shared, 2 answers kept$/m,
+    /^2 of 16 calls from memory, 9 shared, 2 answers kept$/m,
   ],
   'protocols.mjs': [
     /^openai:\n {2}\/v1\/chat\/completions/m,

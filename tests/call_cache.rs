@@ -4,12 +4,15 @@
 #[path = "support/client.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::*;
-use trunkline::client::{Call, Endpoint, Mode};
-use trunkline::error::Kind;
+use trunkline::client::{Answer, Call, Client, Endpoint, Mode, Outlet};
+use trunkline::config::Environment;
+use trunkline::error::{Error, Kind};
+use trunkline::pool::Tasks;
 
 const MODES: [Mode; 4] = [Mode::Objects, Mode::Text, Mode::Lines, Mode::Whole];
 
@@ -21,17 +24,21 @@ fn site(options: Value) -> Site {
     Site::with(Way::H2c, json!({}), caching(options))
 }
 
+/// A client with a cache, of several providers.
+fn client_with(providers: Value) -> Arc<Client> {
+    let tasks = Tasks::new(tokio::runtime::Handle::current());
+    let options = merge(caching(providers), json!({ "pool": { "idleTimeout": alone() } }));
+    let client = Client::new(options, &Environment::default(), &tasks, Box::new(|_| {}), Box::new(|| {}));
+    Arc::new(client.unwrap())
+}
+
 /// A request that has one answer.
 fn cold() -> Value {
     with(json!({ "temperature": 0 }))
 }
 
 impl Site {
-    async fn ask(
-        &self,
-        body: &Value,
-        options: Value,
-    ) -> Result<trunkline::client::Answer, trunkline::error::Error> {
+    async fn ask(&self, body: &Value, options: Value) -> Result<Answer, Error> {
         self.client.call(self.make(Endpoint::Chat, body, options)).await
     }
 
@@ -92,16 +99,7 @@ async fn no_answer_crosses_from_one_tenant_provider_or_credential_to_another() {
     let upstream = start(json!({}));
     let url = format!("{}/v1", upstream.url());
     let providers = json!({ "providers": { "a": { "baseURL": url }, "b": { "baseURL": url } }, "routes": { "r": [{ "provider": "b", "model": "m" }] } });
-    let tasks = trunkline::pool::Tasks::new(tokio::runtime::Handle::current());
-    let options = merge(caching(providers), json!({ "pool": { "idleTimeout": alone() } }));
-    let client = trunkline::client::Client::new(
-        options,
-        &Default::default(),
-        &tasks,
-        Box::new(|_| {}),
-        Box::new(|| {}),
-    );
-    let client = std::sync::Arc::new(client.unwrap());
+    let client = client_with(providers);
     let ask = async |body: Value, options: Value| {
         let options = client.call_options(Some(options)).unwrap();
         client.call(Call { endpoint: Endpoint::Chat, body: body.to_string(), options }).await.unwrap()
@@ -226,7 +224,7 @@ async fn a_reader_that_does_not_read_holds_a_replay_up_to_its_deadline_and_nobod
     let site = site(json!({}));
     site.says(json!({ "content": "x ".repeat(100_000), "chunks": 500 }));
     site.stream_with(Mode::Text, &cold(), json!({})).await.result.unwrap();
-    let outlet = std::sync::Arc::new(trunkline::client::Outlet::default());
+    let outlet = Arc::new(Outlet::default());
     outlet.choose(Mode::Objects);
     let call = site.make(Endpoint::Chat, &cold(), json!({ "timeouts": { "total": 50 } }));
     let error = site.client.stream(call, outlet.clone()).await.unwrap_err();
@@ -356,16 +354,7 @@ async fn whoever_is_answered_from_memory_waits_for_no_limit_and_no_circuit() {
 async fn what_is_refused_before_it_is_sent_counts_for_nothing() {
     let anthropic =
         json!({ "providers": { "a": { "baseURL": "http://127.0.0.1:1", "protocol": "anthropic" } } });
-    let tasks = trunkline::pool::Tasks::new(tokio::runtime::Handle::current());
-    let options = merge(caching(anthropic), json!({ "pool": { "idleTimeout": alone() } }));
-    let client = trunkline::client::Client::new(
-        options,
-        &Default::default(),
-        &tasks,
-        Box::new(|_| {}),
-        Box::new(|| {}),
-    );
-    let client = std::sync::Arc::new(client.unwrap());
+    let client = client_with(anthropic);
     let body = json!({ "model": "m", "temperature": 0, "messages": 7 }).to_string();
     let call =
         || Call { endpoint: Endpoint::Chat, body: body.clone(), options: client.call_options(None).unwrap() };

@@ -283,6 +283,22 @@ async fn each_has_its_own_deadline() {
 }
 
 #[tokio::test]
+async fn whoever_is_out_of_time_is_told_of_its_own_limit() {
+    let stage = Stage::new(json!({})).await;
+    let total = |ms: u64| json!({ "timeouts": { "total": ms } });
+    let one = stage.chat(total(700));
+    until("begun", || stage.request_figure("inFlight") == 1).await;
+    let two = stage.chat(total(1_400));
+    for (call, limit) in [(one, 700), (two, 1_400)] {
+        let error = call.await.unwrap();
+        assert_eq!(tell(&error), "Timeout total retryable, billed maybe, after maybe");
+        let json: Value = serde_json::from_str(&error.unwrap_err().to_json()).unwrap();
+        assert_eq!(json["limit"], limit);
+    }
+    stage.quiet().await;
+}
+
+#[tokio::test]
 async fn at_the_last_deadline_the_exchange_itself_tells_what_became_of_it() {
     let stage = Stage::new(json!({ "timeouts": { "total": 500 } })).await;
     let calls: Vec<_> = (0..3).map(|_| stage.chat(json!({}))).collect();

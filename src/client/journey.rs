@@ -133,9 +133,11 @@ impl<'a> Journey<'a> {
             let until = self.deadline();
             match timeout_at(until, life.as_mut()).await {
                 Ok(ended) => return Some(ended),
-                // Somebody waits for it who came later, and has more time.
-                Err(_) if self.deadline() > until => {}
-                Err(_) => return None,
+                // Unless somebody waits for it who has more time.
+                Err(_) if self.accepted.flight.as_ref().is_none_or(|flight| flight.is_over(until)) => {
+                    return None;
+                }
+                Err(_) => {}
             }
         }
     }

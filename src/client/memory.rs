@@ -34,7 +34,7 @@ use super::record::{Record, Source};
 use super::stream::Sink;
 use super::{Client, embed, stream, whole};
 use crate::config::CallOptions;
-use crate::error::{Error, Kind as Failure};
+use crate::error::{Error, Kind as Failure, TimeoutPhase};
 use crate::policy::cache::{self, CachePolicy, CacheRules, Key, Kind, Store};
 use crate::protocol::json::Members;
 use crate::telemetry::CacheFigures;
@@ -264,7 +264,16 @@ async fn shared(
     match share.end(outlet).await {
         Ok(landed) => {
             let record = landed.record.shared(accepted.arrived, source);
-            call::settle(client, counted, record, landed.result.clone())
+            let result = landed.result.clone().map_err(|error| match error.kind {
+                // It speaks of the time of the call that began the exchange.
+                Failure::Timeout { phase: TimeoutPhase::Total, .. } => {
+                    let mut own = call::out_of_time(options, &record);
+                    own.billed = error.billed;
+                    own
+                }
+                _ => error,
+            });
+            call::settle(client, counted, record, result)
         }
         Err(OutOfTime { record }) => {
             let record = record.unwrap_or_else(|| Record::new(accepted.arrived, accepted.model()));

@@ -36,14 +36,21 @@ pub(in crate::client) struct Flight {
     manner: Manner,
     /// How many calls take part; changed under the table's lock.
     shares: Mutex<usize>,
-    /// When the last of them is out of time.
-    deadline: Mutex<Instant>,
+    deadline: Mutex<Deadline>,
     state: watch::Sender<State>,
     /// What is known of the exchange so far.
     pub(in crate::client) shown: Shown,
     /// Of a stream.
     pub(in crate::client) live: Option<Arc<Live>>,
     task: OnceLock<AbortHandle>,
+}
+
+#[derive(Debug)]
+struct Deadline {
+    /// When the last of those who take part is out of time.
+    at: Instant,
+    /// Whether it was, and the exchange with it.
+    is_over: bool,
 }
 
 /// How a call is made, but for its own deadline.
@@ -103,13 +110,13 @@ impl Flights {
         let flight = table.get(key).filter(|flight| flight.manner.serves(options))?.clone();
         {
             let mut shares = flight.shares.lock();
+            let mut last = flight.deadline.lock();
             // With none left it is being cancelled.
-            if *shares == 0 {
+            if *shares == 0 || last.is_over {
                 return None;
             }
             *shares += 1;
-            let mut last = flight.deadline.lock();
-            *last = deadline.max(*last);
+            last.at = deadline.max(last.at);
         }
         drop(table);
         Some(Share::new(self.clone(), flight, true, deadline))
@@ -128,7 +135,7 @@ impl Flights {
             key,
             manner: Manner::of(options),
             shares: Mutex::new(1),
-            deadline: Mutex::new(deadline),
+            deadline: Mutex::new(Deadline { at: deadline, is_over: false }),
             state: watch::Sender::new(State::Preparing),
             shown: Shown::default(),
             live: is_stream.then(|| Arc::new(Live::new())),
@@ -173,7 +180,14 @@ impl Manner {
 impl Flight {
     /// When the last of those who wait for it is out of time.
     pub(in crate::client) fn deadline(&self) -> Instant {
-        *self.deadline.lock()
+        self.deadline.lock().at
+    }
+
+    /// Whether nobody has more time than until then. If so, nobody takes part in it any more who would.
+    pub(in crate::client) fn is_over(&self, until: Instant) -> bool {
+        let mut deadline = self.deadline.lock();
+        deadline.is_over = deadline.at <= until;
+        deadline.is_over
     }
 
     /// What is asked for can be sent: from now on it counts.
