@@ -358,6 +358,8 @@ export interface TrunklineOptions {
   circuitBreaker?: CircuitBreakerOptions | false
   /** A second attempt that races one whose answer is late; `false`, the default: never. */
   hedge?: HedgeOptions | false
+  /** Answers that are kept and given again, and identical calls in flight that share one exchange; `{}` for the defaults. `false`, the default: neither. */
+  cache?: CacheOptions | false
   /** What is told by the `alert` event; `{}` for the defaults. Default: nothing. */
   alerts?: AlertOptions | false
   /** What models cost, by their name or by `provider/model`: for the strategy `lowest-cost`. Default: no model has a price. */
@@ -687,6 +689,43 @@ export interface HedgeOptions {
 }
 
 /**
+ * Answers from memory, of `chat`, `stream`, `embed` and `batch`; the page `docs/caching.md` says more. Two requests are the same if they say the same, however they are
+ * written, to the same provider or route, for the same `tenant`, with the same `headers` (but those of traces, `idempotency-key` and `cache-control`). Only whole good answers are
+ * kept: no error, none that was cut short by its length or a filter.
+ */
+export interface CacheOptions {
+  /**
+   * Bytes of all answers that are kept; what was not asked for the longest goes first. An answer of more than a fourth of it is not kept; 0: none is, and
+   * identical calls still share. Default 67,108,864 (64 MiB).
+   */
+  maxBytes?: number
+  /** Milliseconds for which an answer is kept. Default 3,600,000 (an hour). */
+  ttl?: number
+  /**
+   * Which requests. `deterministic`: embeddings, and chats with a temperature of 0 or a `seed`, one choice (`n`), no `store: true` and no
+   * `web_search_options`. Default `deterministic`.
+   */
+  when?: 'deterministic' | 'all'
+  /**
+   * Whether identical calls in flight share one exchange, if they are made in the same way (`timeouts` but for `total`, `retry`, `recover`, `wire`) and none waits for one that is less
+   * urgent. Each has its own `total`; one that is aborted leaves it to the others, and the last cancels it. Default true.
+   */
+  coalesce?: boolean
+  /** Whether the `cache-control` among the `headers` of a call is obeyed here, and not sent: as `control` of {@link CallCacheOptions}. Default false. */
+  control?: boolean
+}
+
+/** What one call has of its own, of a client that has a cache. */
+export interface CallCacheOptions extends Pick<CacheOptions, 'ttl' | 'when' | 'coalesce'> {
+  /**
+   * Directives by the names of RFC 9111, section 5.2.1, with commas between. `no-store`: none is taken and none kept, as with `cache: false`. `no-cache`: none is taken that is there
+   * or under way already, and this one is kept. `max-age=SECONDS`: none that is older. `min-fresh=SECONDS`: none that is kept for less than that yet. `only-if-cached`: one that is
+   * kept, or a {@link NotCachedError}.
+   */
+  control?: string
+}
+
+/**
  * Thresholds of the `alert` event, over a rolling window. Raised above a threshold, with 20 calls at least; cleared at or below it for a tenth
  * of the window. `false` leaves one out.
  */
@@ -761,6 +800,8 @@ export interface CallOptions {
   timeouts?: TimeoutOptions
   /** In place of the client's, one by one. */
   retry?: RetryOptions | false
+  /** In place of the client's, one by one; `false`: no answer is taken from memory, none is kept, and no exchange is shared. */
+  cache?: CallCacheOptions | false
   /**
    * Who goes first, where calls wait for a turn or a connection: the more urgent; and after three of these whoever
    * {@link ConcurrencyOptions.agingInterval has waited long}. Default `interactive`.
@@ -814,6 +855,13 @@ export interface CallMeta {
   headers: Headers
   /** The provider's own name for the request. */
   requestId: string | null
+  /**
+   * Whether the answer was kept since an earlier call. Then `headers`, `requestId`, `status` and `usage` are what they were, with an `age` (seconds) among the headers;
+   * there are no `attempts`, and no connection.
+   */
+  cached: boolean
+  /** Whether the exchange was that of another call, which was under way: its `attempts`, times and usage are told to all who shared it. */
+  coalesced: boolean
   /** Every try, in order; the last is the one that answered. */
   attempts: Attempt[]
   connection: { id: number; protocol: 'h1' | 'h2'; reused: boolean } | null
@@ -1024,6 +1072,9 @@ export declare class CircuitOpenError extends TrunklineError {
   readonly retryAfter: number
 }
 
+/** `ERR_NOT_CACHED`: no answer is kept, and the call wanted no other (`only-if-cached`). Nothing was sent. */
+export declare class NotCachedError extends TrunklineError {}
+
 /** `ERR_CLOSED`: the client is closed. */
 export declare class ClosedError extends TrunklineError {}
 
@@ -1068,7 +1119,8 @@ export declare class HookError extends TrunklineError {}
 export interface Metrics {
   /**
    * Calls of this client since it was made. `retried` counts attempts after a failed one at the same target, `failedOver` steps from one target to the next,
-   * `hedged` attempts beside a slow one (`hedge`).
+   * `hedged` attempts beside a slow one (`hedge`). `cached` counts calls that were answered from memory, `coalesced` those that waited for the exchange of another:
+   * together the requests that were saved.
    */
   requests: {
     started: number
@@ -1078,6 +1130,8 @@ export interface Metrics {
     retried: number
     failedOver: number
     hedged: number
+    cached: number
+    coalesced: number
     inFlight: number
   }
   /**
@@ -1086,7 +1140,20 @@ export interface Metrics {
    * those waited for their turn that had to. `refused`: calls that found too many waiting, or too many tenants.
    */
   queue: { depth: Record<Priority, number>; wait: Histogram; turns: Histogram; refused: number }
-  /** From a call's start to its end, failed ones included. */
+  /**
+   * Of the answers that are kept; null without `cache`. `bytes`: with what is kept beside them. `misses`: calls whose answer might have been kept and was not, but those
+   * that shared an exchange. `evicted`: to make room; `expired`: their time was over.
+   */
+  cache: {
+    entries: number
+    bytes: number
+    maxBytes: number
+    hits: number
+    misses: number
+    evicted: number
+    expired: number
+  } | null
+  /** From a call's start to its end, failed ones and those that were answered from memory included. */
   latency: Histogram
   /** From a request to the head of its answer or, in a stream, to the first piece that says something. */
   firstByte: Histogram

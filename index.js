@@ -29,6 +29,7 @@ module.exports.StreamInterruptedError = classes.StreamInterruptedError
 module.exports.InvalidResponseError = classes.InvalidResponseError
 module.exports.QueueFullError = classes.QueueFullError
 module.exports.CircuitOpenError = classes.CircuitOpenError
+module.exports.NotCachedError = classes.NotCachedError
 module.exports.ClosedError = classes.ClosedError
 module.exports.CassetteMissError = classes.CassetteMissError
 module.exports.HookError = classes.HookError

@@ -73,6 +73,15 @@ const examples = {
     /^restart: "one two three …" is void\nrestart: the reader ends with the answer once: true$/m,
     /^final\(\): the answer is whole: true$/m,
   ],
+  'cache.mjs': [
+    /^10 calls at once: 1 request, shared by 9 others$/m,
+    /^later: cached true, 0 attempts, 1 request$/m,
+    /^a stream: (\d+) pieces, and \1 from memory$/m,
+    /^temperature 1: 4 requests$/m,
+    /^no-cache: 5 requests$/m,
+    /^only-if-cached: ERR_NOT_CACHED, 5 requests$/m,
+    /^2 of 16 calls from memory, 9 shared, 2 answers kept$/m,
+  ],
   'protocols.mjs': [
     /^openai:\n {2}\/v1\/chat\/completions/m,
     /^anthropic:\n {2}\/v1\/messages/m,

@@ -12,6 +12,8 @@ test('a client that did nothing has zeros', async (t) => {
     aborted: 0,
     retried: 0,
     hedged: 0,
+    cached: 0,
+    coalesced: 0,
     failedOver: 0,
     inFlight: 0,
   })
@@ -42,6 +44,7 @@ test('metrics has the shape that is declared', async (t) => {
   const histogram = numbers('count', 'mean', 'min', 'max', 'p50', 'p90', 'p99')
   assert.deepEqual(kinds(line.metrics()), {
     bytes: numbers('sent', 'received'),
+    cache: 'object',
     circuits: {
       default: { ...numbers('failures', 'transitions'), openedAt: 'object', state: 'string' },
       [`default/${REQUEST.model}`]: { ...numbers('failures', 'transitions'), openedAt: 'object', state: 'string' },
@@ -80,7 +83,18 @@ test('metrics has the shape that is declared', async (t) => {
       turns: histogram,
       wait: histogram,
     },
-    requests: numbers('started', 'succeeded', 'failed', 'aborted', 'retried', 'failedOver', 'hedged', 'inFlight'),
+    requests: numbers(
+      'started',
+      'succeeded',
+      'failed',
+      'aborted',
+      'retried',
+      'failedOver',
+      'hedged',
+      'cached',
+      'coalesced',
+      'inFlight',
+    ),
     tokens: numbers('input', 'output'),
     uptime: 'number',
   })
@@ -113,6 +127,8 @@ test('requests agree with what the upstream counted', async (t) => {
     aborted: 1,
     retried: 2,
     hedged: 0,
+    cached: 0,
+    coalesced: 0,
     failedOver: 0,
     inFlight: 0,
   })

@@ -150,6 +150,9 @@ class CircuitOpenError extends TrunklineError {
     this.retryAfter = description.retryAfter
   }
 }
+class NotCachedError extends TrunklineError {
+  static kind = 'NotCachedError'
+}
 class ClosedError extends TrunklineError {
   static kind = 'ClosedError'
 }
@@ -193,6 +196,7 @@ const classes = {
   InvalidResponseError,
   QueueFullError,
   CircuitOpenError,
+  NotCachedError,
   ClosedError,
   CassetteMissError,
   HookError,

@@ -2,6 +2,7 @@
 //! `pool.maxConnections: must be a positive integer, got -1`.
 
 mod alerts;
+mod cache;
 mod call;
 mod cassette;
 mod circuit_breaker;
@@ -35,6 +36,7 @@ use crate::policy::adaptive::MaxConcurrency;
 use crate::policy::alerts::AlertPolicy;
 use crate::policy::backoff::Strategy;
 use crate::policy::breaker::BreakerPolicy;
+use crate::policy::cache::CachePolicy;
 use crate::policy::hedge::HedgePolicy;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::rate::RateLimits;
@@ -59,6 +61,8 @@ pub struct ClientConfig {
     pub hedge: Option<HedgePolicy>,
     /// None for no alerts.
     pub alerts: Option<AlertPolicy>,
+    /// None where nothing is kept or shared.
+    pub cache: Option<CachePolicy>,
     /// By the name of a model, or by `provider/model`.
     pub pricing: BTreeMap<String, Price>,
     /// The number of the cassette that answers in place of the network.
@@ -142,9 +146,22 @@ impl ClientConfig {
         let pricing = pricing::parse_pricing(&mut top)?;
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
+        let cache = cache::parse_cache(&mut top)?;
         let cassette = cassette::parse_cassette(&mut top)?;
         top.finish()?;
-        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, cassette, pool })
+        Ok(Self {
+            providers,
+            routes,
+            timeouts,
+            retry,
+            breaker,
+            hedge,
+            alerts,
+            cache,
+            cassette,
+            pricing,
+            pool,
+        })
     }
 
     /// Who is asked for models that have no route.
@@ -601,7 +618,7 @@ mod tests {
             assert_eq!(mistake(kind, flush(5)), "flushInterval: is an option of streams, which this is not");
         }
         let there_are = |kind| mistake(kind, json!({"xyz": 1}));
-        let same = "headers, timeouts, provider, retry, priority, tenant";
+        let same = "headers, cache, timeouts, provider, retry, priority, tenant";
         assert_eq!(
             [CallKind::Whole, CallKind::Stream, CallKind::Batch].map(there_are),
             [

@@ -64,6 +64,8 @@ pub enum Kind {
     CircuitOpen {
         retry_after_ms: u64,
     },
+    /// Only an answer that is kept was wanted, and none is.
+    NotCached,
     Closed,
     /// A cassette has no recording of a request. `details`: which file, what was asked and what comes nearest, as JSON.
     CassetteMiss {
@@ -195,6 +197,7 @@ impl Error {
             Kind::InvalidResponse => ("InvalidResponseError", "ERR_INVALID_RESPONSE"),
             Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
+            Kind::NotCached => ("NotCachedError", "ERR_NOT_CACHED"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
             Kind::CassetteMiss { .. } => ("CassetteMissError", "ERR_CASSETTE_MISS"),
             Kind::Hook => ("HookError", "ERR_HOOK"),
@@ -331,6 +334,7 @@ impl fmt::Debug for Kind {
             Self::CircuitOpen { retry_after_ms } => {
                 f.debug_struct("CircuitOpen").field("retry_after_ms", retry_after_ms).finish()
             }
+            Self::NotCached => f.write_str("NotCached"),
             Self::Closed => f.write_str("Closed"),
             Self::CassetteMiss { .. } => f.debug_struct("CassetteMiss").finish_non_exhaustive(),
             Self::Hook => f.write_str("Hook"),

@@ -316,3 +316,14 @@ interface Qwen extends ChatRequestFields {
 }
 
 export const named = (line: Trunkline, request: Qwen) => line.chat(request)
+export async function fromMemory() {
+  const line = new Trunkline({ cache: { maxBytes: 1e6, ttl: 60_000, when: 'all', coalesce: false, control: true } })
+  new Trunkline({ cache: {} })
+  new Trunkline({ cache: false })
+  const cache = { ttl: 5, when: 'deterministic', coalesce: true, control: 'no-cache, max-age=5' } as const
+  const { meta } = await line.chat({ model: 'm', messages }, { cache }).withMeta()
+  is<boolean>()(meta.cached && meta.coalesced, true)
+  line.stream({ model: 'm', messages }, { cache: false })
+  is<number | undefined>()(line.metrics().cache?.evicted, true)
+  is<number>()(line.metrics().requests.coalesced, true)
+}

@@ -51,6 +51,14 @@ new Trunkline({ routes: { fast: { targets: [{ provider: 'a' }], strategy: 'rando
 new Trunkline({ providers: { a: { baseURL: 'https://a.example', timeouts: { total: 5 } } } })
 // @ts-expect-error: no price of what is written
 new Trunkline({ pricing: { m: { input: 1 } } })
+// @ts-expect-error: only false
+new Trunkline({ cache: true })
+// @ts-expect-error: not one of the ways
+new Trunkline({ cache: { when: 'never' } })
+// @ts-expect-error: directives are a call's
+new Trunkline({ cache: { control: 'no-cache' } })
+// @ts-expect-error: the client's
+line.chat({ model: 'm', messages }, { cache: { maxBytes: 5 } })
 // @ts-expect-error: values are strings
 new Trunkline({ headers: { 'x-n': 1 } })
 

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Client;
 use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{Failed, FailedAttempt, Response};
 use super::journey::{Accepted, Journey};
+use super::memory::Flight;
 use super::pass::{self, Pass};
 use super::provider::Provider;
 use super::race;
@@ -73,6 +75,14 @@ pub(super) trait Consume: Send {
     }
 }
 
+/// Who hears how it ends.
+pub(super) enum Counted {
+    /// The caller.
+    Call(CallGuard),
+    /// The calls that wait for this exchange. They are what counts, and it does not.
+    Exchange(Arc<Flight>),
+}
+
 /// Makes a call that was accepted, and settles it.
 pub(super) async fn run<C: Consume>(
     client: &Client,
@@ -84,21 +94,26 @@ pub(super) async fn run<C: Consume>(
     let journey = Journey::plan(client, &endpoint, body.into(), accepted, &options, C::STREAMED)?;
     // What nobody can be sent is refused before it counts.
     let first = journey.begin(C::STREAMED)?;
-    let guard = client.counters.begin(accepted.arrived);
-    let mut record = accepted.record();
+    let (counted, mut record) = accepted.begin(client);
     let ended = live(&journey, first, &mut record, consumer).await;
-    settle(client, guard, &record, ended.map_err(|error| consumer.lost(error)))
+    settle(client, counted, record, ended.map_err(|error| consumer.lost(error)))
 }
 
 /// Counts how a call ended, and tells what is known of it.
 pub(super) fn settle(
     client: &Client,
-    guard: CallGuard,
-    record: &Record,
+    counted: Counted,
+    record: Record,
     ended: Result<bytes::Bytes, Error>,
 ) -> Result<Answer, Error> {
-    guard.settle(ended.is_ok(), record.total());
-    client.note_end(record, ended.is_ok());
+    match counted {
+        Counted::Call(guard) => guard.settle(ended.is_ok(), record.total()),
+        Counted::Exchange(flight) => {
+            flight.shown.put(record);
+            return ended.map(|body| Answer { body, meta: Vec::new() });
+        }
+    }
+    client.note_end(&record, ended.is_ok());
     match ended {
         Ok(body) => Ok(Answer { body, meta: record.to_json() }),
         Err(error) => {
@@ -116,12 +131,12 @@ pub(super) async fn live<C: Consume>(
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
-    match timeout_at(journey.deadline, targets(journey, first, record, consumer)).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            let billed = if record.is_sent() { Billed::Maybe } else { Billed::No };
+    let ended = journey.in_time(pin!(targets(journey, first, record, consumer))).await;
+    match ended {
+        Some(ended) => ended,
+        None => {
             journey.client.note_silence(record, journey.options);
-            let error = total_timeout(journey.options.total, billed);
+            let error = out_of_time(journey.options, record);
             record.end_attempt(Some(&error));
             Err(error)
         }
@@ -305,7 +320,7 @@ async fn attempts<C: Consume>(
         }
         // All are limited: the one that wakes first is waited for, which need not be the last.
         let first = keys.first_to_wake(&mut failure).await;
-        let left = journey.deadline.saturating_duration_since(Instant::now());
+        let left = journey.deadline().saturating_duration_since(Instant::now());
         let afford = || provider.retries.retry(Instant::now());
         match options.retry.judge(failure, &mut tries, repeatable, left, afford) {
             Verdict::Fail => return Err(GivenUp { error, next }),
@@ -339,13 +354,14 @@ async fn attempts<C: Consume>(
     }
 }
 
-fn total_timeout(limit: Duration, billed: Billed) -> Error {
-    let limit_ms = millis(limit);
+/// The error of a call that took longer than it may.
+pub(super) fn out_of_time(options: &CallOptions, record: &Record) -> Error {
+    let limit_ms = millis(options.total);
     let mut error = Error::new(
         Kind::Timeout { phase: TimeoutPhase::Total, limit_ms },
         format!("the call took longer than timeouts.total ({limit_ms} ms)"),
     );
     error.retryable = true;
-    error.billed = billed;
+    error.billed = if record.is_sent() { Billed::Maybe } else { Billed::No };
     error
 }

@@ -3,6 +3,8 @@
 //! Vectors of two models have nothing to do with each other, so all parts are answered by the same target: if one of them had to go to the
 //! next, those that were answered before are asked there again.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::{HeaderName, HeaderValue};
@@ -11,7 +13,8 @@ use serde_json::value::RawValue;
 
 use super::Client;
 use super::call::{self, Answer, Call};
-use super::journey::{self, Journey};
+use super::journey::{self, Accepted, Journey};
+use super::memory::Question;
 use super::record::Record;
 use super::targets::Path;
 use super::whole::Whole;
@@ -28,8 +31,16 @@ const SIDE_BY_SIDE: usize = 4;
 
 /// Makes an embedding call, in parts if it has to be. However many parts, it is one call: it counts once, has one deadline, and
 /// tells of all their attempts.
-pub(super) async fn run(client: &Client, call: Call, arrived: Arrival) -> Result<Answer, Error> {
+pub(super) async fn run(client: &Arc<Client>, call: Call, arrived: Arrival) -> Result<Answer, Error> {
     let accepted = journey::accept(&call, arrived)?;
+    match Question::of(client, &call, &accepted, false)? {
+        Some(question) => question.answer(client, call, accepted).await,
+        None => run_accepted(client, call, accepted).await,
+    }
+}
+
+/// Makes one that is not answered from memory.
+pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted) -> Result<Answer, Error> {
     let request = accepted.request(call.body.len(), false);
     let wanted = call.options.provider.as_deref();
     let path = client.targets.path(accepted.model(), wanted, request, accepted.arrived)?;
@@ -50,8 +61,7 @@ pub(super) async fn run(client: &Client, call: Call, arrived: Arrival) -> Result
     // What nobody can be sent is refused before it counts.
     parts.iter().try_for_each(|part| plan(part, 0).map(drop))?;
 
-    let guard = client.counters.begin(accepted.arrived);
-    let mut record = accepted.record();
+    let (counted, mut record) = accepted.begin(client);
     let ended = async {
         // By which target of the path, and what.
         let mut answers: Vec<(usize, Option<Bytes>)> = vec![(0, None); parts.len()];
@@ -88,7 +98,7 @@ pub(super) async fn run(client: &Client, call: Call, arrived: Arrival) -> Result
         Ok(body)
     };
     let ended = ended.await;
-    call::settle(client, guard, &record, ended)
+    call::settle(client, counted, record, ended)
 }
 
 /// A part of a call.

@@ -1,12 +1,14 @@
 //! What a call asks for, and where it may go: known before anything is sent, and the same at every target.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Client;
-use super::call::Call;
+use super::call::{Call, Counted};
 use super::endpoint::{Asking, Endpoint, Outgoing};
+use super::memory::Flight;
 use super::record::Record;
 use super::targets::{Path, Target};
 use super::witness::{Arrival, Witness};
@@ -18,7 +20,7 @@ use crate::protocol::json::Members;
 use crate::protocol::openai::Asked;
 
 /// What is known of a request before it is sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Accepted {
     /// When it was handed over: calls that wait are ordered by it.
     pub(super) arrived: Instant,
@@ -26,9 +28,24 @@ pub(super) struct Accepted {
     pub(super) asked: Option<Asked>,
     /// Whether repeating it is safe even where it may have been processed.
     pub(super) repeatable: bool,
+    /// Where it is the exchange that several calls wait for, and none of them itself.
+    pub(super) flight: Option<Arc<Flight>>,
 }
 
 impl Accepted {
+    /// It can be sent to somebody: it begins, and counts if it is a call.
+    pub(super) fn begin(&self, client: &Client) -> (Counted, Record) {
+        let record = self.record();
+        match &self.flight {
+            None => (Counted::Call(client.counters.begin(self.arrived)), record),
+            Some(flight) => {
+                let record = record.shown_to(&flight.shown);
+                flight.begins();
+                (Counted::Exchange(flight.clone()), record)
+            }
+        }
+    }
+
     /// The model that was asked for; empty where none was.
     pub(super) fn model(&self) -> &str {
         self.asked.as_ref().and_then(|asked| asked.model.as_deref()).unwrap_or_default()
@@ -74,7 +91,7 @@ pub(super) fn accept(call: &Call, arrived: Arrival) -> Result<Accepted, Error> {
         }
     }
     let repeatable = call.options.idempotent || !matches!(call.endpoint, Endpoint::Post(_));
-    Ok(Accepted { arrived: arrived.at, witness: arrived.witness, asked, repeatable })
+    Ok(Accepted { arrived: arrived.at, witness: arrived.witness, asked, repeatable, flight: None })
 }
 
 /// What is the same at every target: what is asked for, and where.
@@ -86,7 +103,7 @@ pub(super) struct Journey<'a> {
     body: bytes::Bytes,
     pub(super) path: Path<'a>,
     pub(super) request: Request,
-    pub(super) deadline: Instant,
+    deadline: Instant,
 }
 
 impl<'a> Journey<'a> {
@@ -110,6 +127,26 @@ impl<'a> Journey<'a> {
         }
         let deadline = accepted.arrived + options.total;
         Ok(Self { client, accepted, options, endpoint, body, path, request, deadline })
+    }
+
+    /// When it is to be over. Where several wait for it, when the last of them is out of time.
+    pub(super) fn deadline(&self) -> Instant {
+        self.accepted.flight.as_ref().map_or(self.deadline, |flight| flight.deadline())
+    }
+
+    /// What becomes of it in time; None where it is over.
+    pub(super) async fn in_time<T>(&self, mut life: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        loop {
+            let until = self.deadline();
+            match timeout_at(until, life.as_mut()).await {
+                Ok(ended) => return Some(ended),
+                // Unless somebody waits for it who has more time.
+                Err(_) if self.accepted.flight.as_ref().is_none_or(|flight| flight.is_over(until)) => {
+                    return None;
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// The same along another path.

@@ -11,6 +11,7 @@
 //! | `exchange` | one attempt: a lease, a request, the head of the answer |
 //! | `whole` | an answer that comes as one text |
 //! | `stream` | a chat that comes as chunks |
+//! | `memory` | answers that were given before, and exchanges that several calls share |
 //! | `events` | any other answer that comes as server-sent events |
 //! | `reader` | the body of such an answer, under its time limits |
 //! | `recovery` | a stream that breaks after its reader has seen a part of it |
@@ -41,6 +42,7 @@ mod gate;
 mod journey;
 mod key;
 mod keys;
+mod memory;
 mod outlet;
 mod pass;
 mod pools;
@@ -70,6 +72,7 @@ pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Te
 pub use self::outlet::{Delivery, Mode, Outlet};
 pub use self::witness::{Ask, Question, TellOf, Witness};
 
+use self::memory::Memory;
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
@@ -101,6 +104,8 @@ pub struct Client {
     pool: SharedPool,
     tasks: Tasks,
     counters: Arc<Counters>,
+    /// None where nothing is remembered.
+    memory: Option<Arc<Memory>>,
     events: Arc<Events>,
     alerts: Option<Arc<Alerts>>,
     /// What answers in place of the network.
@@ -145,6 +150,7 @@ impl Client {
             pool,
             tasks: tasks.clone(),
             counters,
+            memory: config.cache.as_ref().map(|policy| Arc::new(Memory::new(policy))),
             events,
             alerts,
             cassette,
@@ -295,7 +301,8 @@ impl Client {
             provider.circuit_figures(&clocks, &mut circuits);
             provider.limit_figures(&clocks, &mut limits);
         }
-        self.counters.metrics(pool, turns, circuits, limits)
+        let cache = self.memory.as_ref().map(|memory| memory.figures());
+        self.counters.metrics(pool, turns, circuits, limits, cache)
     }
 
     /// Which pool of the process it has a share of.

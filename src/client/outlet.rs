@@ -175,11 +175,16 @@ impl Outlet {
             let read = self.room.notified();
             tokio::pin!(read);
             read.as_mut().enable();
-            if self.state.lock().unread < WINDOW {
+            if self.has_room() {
                 return;
             }
             read.await;
         }
+    }
+
+    /// Whether the reader has room now.
+    pub(super) fn has_room(&self) -> bool {
+        self.state.lock().unread < WINDOW
     }
 
     /// Forgets what nobody has seen. False where pieces were handed over already.
@@ -191,6 +196,8 @@ impl Outlet {
         state.early.clear();
         state.pattern = None;
         state.unread = 0;
+        drop(state);
+        self.room.notify_waiters();
         true
     }
 

@@ -12,8 +12,9 @@ use super::endpoint::Endpoints;
 use super::journey::Accepted;
 use super::keys::Keys;
 use super::{AskForKey, NO_MODEL};
-use crate::config::{CallOptions, ClientConfig, Key, ProviderConfig};
+use crate::config::{self, CallOptions, ClientConfig, ProviderConfig};
 use crate::error::Error;
+use crate::policy::cache::{Digest, Key};
 use crate::policy::circuits::Circuits;
 use crate::policy::hedge::Hedger;
 use crate::policy::learn::estimate_tokens;
@@ -33,6 +34,7 @@ pub(super) struct Provider {
     pub(super) circuits: Option<Arc<Circuits>>,
     pub(super) retries: RetryBudget,
     pub(super) hedger: Option<Hedger>,
+    identity: Key,
 }
 
 /// The keys that a provider has.
@@ -63,6 +65,7 @@ impl Provider {
             circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
             retries: RetryBudget::new(client.retry.budget, now),
             hedger: client.hedge.map(Hedger::new),
+            identity: identity_of(config),
             // Keys are where they can be replaced, and nowhere else.
             config: ProviderConfig { keys: Vec::new(), ..config.clone() },
         })
@@ -70,6 +73,11 @@ impl Provider {
 
     pub(super) fn name(&self) -> &Arc<str> {
         &self.config.name
+    }
+
+    /// What answers that are kept are its own by: an answer of one serves no other.
+    pub(super) fn identity(&self) -> &Key {
+        &self.identity
     }
 
     pub(super) fn protocol(&self) -> Protocol {
@@ -86,7 +94,7 @@ impl Provider {
     }
 
     /// Other keys, for the calls that begin from now on.
-    pub(super) fn rotate(&self, keys: &[Key], ask: &Arc<AskForKey>) {
+    pub(super) fn rotate(&self, keys: &[config::Key], ask: &Arc<AskForKey>) {
         let mut held = self.keys.write();
         let keys = Arc::new(Keys::new(keys, self.protocol(), held.now.count(), ask));
         let old = std::mem::replace(&mut held.now, keys);
@@ -186,4 +194,17 @@ impl Provider {
             Some(model) => format!("{name}/{model}"),
         }
     }
+}
+
+/// Where it is, and what it is told with every request; not its keys, which come and go.
+fn identity_of(config: &ProviderConfig) -> Key {
+    let mut digest = Digest::new("provider");
+    digest.part(config.name.as_bytes());
+    digest.part(&[config.protocol as u8]);
+    digest.part(config.base.origin.to_string().as_bytes());
+    digest.part(config.base.path.as_bytes());
+    digest.part(config.query.as_bytes());
+    let headers = config.headers.iter();
+    digest.list(headers.flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]));
+    digest.finish()
 }

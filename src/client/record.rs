@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -18,8 +18,23 @@ use crate::pool::{Lease, Phases, Protocol};
 /// Attempts that others hand over.
 type Lost = Arc<Mutex<Vec<Attempt>>>;
 
+/// What others are shown of an exchange that they wait for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown(Arc<Mutex<Option<Box<Record>>>>);
+
+/// How a call came by its answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Source {
+    #[default]
+    Provider,
+    /// It was kept since an earlier call.
+    Memory,
+    /// By the exchange of another call, which was under way.
+    Another,
+}
+
 /// The record of one call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Record {
     started: Instant,
     /// When the attempt under way began, if one is.
@@ -59,6 +74,9 @@ pub(super) struct Record {
     /// Who is told, and of which attempt.
     witness: Option<Arc<Witness>>,
     number: u32,
+    source: Source,
+    /// Where several calls wait for it.
+    shown: Option<Shown>,
 }
 
 /// The `meta` on its way: a list without names, which would cost more to write than what they name. `lib/meta.js` gives them.
@@ -78,6 +96,8 @@ struct Meta<'a>(
     Option<&'a RawValue>,
     /// Paths in the request that its target has no words for.
     &'a [Cow<'static, str>],
+    /// Where the answer came from: 0 the provider, 1 memory, 2 the exchange of another call.
+    u8,
 );
 
 #[derive(Serialize)]
@@ -96,6 +116,18 @@ pub(super) fn limits_of(model: &Arc<str>, key: usize) -> Arc<str> {
     match key {
         0 => model.clone(),
         n => format!("{model} (key {})", n + 1).into(),
+    }
+}
+
+impl Shown {
+    /// How it stood when it was last shown.
+    pub(super) fn last(&self) -> Option<Record> {
+        self.0.lock().as_deref().cloned()
+    }
+
+    /// At its end: how it stood then.
+    pub(super) fn put(&self, record: Record) {
+        *self.0.lock() = Some(Box::new(Record { shown: None, ..record }));
     }
 }
 
@@ -131,7 +163,16 @@ impl Record {
             usage: None,
             witness: None,
             number: 0,
+            source: Source::default(),
+            shown: None,
         }
+    }
+
+    /// The record of an exchange that several calls wait for.
+    pub(super) fn shown_to(self, shown: &Shown) -> Self {
+        let record = Self { shown: Some(shown.clone()), ..self };
+        record.show();
+        record
     }
 
     pub(super) fn started(&self) -> Instant {
@@ -169,6 +210,7 @@ impl Record {
         self.status = 0;
         self.headers.clear();
         self.dropped = dropped.to_vec();
+        self.show();
     }
 
     /// It waited for its turn.
@@ -197,6 +239,7 @@ impl Record {
         self.is_replayed = false;
         self.status = 0;
         self.headers.clear();
+        self.show();
     }
 
     /// Whoever is told of the call is told of this attempt from now on.
@@ -229,6 +272,7 @@ impl Record {
     /// The request goes out: from now on it may be billed.
     pub(super) fn sent(&mut self, asks: (Method, Uri)) {
         self.sent = Some(asks);
+        self.show();
     }
 
     /// Method and path of the last request; without its query, which may hold a key.
@@ -293,6 +337,14 @@ impl Record {
         self.ended = error.is_none().then_some(now);
         let billed = error.map_or(Billed::Yes, |error| error.billed);
         self.push_attempt(now - begun, error.map(|error| error.name_and_code().1), billed);
+        self.show();
+    }
+
+    /// Lets those who wait see how it stands.
+    fn show(&self) {
+        if let Some(Shown(shown)) = &self.shown {
+            *shown.lock() = Some(Box::new(Self { lost: None, shown: None, ..self.clone() }));
+        }
     }
 
     fn push_attempt(&mut self, duration: Duration, error: Option<&'static str>, billed: Billed) {
@@ -335,7 +387,7 @@ impl Record {
         if let Some(rival) = rival {
             self.take_lost();
             let attempts = std::mem::take(&mut self.attempts);
-            *self = Self { attempts, ..rival };
+            *self = Self { attempts, shown: self.shown.take(), ..rival };
         }
     }
 
@@ -376,7 +428,50 @@ impl Record {
         attempts.append(&mut part.attempts);
         let queued = self.queued.max(part.queued);
         let retries = self.retries + part.retries;
-        *self = Self { started: self.started, ended: None, attempts, retries, queued, ..part };
+        let shown = self.shown.take();
+        *self = Self { started: self.started, ended: None, attempts, retries, queued, shown, ..part };
+        self.show();
+    }
+
+    /// The record of one of those who waited for this exchange.
+    pub(super) fn shared(&self, started: Instant, source: Source) -> Self {
+        // The attempts are told to all of them, and the retries counted once.
+        let retries = if source == Source::Another { 0 } else { self.retries };
+        Self { started, ended: None, retries, source, witness: None, ..self.clone() }
+    }
+
+    /// What is still true when the answer is given to another call: who gave it, what it said of itself, what it took then. In bytes of its own, as
+    /// headers are a part of a buffer.
+    pub(super) fn kept(&self) -> Self {
+        let own = |(name, value): (&HeaderName, &HeaderValue)| {
+            let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
+            Some((name, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+        };
+        let of_one_caller = |(name, _): &(&HeaderName, &HeaderValue)| **name != http::header::SET_COOKIE;
+        Self {
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            status: self.status,
+            headers: self.headers.iter().filter(of_one_caller).filter_map(own).collect(),
+            usage: self.usage.clone(),
+            dropped: self.dropped.clone(),
+            ..Self::of(self.started, self.wanted.clone())
+        }
+    }
+
+    /// What it takes of memory, but for its own fields.
+    pub(super) fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
+        let dropped = self.dropped.iter().map(|path| path.len() + size_of::<Cow<'_, str>>());
+        let usage = self.usage.as_ref().map_or(0, |usage| usage.get().len());
+        headers.chain(dropped).sum::<usize>() + usage + self.model.len() + self.wanted.len()
+    }
+
+    /// The record of a call whose answer was kept for this long.
+    pub(super) fn recalled(&self, started: Instant, age: Duration) -> Self {
+        let mut record = Self { started, source: Source::Memory, ..self.clone() };
+        record.headers.insert(http::header::AGE, age.as_secs().into());
+        record
     }
 
     /// Completes an error by what is known of the call.
@@ -418,6 +513,7 @@ impl Record {
             times.map(Micros),
             self.usage.as_deref(),
             &self.dropped,
+            self.source as u8,
         );
         // Roomy enough for most, so that it grows but rarely.
         let mut text = Vec::with_capacity(1024);

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::Client;
 use super::call::{self, Answer, Call, Consume, Life};
 use super::exchange::{Failed, FailedAttempt, Response, api_failed, failed, invalid};
-use super::journey;
+use super::journey::{self, Accepted};
+use super::memory::{Live, Question};
 use super::outlet::{Mode, Outlet, Piece};
 use super::pass::Pass;
 use super::reader::Reader;
@@ -24,15 +25,28 @@ use crate::protocol::translate::{Malformed, Next};
 
 /// Makes a chat whose answer comes as chunks, into `outlet`. The answer's text is the whole completion.
 pub(super) async fn run(
-    client: &Client,
+    client: &Arc<Client>,
     call: Call,
     outlet: Arc<Outlet>,
     arrived: Arrival,
 ) -> Result<Answer, Error> {
     let accepted = journey::accept(&call, arrived)?;
+    match Question::of(client, &call, &accepted, true)? {
+        Some(question) => question.stream(client, call, accepted, outlet).await,
+        None => run_accepted(client, call, accepted, Sink::Own(outlet)).await,
+    }
+}
+
+/// Makes one that is not answered from memory.
+pub(super) async fn run_accepted(
+    client: &Client,
+    call: Call,
+    accepted: Accepted,
+    sink: Sink,
+) -> Result<Answer, Error> {
     let asked = accepted.asked.clone().unwrap_or_default();
     let mut chunks = Chunks {
-        outlet,
+        sink,
         choices: asked.choices,
         shows_usage: asked.include_usage,
         recovery: Recovery::new(call.options.recover),
@@ -42,16 +56,59 @@ pub(super) async fn run(
 }
 
 /// Makes a chat that is handed over as a whole, but comes as chunks: a stall is seen early, and proxies see that it is alive.
-pub(super) async fn run_as_whole(client: &Client, call: Call, arrived: Arrival) -> Result<Answer, Error> {
-    let outlet = Arc::new(Outlet::default());
-    outlet.choose(Mode::Whole);
-    run(client, call, outlet, arrived).await
+pub(super) async fn run_as_whole(client: &Client, call: Call, accepted: Accepted) -> Result<Answer, Error> {
+    run_accepted(client, call, accepted, Sink::default()).await
+}
+
+/// Where the pieces go.
+#[derive(Debug)]
+pub(super) enum Sink {
+    /// To the one who asked.
+    Own(Arc<Outlet>),
+    /// To all who share the exchange.
+    Shared(Arc<Live>),
+}
+
+impl Default for Sink {
+    /// To nobody: the whole is all that is wanted.
+    fn default() -> Self {
+        let outlet = Outlet::default();
+        outlet.choose(Mode::Whole);
+        Self::Own(Arc::new(outlet))
+    }
+}
+
+impl Sink {
+    async fn room(&self) {
+        match self {
+            Self::Own(outlet) => outlet.room().await,
+            Self::Shared(live) => live.room().await,
+        }
+    }
+
+    fn push(&self, piece: Piece<'_>) -> Result<(), Stop> {
+        match self {
+            Self::Own(outlet) => outlet.push(piece),
+            Self::Shared(live) => {
+                live.push(piece).map_err(|_| Stop::TooLong("the chunks have more than 64 MiB"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As of [`Outlet::rewind`].
+    fn rewind(&self) -> bool {
+        match self {
+            Self::Own(outlet) => outlet.rewind(),
+            Self::Shared(live) => live.rewind(),
+        }
+    }
 }
 
 /// Takes the chunks of one attempt in.
 #[derive(Debug, Default)]
 struct Chunks {
-    outlet: Arc<Outlet>,
+    sink: Sink,
     /// How many choices were asked for.
     choices: usize,
     /// Whether the caller asked for the usage chunk; if only we did, it is not handed over.
@@ -112,7 +169,7 @@ impl Consume for Chunks {
         let mut decoder = Decoder::new();
         while !self.done {
             // Only what the caller has room for is read.
-            self.outlet.room().await;
+            self.sink.room().await;
             let bytes = match reader.next(life.client).await {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) if self.ends() => break,
@@ -218,13 +275,13 @@ impl Chunks {
             _ => {
                 if !std::mem::replace(&mut self.spoke, true) && self.recovery.take_restart() {
                     let restart = chunk.restart();
-                    self.outlet.push(Piece { json: &restart, text: "", span: None });
+                    self.sink.push(Piece { json: &restart, text: "", span: None })?;
                 }
                 for json in self.held.drain(..) {
-                    self.outlet.push(Piece { json: &json, text: "", span: None });
+                    self.sink.push(Piece { json: &json, text: "", span: None })?;
                 }
                 let span = chunk.content_span(json).map(|span| (span.start, span.end));
-                self.outlet.push(Piece { json: &one_line(json), text: chunk.text(), span });
+                self.sink.push(Piece { json: &one_line(json), text: chunk.text(), span })?;
             }
         }
         Ok(())
@@ -255,7 +312,7 @@ impl Chunks {
         // What is too long once is too long again.
         let is_lost = matches!(failure, Failure::InvalidResponse);
         let partial = self.completion.to_json();
-        let unseen = self.outlet.rewind();
+        let unseen = self.sink.rewind();
         self.seen = (!unseen).then(|| partial.clone());
         let goes_on = unseen || (!is_lost && self.recovery.prepare(&self.completion));
         let failure = match (goes_on, failure) {

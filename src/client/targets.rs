@@ -42,6 +42,13 @@ pub(super) struct Targets {
     plain: Vec<Target>,
 }
 
+/// What a call's model leads to.
+enum Named<'a> {
+    Route(&'a Route),
+    /// A provider, with the model that the request names.
+    Plain(&'a [Target]),
+}
+
 /// The targets of one call, in the order in which they are tried.
 #[derive(Debug)]
 pub(super) struct Path<'a> {
@@ -134,15 +141,10 @@ impl Targets {
         request: Request,
         now: Instant,
     ) -> Result<Path<'_>, Error> {
-        if let Some(name) = provider {
-            let at = self.plain.iter().position(|target| **target.provider.name() == *name);
-            let at = at.ok_or_else(|| self.no_such_provider())?;
-            return Ok(Path::of(&self.plain[at..=at]));
-        }
-        let Some(route) = self.routes.get(model) else {
-            return Ok(Path::of(self.plain.get(..1).unwrap_or_default()));
+        let Route { targets, strategy, on_content_filter, choices } = match self.named(model, provider)? {
+            Named::Route(route) => route,
+            Named::Plain(target) => return Ok(Path::of(target)),
         };
-        let Route { targets, strategy, on_content_filter, choices } = route;
         let mut order = None;
         if targets.len() > 1 {
             let asked: Arc<str> = model.into();
@@ -153,6 +155,39 @@ impl Targets {
             order = Some(route::order(*strategy, choices, request, now, fastrand::u64(..), unlikely));
         }
         Ok(Path { targets, order, on_content_filter: *on_content_filter })
+    }
+
+    /// Everybody who may answer such a request, in the order in which they are listed: who is tried first is another question. `is_of_one`: it
+    /// keeps to one provider, as of [`Path::keep_to_one_provider`].
+    pub(super) fn whom(
+        &self,
+        model: &str,
+        provider: Option<&str>,
+        is_of_one: bool,
+    ) -> Result<Vec<&[u8]>, Error> {
+        let targets = match self.named(model, provider)? {
+            Named::Route(route) => &route.targets[..],
+            Named::Plain(target) => target,
+        };
+        let first = targets.first().filter(|_| is_of_one).map(|target| &target.provider);
+        let those =
+            targets.iter().filter(|target| first.is_none_or(|first| Arc::ptr_eq(&target.provider, first)));
+        let parts = those.flat_map(|target| {
+            [target.provider.identity().as_bytes(), target.model.as_deref().unwrap_or_default().as_bytes()]
+        });
+        Ok(parts.collect())
+    }
+
+    fn named(&self, model: &str, provider: Option<&str>) -> Result<Named<'_>, Error> {
+        if let Some(name) = provider {
+            let at = self.plain.iter().position(|target| **target.provider.name() == *name);
+            let at = at.ok_or_else(|| self.no_such_provider())?;
+            return Ok(Named::Plain(&self.plain[at..=at]));
+        }
+        Ok(match self.routes.get(model) {
+            Some(route) => Named::Route(route),
+            None => Named::Plain(self.plain.get(..1).unwrap_or_default()),
+        })
     }
 
     pub(super) fn provider(&self, name: &str) -> Result<&Arc<Provider>, Error> {

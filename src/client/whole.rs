@@ -1,5 +1,6 @@
 //! An answer that comes as one text.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use super::call::{self, Answer, Call, Consume, Life};
 use super::endpoint::Endpoint;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid};
 use super::journey::{self, Accepted};
+use super::memory::Question;
 use super::pass::Pass;
 use super::record::Record;
 use super::stream;
@@ -22,11 +24,19 @@ use crate::protocol::openai::{self, Usage};
 use crate::protocol::translate::Malformed;
 
 /// Makes a call whose answer is one JSON text.
-pub(super) async fn run(client: &Client, call: Call, arrived: Arrival) -> Result<Answer, Error> {
-    let accepted = journey::accept(&call, arrived.clone())?;
+pub(super) async fn run(client: &Arc<Client>, call: Call, arrived: Arrival) -> Result<Answer, Error> {
+    let accepted = journey::accept(&call, arrived)?;
+    match Question::of(client, &call, &accepted, false)? {
+        Some(question) => question.answer(client, call, accepted).await,
+        None => run_accepted(client, call, accepted).await,
+    }
+}
+
+/// Makes one that is not answered from memory.
+pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted) -> Result<Answer, Error> {
     let is_chat = call.endpoint == Endpoint::Chat;
     if is_chat && comes_as_stream(call.options.wire, &accepted) {
-        return Box::pin(stream::run_as_whole(client, call, arrived)).await;
+        return Box::pin(stream::run_as_whole(client, call, accepted)).await;
     }
     call::run(client, call, &accepted, &mut Whole { is_model_answer: is_chat }).await
 }

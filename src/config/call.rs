@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::secret::{Hidden, is_credential};
 use super::section::{self, Section};
-use super::{ClientConfig, ProviderConfig, parse_headers, parse_retry, parse_timeouts, visible_ascii};
+use super::{ClientConfig, ProviderConfig, cache, parse_headers, parse_retry, parse_timeouts, visible_ascii};
 use crate::error::Error;
+use crate::policy::cache::CacheRules;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{Priority, Tenant};
@@ -34,6 +35,8 @@ pub struct CallOptions {
     pub flush_interval: Duration,
     pub recover: Recover,
     pub wire: Wire,
+    /// None where it is not answered from memory, and its answer not kept.
+    pub cache: Option<CacheRules>,
 }
 
 /// What becomes of a stream that breaks after its reader has seen a part of it.
@@ -90,6 +93,7 @@ impl CallOptions {
             flush_interval: FLUSH_INTERVAL,
             recover: Recover::default(),
             wire: Wire::default(),
+            cache: client.cache.map(|policy| policy.rules),
         }
     }
 
@@ -108,6 +112,7 @@ impl CallOptions {
         });
         call.headers = Hidden(parse_headers(&mut top)?);
         call.has_credentials = call.headers.keys().any(is_credential);
+        call.cache = cache::parse_call_cache(&mut top, client.cache.as_ref(), &mut call.headers)?;
         call.timeouts = parse_timeouts(&mut top)?;
         call.total = call.timeouts.total.unwrap_or(client.timeouts.total);
         call.provider = top.string("provider")?;

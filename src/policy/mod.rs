@@ -5,6 +5,7 @@ pub mod adaptive;
 pub mod alerts;
 pub mod backoff;
 pub mod breaker;
+pub mod cache;
 pub mod circuits;
 pub mod hedge;
 pub mod judge;

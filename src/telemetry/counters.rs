@@ -21,6 +21,8 @@ pub struct Counters {
     retried: AtomicU64,
     hedged: AtomicU64,
     failed_over: AtomicU64,
+    cached: AtomicU64,
+    coalesced: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     sent: AtomicU64,
@@ -42,6 +44,8 @@ impl Default for Counters {
             retried: AtomicU64::default(),
             hedged: AtomicU64::default(),
             failed_over: AtomicU64::default(),
+            cached: AtomicU64::default(),
+            coalesced: AtomicU64::default(),
             input_tokens: AtomicU64::default(),
             output_tokens: AtomicU64::default(),
             sent: AtomicU64::default(),
@@ -74,6 +78,8 @@ pub struct Metrics {
     pool: Snapshot,
     circuits: BTreeMap<String, CircuitFigures>,
     limits: BTreeMap<String, LimitFigures>,
+    /// Null where nothing is kept or shared.
+    cache: Option<CacheFigures>,
     tokens: Tokens,
     bytes: Bytes,
     uptime: f64,
@@ -89,6 +95,8 @@ struct Requests {
     retried: u64,
     hedged: u64,
     failed_over: u64,
+    cached: u64,
+    coalesced: u64,
     in_flight: u64,
 }
 
@@ -128,6 +136,19 @@ pub struct LimitFigures {
     pub tokens_remaining: Option<u64>,
     pub reset_at: Option<u64>,
     pub throttled: u64,
+}
+
+/// Of the answers that are kept.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheFigures {
+    pub entries: u64,
+    pub bytes: u64,
+    pub max_bytes: u64,
+    pub hits: u64,
+    pub misses: u64,
+    pub evicted: u64,
+    pub expired: u64,
 }
 
 /// Both clocks at one moment, since JavaScript reads the other one.
@@ -185,6 +206,16 @@ impl Counters {
         add(&self.failed_over, 1);
     }
 
+    /// A call is answered from memory.
+    pub fn cached(&self) {
+        add(&self.cached, 1);
+    }
+
+    /// A call waits for the exchange of another.
+    pub fn coalesced(&self) {
+        add(&self.coalesced, 1);
+    }
+
     pub fn hedged(&self) {
         add(&self.hedged, 1);
     }
@@ -212,6 +243,7 @@ impl Counters {
         turns: TurnFigures,
         circuits: BTreeMap<String, CircuitFigures>,
         limits: BTreeMap<String, LimitFigures>,
+        cache: Option<CacheFigures>,
     ) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Read before `started`, so that in_flight never underflows.
@@ -226,6 +258,8 @@ impl Counters {
                 retried: get(&self.retried),
                 hedged: get(&self.hedged),
                 failed_over: get(&self.failed_over),
+                cached: get(&self.cached),
+                coalesced: get(&self.coalesced),
                 in_flight: started.saturating_sub(succeeded + failed + aborted),
             },
             queue: Queue {
@@ -246,6 +280,7 @@ impl Counters {
             pool,
             circuits,
             limits,
+            cache,
         }
     }
 }

@@ -4,6 +4,8 @@ mod counters;
 mod events;
 mod log;
 
-pub use self::counters::{CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, TurnFigures};
+pub use self::counters::{
+    CacheFigures, CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, TurnFigures,
+};
 pub use self::events::{Event, Events};
 pub use self::log::{Log, next_client};
