@@ -32,14 +32,13 @@ pub(super) struct Accepted {
 
 impl Accepted {
     /// It can be sent to somebody: it begins, and counts if it is a call.
-    pub(super) fn begin(&self, client: &Client) -> (Counted, Record) {
-        let record = Record::new(self.arrived, self.model());
+    pub(super) fn begin(&self, client: &Client, record: &mut Record) -> Counted {
         match &self.flight {
-            None => (Counted::Call(client.counters.begin(self.arrived)), record),
+            None => Counted::Call(client.counters.begin(self.arrived)),
             Some(flight) => {
-                let record = record.shown_to(&flight.shown);
+                record.show_to(&flight.shown);
                 flight.begins();
-                (Counted::Exchange(flight.clone()), record)
+                Counted::Exchange
             }
         }
     }

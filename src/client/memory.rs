@@ -202,7 +202,7 @@ impl Question {
                 in_time.map_or_else(|_| Err(call::out_of_time(options, &record)), |()| Ok(body))
             });
         }
-        call::settle(client, counted, record, ended)
+        call::settle(client, counted, &record, ended)
     }
 
     /// Makes the exchange, keeps its answer if it is good, and tells those who wait for it.
@@ -273,14 +273,14 @@ async fn shared(
                 }
                 _ => error,
             });
-            call::settle(client, counted, record, result)
+            call::settle(client, counted, &record, result)
         }
         Err(OutOfTime { record }) => {
             let record = record.unwrap_or_else(|| Record::new(accepted.arrived, accepted.model()));
             let mut record = record.shared(accepted.arrived, source);
             let error = call::out_of_time(options, &record);
             record.end_attempt(Some(&error));
-            call::settle(client, counted, record, Err(error))
+            call::settle(client, counted, &record, Err(error))
         }
     }
 }
