@@ -162,7 +162,7 @@ const options = [
   [{ retry: 'no' }, /^retry: must be an object or false, got a string$/],
   [
     { nonsense: 5 },
-    /^nonsense: is not an option; there are signal, headers, timeouts, provider, retry, priority, tenant, /,
+    /^nonsense: is not an option; there are signal, headers, cache, timeouts, provider, retry, priority, tenant, /,
   ],
   [{ headers: { 'x-a': 'b\r\nc: d' } }, /^headers\.x-a: must hold no line breaks/],
   [{ headers: { 'content-length': '5' } }, /^headers\.content-length: is set by the connection/],

@@ -12,7 +12,6 @@ use super::Client;
 use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{Failed, FailedAttempt, Response};
 use super::journey::{Accepted, Journey};
-use super::memory::Flight;
 use super::pass::{self, Pass};
 use super::provider::Provider;
 use super::race;
@@ -80,7 +79,7 @@ pub(super) enum Counted {
     /// The caller.
     Call(CallGuard),
     /// The calls that wait for this exchange. They are what counts, and it does not.
-    Exchange(Arc<Flight>),
+    Exchange,
 }
 
 /// Makes a call that was accepted, and settles it.
@@ -94,26 +93,27 @@ pub(super) async fn run<C: Consume>(
     let journey = Journey::plan(client, &endpoint, body.into(), accepted, &options, C::STREAMED)?;
     // What nobody can be sent is refused before it counts.
     let first = journey.begin(C::STREAMED)?;
-    let (counted, mut record) = accepted.begin(client);
+    let mut record = accepted.record();
+    let counted = accepted.begin(client, &mut record);
     let ended = live(&journey, first, &mut record, consumer).await;
-    settle(client, counted, record, ended.map_err(|error| consumer.lost(error)))
+    settle(client, counted, &record, ended.map_err(|error| consumer.lost(error)))
 }
 
 /// Counts how a call ended, and tells what is known of it.
 pub(super) fn settle(
     client: &Client,
     counted: Counted,
-    record: Record,
+    record: &Record,
     ended: Result<bytes::Bytes, Error>,
 ) -> Result<Answer, Error> {
     match counted {
         Counted::Call(guard) => guard.settle(ended.is_ok(), record.total()),
-        Counted::Exchange(flight) => {
-            flight.shown.put(record);
+        Counted::Exchange => {
+            record.show();
             return ended.map(|body| Answer { body, meta: Vec::new() });
         }
     }
-    client.note_end(&record, ended.is_ok());
+    client.note_end(record, ended.is_ok());
     match ended {
         Ok(body) => Ok(Answer { body, meta: record.to_json() }),
         Err(error) => {

@@ -61,7 +61,8 @@ pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted
     // What nobody can be sent is refused before it counts.
     parts.iter().try_for_each(|part| plan(part, 0).map(drop))?;
 
-    let (counted, mut record) = accepted.begin(client);
+    let mut record = accepted.record();
+    let counted = accepted.begin(client, &mut record);
     let ended = async {
         // By which target of the path, and what.
         let mut answers: Vec<(usize, Option<Bytes>)> = vec![(0, None); parts.len()];
@@ -98,7 +99,7 @@ pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted
         Ok(body)
     };
     let ended = ended.await;
-    call::settle(client, counted, record, ended)
+    call::settle(client, counted, &record, ended)
 }
 
 /// A part of a call.

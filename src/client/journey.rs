@@ -24,7 +24,7 @@ use crate::protocol::openai::Asked;
 pub(super) struct Accepted {
     /// When it was handed over: calls that wait are ordered by it.
     pub(super) arrived: Instant,
-    witness: Option<Arc<Witness>>,
+    pub(super) witness: Option<Arc<Witness>>,
     pub(super) asked: Option<Asked>,
     /// Whether repeating it is safe even where it may have been processed.
     pub(super) repeatable: bool,
@@ -34,14 +34,13 @@ pub(super) struct Accepted {
 
 impl Accepted {
     /// It can be sent to somebody: it begins, and counts if it is a call.
-    pub(super) fn begin(&self, client: &Client) -> (Counted, Record) {
-        let record = self.record();
+    pub(super) fn begin(&self, client: &Client, record: &mut Record) -> Counted {
         match &self.flight {
-            None => (Counted::Call(client.counters.begin(self.arrived)), record),
+            None => Counted::Call(client.counters.begin(self.arrived)),
             Some(flight) => {
-                let record = record.shown_to(&flight.shown);
+                record.show_to(&flight.shown);
                 flight.begins();
-                (Counted::Exchange(flight.clone()), record)
+                Counted::Exchange
             }
         }
     }

@@ -158,7 +158,10 @@ impl Question {
             return Err(not_cached());
         }
         // Whoever wants no answer that is there already wants none that is on its way either.
-        let shares = rules.coalesce && !rules.control.no_cache;
+        // Nor does anybody share a request whose headers a function of its caller's makes.
+        let is_own = accepted.witness.as_ref().is_some_and(|witness| witness.asks());
+        let coalesce = rules.coalesce && !is_own;
+        let shares = coalesce && !rules.control.no_cache;
         let joined = shares.then(|| memory.flights.join(key, &call.options, deadline)).flatten();
         let options = call.options.clone();
         let share = match joined {
@@ -170,7 +173,7 @@ impl Question {
                 }
                 memory.misses.fetch_add(1, Ordering::Relaxed);
                 let is_stream = self.kind == Kind::Stream;
-                let share = memory.flights.lead(*key, &options, deadline, is_stream, rules.coalesce);
+                let share = memory.flights.lead(*key, &options, deadline, is_stream, coalesce);
                 let accepted = Accepted { flight: Some(share.flight().clone()), ..accepted.clone() };
                 let exchange = self.exchange(client.clone(), call, accepted, share.pilot());
                 share.made_by(client.tasks.spawn("exchange", exchange));
@@ -202,7 +205,7 @@ impl Question {
                 in_time.map_or_else(|_| Err(call::out_of_time(options, &record)), |()| Ok(body))
             });
         }
-        call::settle(client, counted, record, ended)
+        call::settle(client, counted, &record, ended)
     }
 
     /// Makes the exchange, keeps its answer if it is good, and tells those who wait for it.
@@ -273,14 +276,14 @@ async fn shared(
                 }
                 _ => error,
             });
-            call::settle(client, counted, record, result)
+            call::settle(client, counted, &record, result)
         }
         Err(OutOfTime { record }) => {
             let record = record.unwrap_or_else(|| accepted.record());
             let mut record = record.shared(accepted.arrived, source);
             let error = call::out_of_time(options, &record);
             record.end_attempt(Some(&error));
-            call::settle(client, counted, record, Err(error))
+            call::settle(client, counted, &record, Err(error))
         }
     }
 }

@@ -124,11 +124,6 @@ impl Shown {
     pub(super) fn last(&self) -> Option<Record> {
         self.0.lock().as_deref().cloned()
     }
-
-    /// At its end: how it stood then.
-    pub(super) fn put(&self, record: Record) {
-        *self.0.lock() = Some(Box::new(Record { shown: None, ..record }));
-    }
 }
 
 impl Record {
@@ -168,11 +163,10 @@ impl Record {
         }
     }
 
-    /// The record of an exchange that several calls wait for.
-    pub(super) fn shown_to(self, shown: &Shown) -> Self {
-        let record = Self { shown: Some(shown.clone()), ..self };
-        record.show();
-        record
+    /// It is the record of an exchange that several calls wait for.
+    pub(super) fn show_to(&mut self, shown: &Shown) {
+        self.shown = Some(shown.clone());
+        self.show();
     }
 
     pub(super) fn started(&self) -> Instant {
@@ -341,7 +335,7 @@ impl Record {
     }
 
     /// Lets those who wait see how it stands.
-    fn show(&self) {
+    pub(super) fn show(&self) {
         if let Some(Shown(shown)) = &self.shown {
             *shown.lock() = Some(Box::new(Self { lost: None, shown: None, ..self.clone() }));
         }
