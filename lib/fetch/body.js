@@ -133,13 +133,21 @@ class Body {
     const { feed } = this
     if (this.stream_ === null && feed !== null) {
       if (feed.exchange !== null) feed.exchange.choose(PIECES)
-      this.stream_ = new ReadableStream(new Source(feed, holder), { highWaterMark: 0 })
+      const stream = new ReadableStream(new Source(feed, holder), { highWaterMark: 0 })
+      this.stream_ = stream
       // Whoever iterates it needs no machinery between: what a stream is mostly used for then costs a third.
-      Object.defineProperty(this.stream_, Symbol.asyncIterator, { value: iterate, configurable: true, writable: true })
-      bodies.set(this.stream_, this)
+      const value = (/** @type {any} */ options) => this.#iterate(stream, options)
+      Object.defineProperty(stream, Symbol.asyncIterator, { value, configurable: true, writable: true })
       if (this.taken) this.stream_.getReader()
     }
     return this.stream_
+  }
+
+  /** @param {ReadableStream} stream @param {any} options */
+  #iterate(stream, options) {
+    const { feed } = this
+    if (feed === null || this.isUsed || options !== undefined) return stream.values(options)
+    return new Pieces(stream, this, feed)
   }
 
   /** Another body of the same bytes. @param {unknown} holder */
@@ -160,9 +168,6 @@ function bytesOf(whole) {
   const bytes = encoder.encode(whole)
   return bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer
 }
-
-/** By their streams. @type {WeakMap<ReadableStream, Body>} */
-const bodies = new WeakMap()
 
 /** What a body's stream is made of: it takes a piece when its reader wants one. */
 class Source {
@@ -203,14 +208,6 @@ class Source {
   cancel(reason) {
     this.#feed.leave(reason)
   }
-}
-
-/** @this {any} @param {any} [options] */
-function iterate(options) {
-  const body = bodies.get(this)
-  const feed = body?.feed
-  if (!body || !feed || body.isUsed || options !== undefined) return this.values(options)
-  return new Pieces(this, body, feed)
 }
 
 /** Iterates over a body. Its stream is locked meanwhile, as with any iterator of a stream. */
