@@ -29,4 +29,5 @@ module.exports.StreamInterruptedError = classes.StreamInterruptedError
 module.exports.InvalidResponseError = classes.InvalidResponseError
 module.exports.QueueFullError = classes.QueueFullError
 module.exports.CircuitOpenError = classes.CircuitOpenError
+module.exports.BudgetExceededError = classes.BudgetExceededError
 module.exports.ClosedError = classes.ClosedError

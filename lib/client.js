@@ -15,6 +15,7 @@ const { Call, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
+const money = require('./money.js')
 const { LONGEST, only } = require('./options.js')
 
 /** As src/node/client.rs has them. */
@@ -40,7 +41,7 @@ news.connections = (number, events, lost) => reachable.get(number)?.deref()?.con
 news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsChanged(events, lost)
 
 /** Events of calls, by name. */
-const OF_CALLS = ['retry', 'failover', 'circuit', 'alert']
+const OF_CALLS = ['retry', 'failover', 'circuit', 'alert', 'budget']
 
 /** @param {number} lost @param {string} what */
 function warnOfLost(lost, what) {
@@ -198,6 +199,17 @@ class Trunkline extends Emitter {
 
   metrics() {
     return JSON.parse(this.#native.metrics())
+  }
+
+  /** @param {any} [options] */
+  costs(options = {}) {
+    const { window, before } = money.windowOf(options)
+    return money.costReport(this.#native.costs(window, before), window, before)
+  }
+
+  /** @param {any} [options] */
+  savings(options = {}) {
+    return money.savingsReport(this.#native.savings(), options)
   }
 
   /** @param {any} [options] */

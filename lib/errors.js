@@ -13,7 +13,7 @@ const KINDS = Symbol.for('trunkline.error.kinds')
  *   requestId?: string | null, attempts?: import('../index.js').Attempt[], retryable?: boolean,
  *   billed?: 'yes' | 'no' | 'maybe', cause?: unknown, status?: number, headers?: [string, string][],
  *   type?: string | null, param?: string | null, body?: string | null, retryAfter?: number | null,
- *   phase?: string, limit?: number, partial?: string
+ *   phase?: string, limit?: number, partial?: string, budget?: object
  * }} Description
  */
 
@@ -150,6 +150,24 @@ class CircuitOpenError extends TrunklineError {
     this.retryAfter = description.retryAfter
   }
 }
+
+class BudgetExceededError extends TrunklineError {
+  static kind = 'BudgetExceededError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    const { scope, name, unit, limit, spent, reserved, window, resetsAt } = /** @type {any} */ (description.budget)
+    this.scope = scope
+    this.subject = name
+    this.unit = unit
+    this.limit = limit
+    this.spent = spent
+    this.reserved = reserved
+    this.window = window
+    this.resetsAt = resetsAt
+  }
+}
 class ClosedError extends TrunklineError {
   static kind = 'ClosedError'
 }
@@ -174,6 +192,7 @@ const classes = {
   InvalidResponseError,
   QueueFullError,
   CircuitOpenError,
+  BudgetExceededError,
   ClosedError,
 }
 

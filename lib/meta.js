@@ -8,7 +8,7 @@ const { inMilliseconds } = require('./errors.js')
  * @param {number} number
  */
 function metaOf(text, number) {
-  const [provider, model, status, names, tries, connection, times, usage, dropped] = JSON.parse(text)
+  const [provider, model, status, names, tries, connection, times, usage, dropped, cost, usageEstimated] = JSON.parse(text)
   const headers = new Headers()
   for (let at = 0; at < names.length; at += 2) headers.append(names[at], names[at + 1])
   // A number is the time of the only one, which went well.
@@ -27,6 +27,8 @@ function metaOf(text, number) {
     connection: connection && { id: connection[0], protocol: connection[1], reused: connection[2] },
     timings: { queued, dns, connect, tls, firstByte, total },
     usage,
+    usageEstimated,
+    cost,
     dropped,
   }
 }

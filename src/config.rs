@@ -2,6 +2,7 @@
 //! `pool.maxConnections: must be a positive integer, got -1`.
 
 mod alerts;
+mod budget;
 mod call;
 mod circuit_breaker;
 mod concurrency;
@@ -23,6 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
+pub use self::budget::BudgetConfig;
 pub use self::call::{CallKind, CallOptions, Recover, Wire};
 pub use self::providers::{Key, ProviderConfig};
 pub use self::routes::{RouteConfig, TargetConfig};
@@ -35,8 +37,8 @@ use crate::policy::backoff::Strategy;
 use crate::policy::breaker::BreakerPolicy;
 use crate::policy::hedge::HedgePolicy;
 use crate::policy::judge::RetryPolicy;
+use crate::policy::money::Prices;
 use crate::policy::rate::RateLimits;
-use crate::policy::route::Price;
 use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{self, Checkout, Origin};
 use crate::protocol::dialect::Protocol;
@@ -57,8 +59,9 @@ pub struct ClientConfig {
     pub hedge: Option<HedgePolicy>,
     /// None for no alerts.
     pub alerts: Option<AlertPolicy>,
-    /// By the name of a model, or by `provider/model`.
-    pub pricing: BTreeMap<String, Price>,
+    pub pricing: Prices,
+    /// None for no limit of what is spent.
+    pub budget: Option<BudgetConfig>,
     pub pool: pool::Config,
 }
 
@@ -135,10 +138,11 @@ impl ClientConfig {
         let providers = providers::settle(drafts, environment, &mut pool)?;
         let routes = routes::parse_routes(&mut top, &providers)?;
         let pricing = pricing::parse_pricing(&mut top)?;
+        let budget = budget::parse_budget(&mut top)?;
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
         top.finish()?;
-        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, pool })
+        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, budget, pool })
     }
 
     /// Who is asked for models that have no route.

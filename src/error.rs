@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::policy::money::Standing;
 use crate::protocol::openai::{ErrorClass, ErrorFields};
 
 /// An error of a call. One pointer wide, since results travel by it.
@@ -62,6 +63,8 @@ pub enum Kind {
     CircuitOpen {
         retry_after_ms: u64,
     },
+    /// More would be spent than may be.
+    BudgetExceeded(Box<Standing>),
     Closed,
     /// A bug of ours.
     Internal,
@@ -186,6 +189,7 @@ impl Error {
             Kind::InvalidResponse => ("InvalidResponseError", "ERR_INVALID_RESPONSE"),
             Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
+            Kind::BudgetExceeded(_) => ("BudgetExceededError", "ERR_BUDGET_EXCEEDED"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
             Kind::Internal => ("TrunklineError", "ERR_INTERNAL"),
         }
@@ -272,6 +276,7 @@ impl Serialize for Error {
                 map.serialize_entry("body", body)?;
             }
             Kind::CircuitOpen { retry_after_ms } => map.serialize_entry("retryAfter", retry_after_ms)?,
+            Kind::BudgetExceeded(standing) => map.serialize_entry("budget", standing)?,
             _ => {}
         }
         map.end()
@@ -316,6 +321,7 @@ impl fmt::Debug for Kind {
             Self::CircuitOpen { retry_after_ms } => {
                 f.debug_struct("CircuitOpen").field("retry_after_ms", retry_after_ms).finish()
             }
+            Self::BudgetExceeded(standing) => standing.fmt(f),
             Self::Closed => f.write_str("Closed"),
             Self::Internal => f.write_str("Internal"),
         }

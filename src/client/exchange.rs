@@ -91,7 +91,7 @@ pub(super) async fn exchange<C: Consume>(
 
     let request = outgoing.request(lease.protocol(), key);
     let sent = Instant::now();
-    record.sent(outgoing.asks());
+    record.sent(outgoing.asks(), life.bill(record));
     pass.sent();
     client.counters.sent(outgoing.body.len());
     let head = if C::STREAMED {

@@ -23,6 +23,7 @@
 //! | `keys` | the keys of a provider, used in turn |
 //! | `key` | one of them, given or asked for |
 //! | `record` | what is known of a call: attempts, times, connection |
+//! | `money/` | what calls cost, and what they may |
 //! | `pools` | one pool for equal settings in a process |
 
 mod admission;
@@ -36,6 +37,7 @@ mod gate;
 mod journey;
 mod key;
 mod keys;
+mod money;
 mod outlet;
 mod pass;
 mod pools;
@@ -60,8 +62,10 @@ use tokio::time::Instant;
 pub use self::call::{Answer, Call};
 pub use self::endpoint::Endpoint;
 pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
+pub use self::money::{CostReport, SavingsReport};
 pub use self::outlet::{Delivery, Mode, Outlet};
 
+use self::money::Money;
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
@@ -71,6 +75,7 @@ use crate::error::Error;
 use crate::policy::alerts::{AlertPolicy, Alerts, SPANS};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Changes;
+use crate::policy::money::Period;
 use crate::pool::{Listener, Pool, Tasks, Wake};
 use crate::telemetry::{Clocks, Counters, Event, Events, Metrics, TurnFigures};
 
@@ -92,6 +97,7 @@ pub struct Client {
     counters: Arc<Counters>,
     events: Arc<Events>,
     alerts: Option<Arc<Alerts>>,
+    money: Arc<Money>,
     closed: AtomicBool,
 }
 
@@ -114,6 +120,7 @@ impl Client {
         // Providers have them now, where they can be replaced.
         config.providers.iter_mut().for_each(|provider| provider.keys.clear());
         let events = Arc::new(Events::new(wake));
+        let money = Arc::new(Money::new(config.budget.as_ref(), &events)?);
         let alerts = config.alerts.map(|policy| watch(policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
         for provider in &config.providers {
@@ -128,6 +135,7 @@ impl Client {
             counters,
             events,
             alerts,
+            money,
             closed: AtomicBool::new(false),
             config,
         })
@@ -239,7 +247,24 @@ impl Client {
             provider.circuit_figures(&clocks, &mut circuits);
             provider.limit_figures(&clocks, &mut limits);
         }
-        self.counters.metrics(pool, turns, circuits, limits)
+        let cost = self.money.total(self.targets.providers()).dollars();
+        self.counters.metrics(pool, turns, circuits, limits, cost)
+    }
+
+    /// What was spent, by model, provider and tenant.
+    pub fn costs(&self, period: Period) -> CostReport {
+        self.money.report(self.targets.providers(), period)
+    }
+
+    /// What pooling, cache and single flight have saved.
+    pub fn savings(&self) -> SavingsReport {
+        let cost = self.money.total(self.targets.providers());
+        self.money.savings(&self.pool.snapshot(), cost, self.counters.uptime())
+    }
+
+    /// What is wrong that calls go on in spite of.
+    pub fn problem(&self) -> Option<String> {
+        self.money.problem()
     }
 
     /// What the client tells of its calls.

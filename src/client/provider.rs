@@ -11,6 +11,7 @@ use super::admission::Admission;
 use super::endpoint::Endpoints;
 use super::journey::Accepted;
 use super::keys::Keys;
+use super::money::Ledger;
 use super::{AskForKey, NO_MODEL};
 use crate::config::{CallOptions, ClientConfig, Key, ProviderConfig};
 use crate::error::Error;
@@ -33,6 +34,8 @@ pub(super) struct Provider {
     pub(super) circuits: Option<Arc<Circuits>>,
     pub(super) retries: RetryBudget,
     pub(super) hedger: Option<Hedger>,
+    /// What its calls cost.
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// The keys that a provider has.
@@ -63,6 +66,7 @@ impl Provider {
             circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
             retries: RetryBudget::new(client.retry.budget, now),
             hedger: client.hedge.map(Hedger::new),
+            ledger: Arc::new(Ledger::new(config, &client.pricing)),
             // Keys are where they can be replaced, and nowhere else.
             config: ProviderConfig { keys: Vec::new(), ..config.clone() },
         })

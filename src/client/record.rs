@@ -10,11 +10,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::money::{Bill, Charge, Hold};
 use crate::error::{Attempt, Billed, Error, as_micros, header_text};
+use crate::policy::money::Usd;
 use crate::pool::{Lease, Phases, Protocol};
+use crate::protocol::openai::Usage;
 
-/// Attempts that others hand over.
-type Lost = Arc<Mutex<Vec<Attempt>>>;
+/// Attempts that others hand over, and what they came to.
+type Lost = Arc<Mutex<(Vec<Attempt>, Charge)>>;
 
 /// The record of one call.
 #[derive(Debug)]
@@ -50,6 +53,14 @@ pub(super) struct Record {
     status: u16,
     headers: HeaderMap,
     pub(super) usage: Option<Box<RawValue>>,
+    /// How the answer was served, where it says so.
+    pub(super) tier: Option<Box<str>>,
+    /// Of the attempt under way, once its request went out. Before the hold: what was spent is known when that is given back.
+    bill: Option<Bill>,
+    /// What the call has spoken for at this target.
+    pub(super) hold: Option<Hold>,
+    /// What all attempts that have ended came to.
+    spent: Charge,
     /// What of the request the target has no words for.
     dropped: Vec<Cow<'static, str>>,
 }
@@ -71,6 +82,9 @@ struct Meta<'a>(
     Option<&'a RawValue>,
     /// Paths in the request that its target has no words for.
     &'a [Cow<'static, str>],
+    /// What it cost in dollars, and whether some of that, or of the usage, is an estimate.
+    Option<Usd>,
+    bool,
 );
 
 #[derive(Serialize)]
@@ -121,6 +135,10 @@ impl Record {
             status: 0,
             headers: HeaderMap::new(),
             usage: None,
+            tier: None,
+            bill: None,
+            hold: None,
+            spent: Charge::default(),
         }
     }
 
@@ -155,6 +173,7 @@ impl Record {
         self.model = model.clone();
         self.asked = model;
         self.usage = None;
+        self.tier = None;
         // Of the one before, nothing is said of this one.
         self.status = 0;
         self.headers.clear();
@@ -189,8 +208,23 @@ impl Record {
     }
 
     /// The request goes out: from now on it may be billed.
-    pub(super) fn sent(&mut self, asks: (Method, Uri)) {
+    pub(super) fn sent(&mut self, asks: (Method, Uri), bill: Bill) {
         self.sent = Some(asks);
+        self.bill = Some(bill);
+    }
+
+    /// So many bytes of the answer's text have come.
+    pub(super) fn heard(&mut self, bytes: usize) {
+        if let Some(bill) = &mut self.bill {
+            bill.heard(bytes);
+        }
+    }
+
+    /// What the provider has reported by now.
+    pub(super) fn reported(&mut self, usage: Usage) {
+        if let Some(bill) = &mut self.bill {
+            bill.reported(usage);
+        }
     }
 
     /// Method and path of the last request; without its query, which may hold a key.
@@ -246,7 +280,25 @@ impl Record {
         self.take_lost();
         self.ended = error.is_none().then_some(now);
         let billed = error.map_or(Billed::Yes, |error| error.billed);
+        self.settle_bill(billed);
         self.push_attempt(now - begun, error.map(|error| error.name_and_code().1), billed);
+    }
+
+    fn settle_bill(&mut self, billed: Billed) {
+        let Some(bill) = self.bill.take() else { return };
+        match billed {
+            Billed::Yes => {
+                let (charge, estimate) = bill.pay(&self.model, self.tier.as_deref());
+                self.spent.add(charge);
+                if let Some(usage) = estimate {
+                    self.usage = usage.to_raw();
+                }
+            }
+            Billed::No => bill.void(),
+            // No provider is known to charge for an answer that is an error.
+            Billed::Maybe if self.status >= 400 => bill.void(),
+            Billed::Maybe => self.spent.add(bill.give_up()),
+        }
     }
 
     fn push_attempt(&mut self, duration: Duration, error: Option<&'static str>, billed: Billed) {
@@ -286,7 +338,9 @@ impl Record {
         if let Some(rival) = rival {
             self.take_lost();
             let attempts = std::mem::take(&mut self.attempts);
-            *self = Self { attempts, ..rival };
+            let (hold, mut spent) = (self.hold.take(), self.spent);
+            spent.add(rival.spent);
+            *self = Self { attempts, hold, spent, ..rival };
         }
     }
 
@@ -298,13 +352,17 @@ impl Record {
     /// Hands over what is known of a rival that did not decide the race.
     pub(super) fn lose(mut self) {
         if let Some(lost) = self.lost.take() {
-            lost.lock().append(&mut self.attempts);
+            let mut lost = lost.lock();
+            lost.0.append(&mut self.attempts);
+            lost.1.add(self.spent);
         }
     }
 
     fn take_lost(&mut self) {
         if let Some(lost) = &self.lost {
-            self.attempts.append(&mut lost.lock());
+            let mut lost = lost.lock();
+            self.attempts.append(&mut lost.0);
+            self.spent.add(std::mem::take(&mut lost.1));
         }
     }
 
@@ -317,6 +375,9 @@ impl Record {
     fn abandon(&mut self, why: &'static str) {
         let billed = if self.sent.is_some() { Billed::Maybe } else { Billed::No };
         let Some(begun) = self.attempt.take() else { return };
+        if let Some(bill) = self.bill.take() {
+            self.spent.add(bill.give_up());
+        }
         self.push_attempt(begun.elapsed(), Some(why), billed);
     }
 
@@ -327,7 +388,9 @@ impl Record {
         attempts.append(&mut part.attempts);
         let queued = self.queued.max(part.queued);
         let retries = self.retries + part.retries;
-        *self = Self { started: self.started, ended: None, attempts, retries, queued, ..part };
+        let mut spent = self.spent;
+        spent.add(part.spent);
+        *self = Self { started: self.started, ended: None, attempts, retries, queued, spent, hold: None, ..part };
     }
 
     /// Completes an error by what is known of the call.
@@ -366,6 +429,8 @@ impl Record {
             times.map(Micros),
             self.usage.as_deref(),
             &self.dropped,
+            self.spent.cost(),
+            self.spent.is_estimated,
         );
         // Roomy enough for most, so that it grows but rarely.
         let mut text = Vec::with_capacity(1024);

@@ -28,7 +28,7 @@ pub(super) struct Section {
 }
 
 /// Options that stand in a section, and are looked for beside it: other clients have them there.
-pub(super) const INSIDE: [(&str, &[&str]); 7] = [
+pub(super) const INSIDE: [(&str, &[&str]); 8] = [
     ("retry", &["maxRetries", "strategy", "baseDelay", "maxDelay", "maxRetryAfter", "statuses", "budget"]),
     ("concurrency", &["max", "maxQueue", "agingInterval"]),
     (
@@ -46,6 +46,7 @@ pub(super) const INSIDE: [(&str, &[&str]); 7] = [
     ),
     ("circuitBreaker", &["failureThreshold", "failureRatio", "minimumCalls", "window", "recoveryTimeout"]),
     ("hedge", &["maxHedges"]),
+    ("budget", &["limit", "perModel", "perTenant", "alertAt", "onExceeded"]),
     ("timeouts", &["connect", "queue", "firstByte", "idle", "total"]),
     (
         "pool",

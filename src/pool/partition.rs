@@ -31,7 +31,7 @@ impl Tenant {
         Self(name.into())
     }
 
-    pub(super) fn name(&self) -> &Arc<str> {
+    pub fn name(&self) -> &Arc<str> {
         &self.0
     }
 }

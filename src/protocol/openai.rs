@@ -4,11 +4,13 @@ mod chunk;
 mod completion;
 mod error;
 mod history;
+mod usage;
 
 pub use self::chunk::{Chunk, Said};
 pub use self::completion::{Completion, Refused};
 pub use self::error::{ErrorClass, ErrorFields, class_of};
 pub(super) use self::history::without_foreign;
+pub use self::usage::Usage;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -81,25 +83,42 @@ pub struct Answer<'a> {
     pub usage: Option<&'a RawValue>,
     #[serde(borrow)]
     pub error: Option<&'a RawValue>,
+    /// How it was served, which it may be charged by.
+    #[serde(borrow)]
+    pub service_tier: Option<Text<'a>>,
 }
 
-/// Tokens that a provider reports.
-#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
-pub struct Usage {
-    #[serde(default)]
-    pub prompt_tokens: u64,
-    #[serde(default)]
-    pub completion_tokens: u64,
+/// Bytes of the texts of a whole answer; none where it is no chat's.
+pub fn text_bytes(body: &str) -> usize {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow, default)]
+        choices: Vec<Choice<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Choice<'a> {
+        #[serde(borrow)]
+        message: Option<&'a RawValue>,
+    }
+    let body: Option<Body<'_>> = serde_json::from_str(body).ok();
+    let messages = body.into_iter().flat_map(|body| body.choices).filter_map(|choice| choice.message);
+    // Tool calls are texts too, and what a message has beside its texts is little.
+    let texts = messages.map(|message| {
+        let members = Members::of(message.get()).ok();
+        let texts = members.iter().flat_map(|members| members.iter());
+        texts.filter(|(name, raw)| *name != "role" && *raw != "null").map(|(_, raw)| raw.len()).sum::<usize>()
+    });
+    texts.sum()
 }
 
-impl Usage {
-    pub fn of(raw: &RawValue) -> Option<Self> {
-        serde_json::from_str(raw.get()).ok()
-    }
-
-    pub fn total(self) -> u64 {
-        self.prompt_tokens.saturating_add(self.completion_tokens)
-    }
+/// What an answer of another shape says of itself: its model, its tokens, how it was served.
+pub fn native(body: &str) -> Option<(Option<String>, Box<RawValue>, Option<String>)> {
+    // Most have none, and are not read.
+    memchr::memmem::find(body.as_bytes(), b"\"usage\"")?;
+    let members = Members::of(body).ok()?;
+    let usage = members.raw("usage").filter(|usage| usage.starts_with('{'))?;
+    let usage = RawValue::from_string(usage.to_owned()).ok()?;
+    Some((members.value("model"), usage, members.value("service_tier")))
 }
 
 #[cfg(test)]

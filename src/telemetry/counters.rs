@@ -75,6 +75,8 @@ pub struct Metrics {
     circuits: BTreeMap<String, CircuitFigures>,
     limits: BTreeMap<String, LimitFigures>,
     tokens: Tokens,
+    /// In dollars, as far as there are prices.
+    cost: f64,
     bytes: Bytes,
     uptime: f64,
 }
@@ -206,12 +208,17 @@ impl Counters {
         self.first_byte.record(time);
     }
 
+    pub fn uptime(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     pub fn metrics(
         &self,
         pool: Snapshot,
         turns: TurnFigures,
         circuits: BTreeMap<String, CircuitFigures>,
         limits: BTreeMap<String, LimitFigures>,
+        cost: f64,
     ) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Read before `started`, so that in_flight never underflows.
@@ -241,8 +248,9 @@ impl Counters {
             latency: self.latency.spread(),
             first_byte: self.first_byte.spread(),
             tokens: Tokens { input: get(&self.input_tokens), output: get(&self.output_tokens) },
+            cost,
             bytes: Bytes { sent: get(&self.sent), received: get(&self.received) },
-            uptime: self.since.elapsed().as_secs_f64() * 1000.0,
+            uptime: self.uptime().as_secs_f64() * 1000.0,
             pool,
             circuits,
             limits,

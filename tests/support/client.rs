@@ -282,7 +282,7 @@ pub fn body_of(answer: &Answer) -> Value {
 /// The meta with its names, as `lib/meta.js` gives them.
 pub fn meta_of(answer: &Answer) -> Value {
     let Value::Array(list) = serde_json::from_slice(&answer.meta).unwrap() else { panic!("a list") };
-    let [provider, model, status, headers, tries, connection, times, usage, dropped] =
+    let [provider, model, status, headers, tries, connection, times, usage, dropped, cost, estimated] =
         list.try_into().unwrap();
     let attempts = match tries {
         Value::Array(_) => tries,
@@ -297,6 +297,7 @@ pub fn meta_of(answer: &Answer) -> Value {
     json!({
         "provider": provider, "model": model, "status": status, "headers": headers, "attempts": attempts,
         "connection": connection, "timings": timings, "usage": usage, "dropped": dropped,
+        "cost": cost, "usageEstimated": estimated,
     })
 }
 
