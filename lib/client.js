@@ -141,6 +141,8 @@ class Trunkline extends Emitter {
       throw thrown(error)
     }
     if (this.#functions.length > 0) this.#becomeReachable()
+    const problem = this.#native.problem()
+    if (problem) process.emitWarning(problem, { code: 'TRUNKLINE_BUDGET_STATE' })
     if (options?.pool?.tls?.rejectUnauthorized === false) {
       process.emitWarning('pool.tls.rejectUnauthorized is false: the servers of this client are not verified', {
         code: 'TRUNKLINE_INSECURE_TLS',

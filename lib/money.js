@@ -78,7 +78,9 @@ function costText(report, window, before) {
     const whose = limit.name === null ? '' : ` of the ${limit.scope} ${limit.name}`
     const share = `${((limit.spent / limit.limit) * 100).toFixed(1)} %`
     const until = new Date(limit.resetsAt).toISOString()
-    lines.push(`budget${whose}: ${amount(limit.spent)} of ${amount(limit.limit)} (${share}) a ${limit.window}, until ${until}`)
+    lines.push(
+      `budget${whose}: ${amount(limit.spent)} of ${amount(limit.limit)} (${share}) a ${limit.window}, until ${until}`,
+    )
   }
   return lines.join('\n')
 }
@@ -88,18 +90,16 @@ function savingsText(report) {
   const { perMonth: month } = report
   const lines = [
     `in ${span(report.uptime)} this client has saved, and at this rate in 30 days`,
-    ...table(
-      [
-        ['handshakes', count(report.handshakesAvoided), count(month.handshakesAvoided)],
-        [`time (a handshake takes ${span(report.handshake)})`, span(report.timeSaved), span(month.timeSaved)],
-        ...(report.timeValue === undefined
-          ? []
-          : [['which is worth', dollars(report.timeValue), dollars(month.timeValue)]]),
-        ['requests', count(report.requestsSaved), count(month.requestsSaved)],
-        ['dollars for them', dollars(report.costSaved), dollars(month.costSaved)],
-        ['and has spent', dollars(report.cost), dollars(month.cost)],
-      ],
-    ),
+    ...table([
+      ['handshakes', count(report.handshakesAvoided), count(month.handshakesAvoided)],
+      [`time (a handshake takes ${span(report.handshake)})`, span(report.timeSaved), span(month.timeSaved)],
+      ...(report.timeValue === undefined
+        ? []
+        : [['which is worth', dollars(report.timeValue), dollars(month.timeValue)]]),
+      ['requests', count(report.requestsSaved), count(month.requestsSaved)],
+      ['dollars for them', dollars(report.costSaved), dollars(month.costSaved)],
+      ['and has spent', dollars(report.cost), dollars(month.cost)],
+    ]),
   ]
   return lines.join('\n')
 }
@@ -107,7 +107,9 @@ function savingsText(report) {
 /** Columns, the first to the left and the others to the right. @param {string[][]} rows */
 function table(rows) {
   const widths = rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at].length))) ?? []
-  return rows.map((row) => `  ${row.map((cell, at) => (at === 0 ? cell.padEnd(widths[at]) : cell.padStart(widths[at]))).join('  ')}`)
+  return rows.map(
+    (row) => `  ${row.map((cell, at) => (at === 0 ? cell.padEnd(widths[at]) : cell.padStart(widths[at]))).join('  ')}`,
+  )
 }
 
 /** @param {number} amount */
