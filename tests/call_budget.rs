@@ -60,7 +60,8 @@ fn shares(client: &Client) -> Vec<(String, f64)> {
     let (events, _) = client.events().take();
     let told = events.iter().map(|event| serde_json::to_value(event).unwrap());
     let told = told.filter(|event| event["event"] == "budget");
-    told.map(|event| (event["scope"].as_str().unwrap().to_owned(), event["share"].as_f64().unwrap())).collect()
+    told.map(|event| (event["scope"].as_str().unwrap().to_owned(), event["share"].as_f64().unwrap()))
+        .collect()
 }
 
 const OK: &str = "ok after yes";
@@ -88,7 +89,8 @@ async fn a_call_that_would_go_beyond_is_refused_before_anything_is_sent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_side_by_side_do_not_go_beyond_it_together() {
     // Each speaks for 1 + its prompt of 16: more than it costs.
-    let site = Arc::new(Site::with(Way::H2c, json!({ "latency": 20 }), dear(json!({ "budget": { "limit": 10 } }))));
+    let site =
+        Arc::new(Site::with(Way::H2c, json!({ "latency": 20 }), dear(json!({ "budget": { "limit": 10 } }))));
     site.says(ten_cents());
     let body = with(json!({ "max_tokens": 1000 }));
     let mut calls = JoinSet::new();
@@ -124,7 +126,11 @@ async fn what_only_calls_under_way_stand_in_the_way_of_may_go_later() {
     until("it is under way", || site.seen() == 1).await;
     let body = with(json!({ "max_tokens": 300 }));
     let refused = site.client.call(site.make(Endpoint::Chat, &body, json!({}))).await.unwrap_err();
-    assert!(refused.retryable && refused.message.contains("reserved by calls under way"), "{}", refused.message);
+    assert!(
+        refused.retryable && refused.message.contains("reserved by calls under way"),
+        "{}",
+        refused.message
+    );
     holder.abort();
     until("it has given back what it spoke for", || budget(&site.client)["reserved"] == 0.0).await;
     // The one that was left has cost its prompt.
@@ -245,7 +251,11 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trunkline-{name}-{}-{}", std::process::id(), fastrand::u32(..)));
+        let path = std::env::temp_dir().join(format!(
+            "trunkline-{name}-{}-{}",
+            std::process::id(),
+            fastrand::u32(..)
+        ));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -423,7 +433,8 @@ async fn kill_9_loses_nothing_and_no_two_processes_write_one_file() {
     let answer = serde_json::from_value(ten_cents()).unwrap();
     upstream.reply(trunkline::mock::Matcher::Fields(serde_json::Map::new()), answer);
     let budget_of = json!({ "limit": 1e6, "state": folder.file() });
-    let options = dear(json!({ "baseURL": format!("{}/v1", upstream.url()), "apiKey": KEY, "budget": budget_of }));
+    let options =
+        dear(json!({ "baseURL": format!("{}/v1", upstream.url()), "apiKey": KEY, "budget": budget_of }));
     let mut counted = 0;
     for round in 0..5 {
         let (mut one, lines) = child(&options);

@@ -60,9 +60,14 @@ async fn every_kind_of_token_is_charged_whatever_is_spoken() {
         let (cached, written) =
             (of("/prompt_tokens_details/cached_tokens"), of("/prompt_tokens_details/cache_write_tokens"));
         let thought = of("/completion_tokens_details/reasoning_tokens");
-        assert_eq!((of("/prompt_tokens"), of("/completion_tokens"), cached), (100, 50, 20), "{protocol}: {usage}");
+        assert_eq!(
+            (of("/prompt_tokens"), of("/completion_tokens"), cached),
+            (100, 50, 20),
+            "{protocol}: {usage}"
+        );
         let plain = 100 - cached - written;
-        let expected = (plain * 10 + cached + written * 100 + (50 - thought) * 1000 + thought * 10_000) as f64 / 1e7;
+        let expected =
+            (plain * 10 + cached + written * 100 + (50 - thought) * 1000 + thought * 10_000) as f64 / 1e7;
         near(&cost(&whole), expected);
         near(&cost(&streamed), expected);
         assert_eq!(meta_of(&whole)["usageEstimated"], false);
@@ -196,7 +201,8 @@ async fn a_rival_that_lost_is_a_part_of_what_the_call_cost() {
 
 #[tokio::test]
 async fn each_target_that_was_asked_is_charged_to_its_own_model_and_provider() {
-    let options = json!({ "pricing": { "m-a": price(), "b/m-b": { "input": 2, "output": 2 } }, "retry": false });
+    let options =
+        json!({ "pricing": { "m-a": price(), "b/m-b": { "input": 2, "output": 2 } }, "retry": false });
     let routed = Routed::of(Way::H1, 2, options);
     let usage = json!({ "prompt_tokens": 10, "completion_tokens": 5 });
     routed.reply(1, json!({}), json!({ "content": "hi", "usage": usage }));
@@ -230,7 +236,8 @@ async fn the_parts_of_an_embedding_are_one_cost() {
 #[tokio::test]
 async fn other_endpoints_cost_what_they_report_and_nothing_else() {
     let site = Site::with(Way::H1, json!({}), priced(json!({})));
-    let report = |body: Value| json!({ "raw": { "body": body.to_string(), "contentType": "application/json" } });
+    let report =
+        |body: Value| json!({ "raw": { "body": body.to_string(), "contentType": "application/json" } });
     let native = json!({ "model": "m", "usage": { "input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 100 } });
     site.says(report(native));
     let posted = site.post(json!({})).await.unwrap();
@@ -241,6 +248,31 @@ async fn other_endpoints_cost_what_they_report_and_nothing_else() {
     let posted = site.post(json!({})).await.unwrap();
     assert_eq!((cost(&posted), meta_of(&posted)["usage"].clone()), (Value::Null, Value::Null));
     assert_eq!(costs(&site.client)["byModel"]["m"]["requests"], 1);
+}
+
+#[tokio::test]
+async fn events_of_other_endpoints_cost_what_they_report() {
+    let site = Site::with(Way::H1, json!({}), priced(json!({})));
+    let anthropic = [
+        json!({ "type": "message_start", "message": { "model": "m", "usage": { "input_tokens": 10, "cache_read_input_tokens": 100, "output_tokens": 1 } } }),
+        json!({ "type": "content_block_delta", "delta": { "text": "\"usage\"" } }),
+        json!({ "type": "message_delta", "usage": { "output_tokens": 5 } }),
+    ];
+    let responses = [
+        json!({ "type": "response.created", "response": { "model": "m", "usage": null } }),
+        json!({ "type": "response.completed", "response": { "model": "m", "usage": {
+            "input_tokens": 110, "input_tokens_details": { "cached_tokens": 100 }, "output_tokens": 5 } } }),
+    ];
+    for events in [&anthropic[..], &responses] {
+        let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        site.streams(&body);
+        let call = site.make(Endpoint::Post("/chat/completions".into()), &request(), json!({}));
+        let answer = stream(&site.client, call, Mode::Objects).await.result.unwrap();
+        let meta = meta_of(&answer);
+        near(&meta["cost"], dollars(10, 5) + 10e-6);
+        assert_eq!((&meta["usage"]["prompt_tokens"], &meta["usageEstimated"]), (&json!(110), &json!(false)));
+    }
+    assert_eq!(costs(&site.client)["byModel"]["m"]["requests"], 2);
 }
 
 #[tokio::test]

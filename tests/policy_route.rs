@@ -63,9 +63,9 @@ fn made(all: &[Found], start: Instant, now: Instant) -> (Vec<Target>, Vec<Runnin
             load.begin(REQUEST.wait).observe(Duration::from_millis(ms), at);
         }
         running.extend((0..found.in_flight).map(|_| load.begin(REQUEST.wait)));
-        let price = found.price.map(|(input, output)| {
-            Tariff::flat(Listed { input, output, ..Listed::default() }.into())
-        });
+        let price = found
+            .price
+            .map(|(input, output)| Tariff::flat(Listed { input, output, ..Listed::default() }.into()));
         Target { weight: found.weight, price, load }
     });
     (targets.collect(), running)

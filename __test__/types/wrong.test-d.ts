@@ -51,6 +51,12 @@ new Trunkline({ routes: { fast: { targets: [{ provider: 'a' }], strategy: 'rando
 new Trunkline({ providers: { a: { baseURL: 'https://a.example', timeouts: { total: 5 } } } })
 // @ts-expect-error: no price of what is written
 new Trunkline({ pricing: { m: { input: 1 } } })
+// @ts-expect-error: not a window
+new Trunkline({ budget: { limit: 5, window: 'week' } })
+// @ts-expect-error: a share is a number
+new Trunkline({ budget: { limit: 5, alertAt: ['50%'] } })
+// @ts-expect-error: not a window
+line.costs({ window: 'week' })
 // @ts-expect-error: values are strings
 new Trunkline({ headers: { 'x-n': 1 } })
 
@@ -103,8 +109,8 @@ line.prometheus()
 // Events and sizes.
 // @ts-expect-error: not an event
 line.on('connections', () => {})
-// @ts-expect-error: not one yet
-line.on('budget', () => {})
+// @ts-expect-error: no member of it
+line.on('budget', ({ percent }) => percent)
 // @ts-expect-error: a slip
 line.on('connection', (event) => event.reasons)
 // @ts-expect-error: no interval

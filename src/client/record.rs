@@ -390,7 +390,8 @@ impl Record {
         let retries = self.retries + part.retries;
         let mut spent = self.spent;
         spent.add(part.spent);
-        *self = Self { started: self.started, ended: None, attempts, retries, queued, spent, hold: None, ..part };
+        *self =
+            Self { started: self.started, ended: None, attempts, retries, queued, spent, hold: None, ..part };
     }
 
     /// Completes an error by what is known of the call.

@@ -18,7 +18,7 @@ use super::record::Record;
 use super::stream;
 use crate::config::Wire;
 use crate::error::Error;
-use crate::protocol::openai::{self, Usage};
+use crate::protocol::openai::{self, Native, Usage};
 use crate::protocol::translate::Malformed;
 
 /// Makes a call whose answer is one JSON text.
@@ -106,7 +106,7 @@ impl Consume for Whole {
 
 /// What an answer that is handed over as it is says of what it took.
 fn note_native(client: &Client, text: &str, record: &mut Record) {
-    let Some((model, raw, tier)) = openai::native(text) else { return };
+    let Some(Native { model, usage: raw, tier }) = openai::native(text) else { return };
     let Some(usage) = Usage::of(&raw).filter(|usage| usage.total() > 0) else { return };
     client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
     record.tokens = Some(usage.total());

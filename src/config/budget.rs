@@ -75,7 +75,9 @@ fn parse_limit(path: String, value: Value) -> Result<Limit, Error> {
         }
         other => {
             let got = kind_of(&other);
-            Err(Error::config(format!("{path}: must be a number above 0, or an object with limit or tokens, got {got}")))
+            Err(Error::config(format!(
+                "{path}: must be a number above 0, or an object with limit or tokens, got {got}"
+            )))
         }
     }
 }
@@ -151,8 +153,14 @@ mod tests {
                 json!({"perTenant": "1"}),
                 "budget.perTenant: must be a number above 0, or an object with limit or tokens, got a string",
             ),
-            (json!({"limit": 1, "window": "week"}), "budget.window: must be one of 'hour', 'day', 'month', got 'week'"),
-            (json!({"limit": 1, "alertAt": [0]}), "budget.alertAt: must hold numbers above 0 and at most 1, got 0"),
+            (
+                json!({"limit": 1, "window": "week"}),
+                "budget.window: must be one of 'hour', 'day', 'month', got 'week'",
+            ),
+            (
+                json!({"limit": 1, "alertAt": [0]}),
+                "budget.alertAt: must hold numbers above 0 and at most 1, got 0",
+            ),
             (json!({"limit": 1, "state": ""}), "budget.state: must be the path of a file, and is empty"),
             (json!({"limits": 1}), "budget.limits: is not an option; did you mean budget.limit?"),
         ];

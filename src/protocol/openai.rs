@@ -111,14 +111,37 @@ pub fn text_bytes(body: &str) -> usize {
     texts.sum()
 }
 
-/// What an answer of another shape says of itself: its model, its tokens, how it was served.
-pub fn native(body: &str) -> Option<(Option<String>, Box<RawValue>, Option<String>)> {
-    // Most have none, and are not read.
-    memchr::memmem::find(body.as_bytes(), b"\"usage\"")?;
-    let members = Members::of(body).ok()?;
+/// What an answer of another shape says of itself.
+#[derive(Debug)]
+pub struct Native {
+    pub model: Option<String>,
+    pub usage: Box<RawValue>,
+    pub tier: Option<String>,
+}
+
+/// Of a whole answer.
+pub fn native(body: &str) -> Option<Native> {
+    has_usage(body).then(|| Members::of(body).ok())?.as_ref().and_then(native_of)
+}
+
+/// Of one event of a stream: Anthropic has it in the message that begins and beside the delta that ends it, the Responses API in the response.
+pub fn native_event(event: &str) -> Option<Native> {
+    let members = has_usage(event).then(|| Members::of(event).ok())??;
+    native_of(&members).or_else(|| {
+        let inner = ["message", "response"].into_iter().find_map(|name| members.raw(name))?;
+        Members::of(inner).ok().as_ref().and_then(native_of)
+    })
+}
+
+/// Most have none, and are not read.
+fn has_usage(text: &str) -> bool {
+    memchr::memmem::find(text.as_bytes(), b"\"usage\"").is_some()
+}
+
+fn native_of(members: &Members<'_>) -> Option<Native> {
     let usage = members.raw("usage").filter(|usage| usage.starts_with('{'))?;
     let usage = RawValue::from_string(usage.to_owned()).ok()?;
-    Some((members.value("model"), usage, members.value("service_tier")))
+    Some(Native { model: members.value("model"), usage, tier: members.value("service_tier") })
 }
 
 #[cfg(test)]

@@ -74,7 +74,11 @@ impl Bill {
     }
 
     /// The answer is whole. `tier`: how it was served, where the provider says so. Gives the usage too, where that had to be estimated.
-    pub(in crate::client) fn pay(mut self, answered: &Arc<str>, tier: Option<&str>) -> (Charge, Option<Usage>) {
+    pub(in crate::client) fn pay(
+        mut self,
+        answered: &Arc<str>,
+        tier: Option<&str>,
+    ) -> (Charge, Option<Usage>) {
         let Some(open) = self.open.take() else { return Default::default() };
         match self.usage {
             Some(usage) => (open.charge(answered, tier, usage, false), None),
@@ -98,7 +102,7 @@ impl Bill {
 
     fn close(&mut self) -> Charge {
         let Some(open) = self.open.take() else { return Charge::default() };
-        if !open.is_model_call {
+        if !open.is_model_call && self.usage.is_none() {
             return Charge::default();
         }
         let usage = open.estimate(self.usage, self.heard);
@@ -116,8 +120,8 @@ impl Drop for Bill {
 impl Open {
     /// The usage of an answer of which so much has come. What was reported in its course is known, and its end was not yet.
     fn estimate(&self, usage: Option<Usage>, heard: usize) -> Usage {
-        let mut usage =
-            usage.unwrap_or_else(|| Usage { prompt_tokens: guess::prompt(&self.request), ..Usage::default() });
+        let mut usage = usage
+            .unwrap_or_else(|| Usage { prompt_tokens: guess::prompt(&self.request), ..Usage::default() });
         usage.completion_tokens = usage.completion_tokens.max(guess::answer(heard));
         usage
     }
@@ -181,8 +185,21 @@ mod tests {
     #[test]
     fn kinds_add_up_to_what_was_reported_whatever_a_provider_says() {
         for usage in [
-            Usage { prompt_tokens: 100, completion_tokens: 50, cached: 30, reasoning: 20, ..Usage::default() },
-            Usage { prompt_tokens: 10, cached: 300, cache_write: 7, audio: 9, reasoning: 5, ..Usage::default() },
+            Usage {
+                prompt_tokens: 100,
+                completion_tokens: 50,
+                cached: 30,
+                reasoning: 20,
+                ..Usage::default()
+            },
+            Usage {
+                prompt_tokens: 10,
+                cached: 300,
+                cache_write: 7,
+                audio: 9,
+                reasoning: 5,
+                ..Usage::default()
+            },
             Usage { prompt_tokens: 50, cache_write: 20, cache_write_hour: 90, audio: 40, ..Usage::default() },
         ] {
             let tokens = tokens_of(&usage);

@@ -39,7 +39,8 @@ mod tests {
     fn an_image_is_not_counted_by_its_bytes() {
         let image = |bytes| format!(r#"{{"url":"data:image/png;base64,{}"}}"#, "A".repeat(bytes));
         let text = "word ".repeat(1000);
-        let (plain, with) = (prompt(text.as_bytes()), prompt(format!("{text}{}", image(1_000_000)).as_bytes()));
+        let (plain, with) =
+            (prompt(text.as_bytes()), prompt(format!("{text}{}", image(1_000_000)).as_bytes()));
         assert_eq!(plain, 1250);
         assert!((2250..2270).contains(&with), "{with}");
     }

@@ -63,7 +63,8 @@ impl Hold {
             )));
         }
         let answer = wish.answer.map_or(0, |answer| {
-            let usual = mean.map_or(UNKNOWN_ANSWER, |mean| UNKNOWN_ANSWER.max((mean * TIMES_THE_MEAN) as u64));
+            let usual =
+                mean.map_or(UNKNOWN_ANSWER, |mean| UNKNOWN_ANSWER.max((mean * TIMES_THE_MEAN) as u64));
             answer.max_tokens.unwrap_or(usual).saturating_mul(answer.choices)
         });
         let tokens = Tokens { input: guess::prompt(wish.request), output: answer, ..Tokens::default() };
@@ -100,7 +101,8 @@ fn error_of(exceeded: Exceeded) -> Error {
         None => String::new(),
         Some(name) => format!(" for the {scope} '{name}'"),
     };
-    let mut message = format!("the budget of {} a {window}{of} does not suffice: {} spent", shown(limit), shown(spent));
+    let mut message =
+        format!("the budget of {} a {window}{of} does not suffice: {} spent", shown(limit), shown(spent));
     if reserved > 0.0 {
         message.push_str(&format!(", {} reserved by calls under way", shown(reserved)));
     }

@@ -118,7 +118,7 @@ impl Money {
     }
 
     /// An answer that nobody had to pay for again: from a cache, or from a call that was under way already. `cost`: what it cost the first time.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called once there is a cache"))]
+    #[expect(dead_code, reason = "called once there is a cache")]
     pub(super) fn saved(&self, cost: Option<Usd>) {
         let mut saved = self.saved.lock();
         saved.requests += 1;
@@ -129,7 +129,11 @@ impl Money {
     ///
     /// # Errors
     /// Where that is beyond a limit, or a limit in dollars holds for what has no price.
-    pub(super) fn afford(self: &Arc<Self>, provider: &Provider, wish: &Wish<'_>) -> Result<Option<Hold>, Error> {
+    pub(super) fn afford(
+        self: &Arc<Self>,
+        provider: &Provider,
+        wish: &Wish<'_>,
+    ) -> Result<Option<Hold>, Error> {
         let Some(budget) = &self.budget else { return Ok(None) };
         let held = Hold::take(self, budget, &provider.ledger, wish);
         held.map_err(|mut error| {
@@ -141,9 +145,8 @@ impl Money {
 
     /// What an attempt came to.
     fn charge(&self, provider: &str, model: &str, tenant: Option<&Arc<str>>, entry: &Entry, now: SystemTime) {
-        let numbers = Numbers::at(now);
         if let Some(tenant) = tenant {
-            self.tenants.lock().enter(tenant, entry, numbers);
+            self.tenants.lock().enter(tenant, entry, Numbers::at(now));
         }
         if let Some(Budget { policy, store }) = &self.budget {
             let limits = policy.limits(provider, model, tenant);

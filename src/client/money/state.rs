@@ -55,8 +55,15 @@ enum Line {
     Begin { version: u32 },
     /// What was spent before the file was written anew: by hour, day and month, the number of the last one and how much.
     Before { of: String, hour: (u32, Record), day: (u32, Record), month: (u32, Record) },
-    Held { id: u64, #[serde(flatten)] what: Record },
-    Paid { #[serde(flatten)] what: Record },
+    Held {
+        id: u64,
+        #[serde(flatten)]
+        what: Record,
+    },
+    Paid {
+        #[serde(flatten)]
+        what: Record,
+    },
     /// What was held is given back.
     Done { id: u64 },
 }
@@ -96,7 +103,8 @@ impl StateFile {
         if let Some(problem) = &problem {
             tracing::error!(target: "trunkline::budget", "{problem}");
         }
-        let mut file = anew(path, &purse, &HashMap::new()).map_err(|error| format!("cannot be written: {error}"))?;
+        let mut file =
+            anew(path, &purse, &HashMap::new()).map_err(|error| format!("cannot be written: {error}"))?;
         file.flush().and_then(|()| file.sync_all()).map_err(|error| format!("cannot be written: {error}"))?;
         let given = std::mem::take(&mut purse);
         let (mut purse, mut mine) = (Purse::default(), Purse::default());
@@ -240,7 +248,9 @@ fn read(text: &[u8]) -> (Purse, usize) {
     let (mut purse, mut open, mut wrong) = (Purse::default(), HashMap::new(), 0);
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let lines: Vec<_> = text[..whole].split_inclusive(|byte| *byte == b'\n').collect();
-    if !text.is_empty() && !matches!(lines.first().and_then(|line| parse(line)), Some(Line::Begin { version: VERSION })) {
+    if !text.is_empty()
+        && !matches!(lines.first().and_then(|line| parse(line)), Some(Line::Begin { version: VERSION }))
+    {
         wrong += 1;
     }
     for line in lines.iter().skip(1) {

@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 
 use super::state::StateFile;
 use crate::error::Error;
-use crate::policy::money::{Amount, BudgetPolicy, Crossed, Exceeded, Limits, Numbers, Purse, Scope, Standing, Unit};
+use crate::policy::money::{
+    Amount, BudgetPolicy, Crossed, Exceeded, Limits, Numbers, Purse, Scope, Standing, Unit,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
@@ -32,7 +34,8 @@ impl Store {
         if let Some(store) = open.get(&path).and_then(Weak::upgrade) {
             return Ok(store);
         }
-        let (file, purse) = StateFile::open(&path, SystemTime::now()).map_err(|what| unusable(&path, &what))?;
+        let (file, purse) =
+            StateFile::open(&path, SystemTime::now()).map_err(|what| unusable(&path, &what))?;
         let store = Arc::new(Self { purse: Mutex::new(purse), file: Some(file) });
         open.retain(|_, store| store.strong_count() > 0);
         open.insert(path, Arc::downgrade(&store));
@@ -77,7 +80,13 @@ impl Store {
         self.purse.lock().standings(policy, Numbers::at(now))
     }
 
-    pub(super) fn standing(&self, policy: &BudgetPolicy, scope: &Scope, unit: Unit, now: SystemTime) -> Standing {
+    pub(super) fn standing(
+        &self,
+        policy: &BudgetPolicy,
+        scope: &Scope,
+        unit: Unit,
+        now: SystemTime,
+    ) -> Standing {
         policy.standing(&self.purse.lock(), scope, unit, Numbers::at(now))
     }
 

@@ -97,7 +97,9 @@ mod tests {
 
     #[test]
     fn a_text_has_cents_or_what_says_something() {
-        for (dollars, text) in [(0.0, "$0.00"), (12.345, "$12.35"), (0.0125, "$0.012500"), (1e6, "$1000000.00")] {
+        for (dollars, text) in
+            [(0.0, "$0.00"), (12.345, "$12.35"), (0.0125, "$0.012500"), (1e6, "$1000000.00")]
+        {
             assert_eq!(Usd::from_dollars(dollars).to_string(), text);
         }
     }

@@ -189,7 +189,8 @@ impl BudgetPolicy {
         };
 
         let spent = purse.rows.get(scope);
-        let (number, amount) = spent.map_or((0, Amount::default()), |spent| spent.windows[self.window as usize]);
+        let (number, amount) =
+            spent.map_or((0, Amount::default()), |spent| spent.windows[self.window as usize]);
         let number = number.max(now.of(self.window));
         let amount = spent.map_or(amount, |spent| spent.in_window(self.window, now));
         let shown = |amount: Amount| match unit {
@@ -302,7 +303,8 @@ impl Purse {
         });
         let models = policy.models.iter().map(|(name, limit)| (Scope::Model(name.clone()), *limit));
         let tenants = tenants.map(|(scope, _)| (scope.clone(), policy.tenant));
-        let mut standings: Vec<_> = [(Scope::All, policy.all)].into_iter().chain(models).chain(tenants).collect();
+        let mut standings: Vec<_> =
+            [(Scope::All, policy.all)].into_iter().chain(models).chain(tenants).collect();
         standings.sort_by(|(one, _), (other, _)| one.cmp(other));
         let parts = standings.iter().flat_map(|(scope, limit)| {
             limit.parts().map(move |(unit, ..)| policy.standing(self, scope, unit, now))
@@ -330,9 +332,8 @@ impl Purse {
     /// Where there are too many tenants, those of whom nothing is to be said any more are forgotten; if there are still too many, a new one
     /// is among the others.
     fn make_room(&mut self, scope: &mut Scope, now: Numbers) {
-        let is_full = |purse: &Self, scope: &Scope| {
-            purse.rows.len() >= MAX_SCOPES && !purse.rows.contains_key(scope)
-        };
+        let is_full =
+            |purse: &Self, scope: &Scope| purse.rows.len() >= MAX_SCOPES && !purse.rows.contains_key(scope);
         if !is_full(self, scope) {
             return;
         }
@@ -400,7 +401,8 @@ mod tests {
     fn what_is_spoken_for_counts_as_spent_until_it_is_given_back() {
         let (policy, mut purse) = (policy(), Purse::default());
         let limits = policy.limits("p", "m", None);
-        let reserve = |purse: &mut Purse, ask| purse.reserve(&policy, &mut limits.clone(), amount(ask), now());
+        let reserve =
+            |purse: &mut Purse, ask| purse.reserve(&policy, &mut limits.clone(), amount(ask), now());
         reserve(&mut purse, 6.0).unwrap();
         let refused = reserve(&mut purse, 4.1).unwrap_err();
         assert!(refused.may_pass_soon && !refused.is_first);

@@ -232,9 +232,8 @@ mod tests {
     #[test]
     fn windows_begin_anew_and_what_was_before_is_kept_for_one() {
         let mut spans = Spans::default();
-        let dollars = |spans: &Spans, period, second| {
-            spans.row(period, Numbers::at_second(second)).cost.dollars()
-        };
+        let dollars =
+            |spans: &Spans, period, second| spans.row(period, Numbers::at_second(second)).cost.dollars();
         spans.add(&entry(1.0), Numbers::at_second(10 * HOUR));
         spans.add(&entry(2.0), Numbers::at_second(11 * HOUR - 1));
         let (now, before) = (Period::Now(Window::Hour), Period::Before(Window::Hour));

@@ -17,7 +17,9 @@ mod price;
 mod table;
 
 pub use self::amount::Usd;
-pub use self::budget::{Amount, BudgetPolicy, Crossed, Exceeded, Limit, Limits, Purse, Scope, Standing, Unit};
+pub use self::budget::{
+    Amount, BudgetPolicy, Crossed, Exceeded, Limit, Limits, Purse, Scope, Standing, Unit,
+};
 pub use self::calendar::{Numbers, Window};
 pub use self::ledger::{Books, Entry, Period, Row};
 pub use self::price::{Listed, Price, Tariff, Tokens};

@@ -258,7 +258,10 @@ mod tests {
             assert!(row["source"].as_str().unwrap().starts_with("https://"), "{name}");
             assert!(begins(row["checked"].as_str().unwrap()).is_some(), "{name}");
             let vendor = row["vendor"].as_str().unwrap();
-            assert!(file["vendors"].as_array().unwrap().iter().any(|known| known["name"] == vendor), "{name}");
+            assert!(
+                file["vendors"].as_array().unwrap().iter().any(|known| known["name"] == vendor),
+                "{name}"
+            );
             for price in [row, &row["above"]].into_iter().filter(|price| !price.is_null()) {
                 let of = |kind: &str| price[kind].as_f64();
                 assert!(of("input").unwrap() > 0.0 && of("output").unwrap() >= 0.0, "{name}");
@@ -286,7 +289,9 @@ mod tests {
         assert_eq!(listed("api.openai.com", "gpt-5-codex"), Some(11.25));
         assert_eq!(listed("api.anthropic.com", "claude-haiku-4-5-20251001"), Some(6.0));
         assert_eq!(listed("generativelanguage.googleapis.com", "models/gemini-2.5-flash"), Some(2.8));
-        for unknown in ["gpt-4o-mini-tts", "gpt-4o-2024-8-6", "gpt-4o-", "-20251001", "", "GPT-4o", "ft:gpt-4o:x"] {
+        for unknown in
+            ["gpt-4o-mini-tts", "gpt-4o-2024-8-6", "gpt-4o-", "-20251001", "", "GPT-4o", "ft:gpt-4o:x"]
+        {
             assert_eq!(listed("api.openai.com", unknown), None, "{unknown}");
         }
     }
@@ -301,8 +306,11 @@ mod tests {
 
     #[test]
     fn what_the_user_says_comes_first_and_what_is_said_of_a_provider_before_the_rest() {
-        let prices =
-            Prices::new(BTreeMap::from([given("gpt-4o", 1.0), given("relay/gpt-4o", 2.0), given("x-9", 3.0)]));
+        let prices = Prices::new(BTreeMap::from([
+            given("gpt-4o", 1.0),
+            given("relay/gpt-4o", 2.0),
+            given("x-9", 3.0),
+        ]));
         let find = |provider: &str, asked: &str, answered: &str| {
             million(prices.find(provider, vendor("api.openai.com"), asked, answered, now()))
         };

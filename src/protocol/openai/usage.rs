@@ -81,6 +81,20 @@ impl Usage {
         self.prompt_tokens.saturating_add(self.completion_tokens)
     }
 
+    /// What two reports of one answer say together, each of which counts from its beginning, and may leave something out.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.max(other.prompt_tokens),
+            completion_tokens: self.completion_tokens.max(other.completion_tokens),
+            cached: self.cached.max(other.cached),
+            cache_write: self.cache_write.max(other.cache_write),
+            cache_write_hour: self.cache_write_hour.max(other.cache_write_hour),
+            audio: self.audio.max(other.audio),
+            reasoning: self.reasoning.max(other.reasoning),
+        }
+    }
+
     /// As a chat's answer has it, without the parts.
     pub fn to_raw(self) -> Option<Box<RawValue>> {
         let Self { prompt_tokens, completion_tokens, .. } = self;
@@ -193,7 +207,8 @@ mod tests {
     #[test]
     fn details_of_another_shape_cost_no_more_than_themselves() {
         for details in [json!(null), json!([]), json!("x"), json!({"cached_tokens": "many"})] {
-            let read = usage(json!({"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": details}));
+            let read =
+                usage(json!({"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": details}));
             assert_eq!((read.total(), read.cached), (7, 0));
         }
     }
