@@ -93,6 +93,19 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   setLogLevel(level: LogLevel): void
 
   /**
+   * What was spent, by model, provider and tenant: since the client was made (`all`, the default), or in the hour, day or month of now, in UTC by the
+   * calendar; with `before`, in the one before it. `String()` of it is a text for people. Usable after {@link close}.
+   * @throws {ConfigError} for a window that is none.
+   */
+  costs(options?: CostOptions): CostReport
+
+  /**
+   * What pooling, cache and single flight have saved, by what this client and its pool have measured, and what that is in thirty days at this rate.
+   * `String()` of it is a text for people. Usable after {@link close}.
+   */
+  savings(options?: SavingsOptions): SavingsReport
+
+  /**
    * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
    * Over HTTP/2, as many as that number of calls at once needs by `maxStreamsPerConnection`: mostly one. Never more than may rest
    * (`pool.maxIdleConnections`; none where that is 0) and the limits allow; it resolves all the same.
@@ -146,6 +159,11 @@ export interface TrunklineEvents {
   circuit: [{ provider: string; model: string | null; state: CircuitState }]
   /** A figure of the last window has passed its threshold (`alerts`), or is back below it. `p99` in milliseconds, rates as shares. */
   alert: [{ name: 'errorRate' | 'retryRate' | 'p99'; state: 'raised' | 'cleared'; value: number; threshold: number }]
+  /**
+   * A share of a budget (`alertAt`) was reached: once in each of its windows. That of 1 also comes when the first call is refused, for which what is left
+   * does not suffice. `name`: of the model or the tenant.
+   */
+  budget: [{ scope: 'all' | 'model' | 'tenant'; name: string | null; share: number } & BudgetStanding]
 }
 
 export type CircuitState = 'closed' | 'open' | 'half-open'
@@ -362,8 +380,14 @@ export interface TrunklineOptions {
   cache?: CacheOptions | false
   /** What is told by the `alert` event; `{}` for the defaults. Default: nothing. */
   alerts?: AlertOptions | false
-  /** What models cost, by their name or by `provider/model`: for the strategy `lowest-cost`. Default: no model has a price. */
-  pricing?: Record<string, Price>
+  /**
+   * What models cost, by their name or by `provider/model`, which comes first: a price, or the name of a model of the built-in table that costs the
+   * same (`{ 'relay/openai/gpt-4o': 'gpt-4o' }`). Default: the built-in table of list prices (docs/costs.md), at the vendors' own addresses alone; what has
+   * no price there costs `null`, and is listed by {@link Trunkline.costs}.
+   */
+  pricing?: Record<string, Price | string>
+  /** What may be spent in an hour, a day or a month. Default: no limit. */
+  budget?: BudgetOptions
   /** Sockets. */
   pool?: PoolOptions
   /** Limits of each tenant, whom calls name by their `tenant`. */
@@ -522,13 +546,62 @@ export interface RouteOptions {
   select?: (request: ChatRequest) => string
 }
 
-/** US dollars for a million tokens. A choice among targets goes by `input` and `output`; the others have no effect yet. */
-export interface Price {
+/** US dollars for a million tokens, 0 or more, to a millionth of a dollar. */
+export interface Price extends TokenPrice {
+  /** What all tokens of a request cost whose prompt has more than so many. Default: the same. */
+  above?: TokenPrice & { tokens: number }
+}
+
+export interface TokenPrice {
   input: number
   output: number
+  /** Input that the provider had in its cache. Default as `input`. */
   cachedInput?: number
+  /** Input that it put there. Default as `input`. */
   cacheWrite?: number
+  /** The same, to be kept for an hour. Default as `cacheWrite`. */
+  cacheWriteHour?: number
+  /** Sound. Default as `input`. */
+  audioInput?: number
+  /** What of the output was thought. Default as `output`. */
   reasoning?: number
+}
+
+/**
+ * A call speaks for what it may come to before it is sent (its prompt, and `max_tokens` or about twice what the model's answers have), and is charged with what
+ * it came to. At least one of `limit`, `tokens`, `perModel` and `perTenant`. What `fetch` sends is neither known nor held.
+ */
+export interface BudgetOptions extends BudgetLimit {
+  /** In UTC, by the calendar. Default `month`. */
+  window?: 'hour' | 'day' | 'month'
+  /** By the name of a model, or by `provider/model`: dollars, or both. Where one is used up, the next target of a route is asked. */
+  perModel?: Record<string, number | BudgetLimit>
+  /** Of each tenant whom calls name. */
+  perTenant?: number | BudgetLimit
+  /** Shares of each limit at which there is a `budget` event, above 0 and at most 1. Default `[0.5, 0.8, 1]`. */
+  alertAt?: number[]
+  /**
+   * `block`, the default: a call that would go beyond a limit is a {@link BudgetExceededError}, and nothing is sent. `alert`: it is told of, and goes.
+   */
+  onExceeded?: 'block' | 'alert'
+  /**
+   * What becomes of a call to a model without a price, where a limit in dollars holds for it and blocks. `refuse`, the default: a {@link ConfigError}, since
+   * nothing would hold it. `allow`: it costs nothing that is known.
+   */
+  unpriced?: 'refuse' | 'allow'
+  /**
+   * A file in which what was spent outlives the process, `kill -9` included; its folder must be there. One process at a time: another is refused, while
+   * clients of one process share what was spent. A damaged file is set aside under another name, told of by a process warning of code
+   * `TRUNKLINE_BUDGET_STATE`, and what can be read of it counts. Default: memory.
+   */
+  state?: string
+}
+
+export interface BudgetLimit {
+  /** US dollars, above 0. */
+  limit?: number
+  /** Tokens, in and out together. */
+  tokens?: number
 }
 
 export interface PoolOptions {
@@ -869,6 +942,13 @@ export interface CallMeta {
   timings: { queued: number; dns: number; connect: number; tls: number; firstByte: number; total: number }
   /** Of the answer that was handed over, and so of the model that gave it. */
   usage: Usage | null
+  /** Whether the provider left out what it took, so that `usage`, or a part of `cost`, is an estimate: about four bytes a token. */
+  usageEstimated: boolean
+  /**
+   * What the call cost in US dollars, with all its attempts: those before the one that answered, and rivals that were not first, as far as they are charged for.
+   * Null where a model has no price, or nothing has one. Tokens alone: searches, storage and the like are not in it.
+   */
+  cost: number | null
   /** Paths in the request (`seed`, `messages[2].name`) for which the provider that answered has no words, so that they were left out or done by halves. */
   dropped: string[]
 }
@@ -976,6 +1056,8 @@ export interface BatchProgress {
   inFlight: number
   /** Of the calls that succeeded. */
   usage: { prompt_tokens: number; completion_tokens: number; total_tokens: number }
+  /** Of the same, in US dollars, as far as there are prices. */
+  cost: number
   /** Milliseconds since the batch began. */
   elapsed: number
 }
@@ -1074,6 +1156,22 @@ export declare class CircuitOpenError extends TrunklineError {
 
 /** `ERR_NOT_CACHED`: no answer is kept, and the call wanted no other (`only-if-cached`). Nothing was sent. */
 export declare class NotCachedError extends TrunklineError {}
+
+/**
+ * `ERR_BUDGET_EXCEEDED`: the call would go beyond a limit of `budget`. Nothing was sent. `retryable` where only what calls under way have spoken for stands in
+ * its way.
+ */
+export declare class BudgetExceededError extends TrunklineError implements BudgetStanding {
+  readonly scope: 'all' | 'model' | 'tenant'
+  /** Of the model or the tenant. */
+  readonly subject: string | null
+  readonly unit: 'usd' | 'tokens'
+  readonly limit: number
+  readonly spent: number
+  readonly reserved: number
+  readonly window: 'hour' | 'day' | 'month'
+  readonly resetsAt: number
+}
 
 /** `ERR_CLOSED`: the client is closed. */
 export declare class ClosedError extends TrunklineError {}
@@ -1178,12 +1276,112 @@ export interface Metrics {
     string,
     { requestsRemaining: number | null; tokensRemaining: number | null; resetAt: number | null; throttled: number }
   >
-  /** As the provider reported them. */
-  tokens: { input: number; output: number }
+  /** As the provider reported them. `perSecond`: of the output, over the last minute. */
+  tokens: { input: number; output: number; perSecond: number }
+  /** What was spent, in US dollars, as far as there are prices. */
+  cost: number
   /** Of bodies. */
   bytes: { sent: number; received: number }
   /** Milliseconds since the client was made. */
   uptime: number
+}
+
+export interface CostOptions {
+  /** Default `all`. */
+  window?: 'hour' | 'day' | 'month' | 'all'
+  /** The one before that of now. Default false. */
+  before?: boolean
+}
+
+/** Sums in US dollars. */
+export interface CostReport {
+  total: number
+  currency: 'USD'
+  /** What of the total is estimated, since the provider did not report it. */
+  estimated: number
+  /** By the name that the target was asked for; with how it was served, where that is not the standard way (`gpt-5.4 (flex)`). The 1,001st is `(others)`. */
+  byModel: Record<string, ModelCost>
+  byProvider: Record<string, number>
+  byTenant: Record<string, number>
+  /** Models that were used and have no price: as `pricing` may have them. */
+  unpriced: string[]
+  /** Null without `budget`. Of its window, whatever is asked for. */
+  budget: BudgetReport | null
+}
+
+export interface ModelCost {
+  /** Attempts that are charged for, or may be. */
+  requests: number
+  /** All that went in, cached and written to a cache included. */
+  inputTokens: number
+  cachedInputTokens: number
+  cacheWriteTokens: number
+  /** All that came out, thoughts included. */
+  outputTokens: number
+  reasoningTokens: number
+  cost: number
+  estimated: number
+  /** How many of the requests have no price. */
+  unpriced: number
+}
+
+export interface BudgetReport {
+  /** Of all calls, in dollars; null where they have none. */
+  limit: number | null
+  spent: number
+  /** What calls under way have spoken for. */
+  reserved: number
+  window: 'hour' | 'day' | 'month'
+  /** Milliseconds since 1970. */
+  resetsAt: number
+  /** Every limit, those of models and of tenants that have spent something included. */
+  limits: ({ scope: 'all' | 'model' | 'tenant'; name: string | null } & BudgetStanding)[]
+  /** What is wrong with the file of `state`, or was when it was opened. */
+  problem: string | null
+}
+
+/** How a limit stands, in US dollars or tokens. */
+export interface BudgetStanding {
+  unit: 'usd' | 'tokens'
+  limit: number
+  spent: number
+  reserved: number
+  window: 'hour' | 'day' | 'month'
+  /** Milliseconds since 1970. */
+  resetsAt: number
+}
+
+export interface SavingsOptions {
+  /** What an hour of waiting costs, in US dollars: of a machine, or of somebody. Gives `timeValue`. */
+  hourlyCost?: number
+}
+
+/** Milliseconds, and US dollars. */
+export interface SavingsReport {
+  /** How long the client has been there. */
+  uptime: number
+  /** Requests that found a connection, of the pool, which other clients may share. */
+  handshakesAvoided: number
+  /** What a handshake has taken in the mean: DNS, TCP and TLS. */
+  handshake: number
+  /** What those that were avoided would have taken. */
+  timeSaved: number
+  /** Answers that were not asked for again, and what they had cost. */
+  requestsSaved: number
+  costSaved: number
+  /** What was spent meanwhile. */
+  cost: number
+  /** With `hourlyCost`: what the time saved is worth. */
+  timeValue?: number
+  /** All of it in thirty days at this rate. */
+  perMonth: {
+    handshakesAvoided: number
+    timeSaved: number
+    requestsSaved: number
+    costSaved: number
+    cost: number
+    timeValue?: number
+  }
 }
 
 export interface PoolMetrics {

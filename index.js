@@ -30,6 +30,7 @@ module.exports.InvalidResponseError = classes.InvalidResponseError
 module.exports.QueueFullError = classes.QueueFullError
 module.exports.CircuitOpenError = classes.CircuitOpenError
 module.exports.NotCachedError = classes.NotCachedError
+module.exports.BudgetExceededError = classes.BudgetExceededError
 module.exports.ClosedError = classes.ClosedError
 module.exports.CassetteMissError = classes.CassetteMissError
 module.exports.HookError = classes.HookError

@@ -48,6 +48,15 @@ const examples = {
     /^down, with an open circuit: spare\/claude-sonnet-4-5, 1 attempts$/m,
     /^6 calls answered, 3 times/m,
   ],
+  'costs.mjs': [
+    /^fast: 1250 tokens, \$0\.000345\nsmart: 1250 tokens, \$0\.007950$/m,
+    /^event: zeta has spent 0\.0\d+ of 0\.05, 50 %$/m,
+    /^refused, and nothing sent: the budget of \$0\.\d+ a day for the tenant 'zeta' does not suffice: /m,
+    /^\$0\.\d+ in this day$/m,
+    /^ {2}smart +\$0\.\d+ +\d requests/m,
+    /^budget of the tenant zeta: /m,
+    /^ {2}handshakes +\d/m,
+  ],
   'keys.mjs': [
     /^10 questions answered; 1 time a key was limited/m,
     /^sk-one: 10 requests, sk-two: 1 requests$/m,

@@ -30,6 +30,7 @@ class Batch {
     failed: 0,
     inFlight: 0,
     usage: { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 },
+    cost: 0,
   }
   /** Settled and not yet iterated, in the order of completion. @type {any[]} */
   #completed = []
@@ -207,6 +208,7 @@ class Batch {
       const { data, meta } = await start(item, callOptions).withMeta()
       progress.succeeded++
       add(progress.usage, meta.usage)
+      progress.cost += meta.cost ?? 0
       result = { index, customId, meta, status: 'fulfilled', value: data }
     } catch (reason) {
       progress.failed++

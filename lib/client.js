@@ -16,6 +16,7 @@ const { Call, nextNumber, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
 const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
+const money = require('./money.js')
 const { LONGEST, only } = require('./options.js')
 const { clearTimeout, queueMicrotask, setTimeout } = require('./timers.js')
 const { isPublisher, isToldOfConnections, publishConnection, retire } = require('./channels.js')
@@ -51,7 +52,7 @@ news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsCha
 news.logs = (number, records, lost) => reachable.get(number)?.deref()?.logged(records, lost)
 
 /** Events of calls, by name. */
-const OF_CALLS = ['retry', 'failover', 'circuit', 'alert']
+const OF_CALLS = ['retry', 'failover', 'circuit', 'alert', 'budget']
 
 /** @param {number} lost @param {string} what */
 function warnOfLost(lost, what) {
@@ -165,6 +166,8 @@ class Trunkline extends Emitter {
     this.look()
     if (this.#log.level > 0) this.#logAt(this.#log.level)
     logs.register(this, this.#log)
+    const problem = this.#native.problem()
+    if (problem) process.emitWarning(problem, { code: 'TRUNKLINE_BUDGET_STATE' })
     if (options?.pool?.tls?.rejectUnauthorized === false) {
       process.emitWarning('pool.tls.rejectUnauthorized is false: the servers of this client are not verified', {
         code: 'TRUNKLINE_INSECURE_TLS',
@@ -225,6 +228,17 @@ class Trunkline extends Emitter {
 
   metrics() {
     return JSON.parse(this.#native.metrics())
+  }
+
+  /** @param {any} [options] */
+  costs(options = {}) {
+    const { window, before } = money.windowOf(options)
+    return money.costReport(this.#native.costs(window, before), window, before)
+  }
+
+  /** @param {any} [options] */
+  savings(options = {}) {
+    return money.savingsReport(this.#native.savings(), options)
   }
 
   /** @param {any} [options] */

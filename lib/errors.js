@@ -13,7 +13,7 @@ const KINDS = Symbol.for('trunkline.error.kinds')
  *   requestId?: string | null, attempts?: import('../index.js').Attempt[], retryable?: boolean,
  *   billed?: 'yes' | 'no' | 'maybe', cause?: unknown, status?: number, headers?: [string, string][],
  *   type?: string | null, param?: string | null, body?: string | null, retryAfter?: number | null,
- *   phase?: string, limit?: number, partial?: string, details?: string
+ *   phase?: string, limit?: number, partial?: string, details?: string, budget?: object
  * }} Description
  */
 
@@ -153,6 +153,24 @@ class CircuitOpenError extends TrunklineError {
 class NotCachedError extends TrunklineError {
   static kind = 'NotCachedError'
 }
+
+class BudgetExceededError extends TrunklineError {
+  static kind = 'BudgetExceededError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    const { scope, name, unit, limit, spent, reserved, window, resetsAt } = /** @type {any} */ (description.budget)
+    this.scope = scope
+    this.subject = name
+    this.unit = unit
+    this.limit = limit
+    this.spent = spent
+    this.reserved = reserved
+    this.window = window
+    this.resetsAt = resetsAt
+  }
+}
 class ClosedError extends TrunklineError {
   static kind = 'ClosedError'
 }
@@ -197,6 +215,7 @@ const classes = {
   QueueFullError,
   CircuitOpenError,
   NotCachedError,
+  BudgetExceededError,
   ClosedError,
   CassetteMissError,
   HookError,

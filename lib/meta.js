@@ -8,7 +8,20 @@ const { inMilliseconds } = require('./errors.js')
  * @param {number} number
  */
 function metaOf(text, number) {
-  const [provider, model, status, names, tries, connection, times, usage, dropped, source] = JSON.parse(text)
+  const [
+    provider,
+    model,
+    status,
+    names,
+    tries,
+    connection,
+    times,
+    usage,
+    dropped,
+    source,
+    cost,
+    usageEstimated,
+  ] = JSON.parse(text)
   const headers = new Headers()
   for (let at = 0; at < names.length; at += 2) headers.append(names[at], names[at + 1])
   // A number is the time of the only one, which went well.
@@ -29,6 +42,8 @@ function metaOf(text, number) {
     connection: connection && { id: connection[0], protocol: connection[1], reused: connection[2] },
     timings: { queued, dns, connect, tls, firstByte, total },
     usage,
+    usageEstimated,
+    cost,
     dropped,
   }
 }
@@ -45,10 +60,14 @@ function metaOfNone(number, model, total) {
     status: 0,
     headers: new Headers(),
     requestId: null,
+    cached: false,
+    coalesced: false,
     attempts: [],
     connection: null,
     timings: { queued: 0, dns: 0, connect: 0, tls: 0, firstByte: 0, total },
     usage: null,
+    usageEstimated: false,
+    cost: null,
     dropped: [],
   }
 }

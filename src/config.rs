@@ -2,6 +2,7 @@
 //! `pool.maxConnections: must be a positive integer, got -1`.
 
 mod alerts;
+mod budget;
 mod cache;
 mod call;
 mod cassette;
@@ -25,6 +26,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
+pub use self::budget::BudgetConfig;
 pub use self::call::{CallKind, CallOptions, Recover, Wire};
 pub use self::cassette::{CassetteMode, CassetteOptions};
 pub use self::providers::{Key, ProviderConfig};
@@ -39,8 +41,8 @@ use crate::policy::breaker::BreakerPolicy;
 use crate::policy::cache::CachePolicy;
 use crate::policy::hedge::HedgePolicy;
 use crate::policy::judge::RetryPolicy;
+use crate::policy::money::Prices;
 use crate::policy::rate::RateLimits;
-use crate::policy::route::Price;
 use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{self, Checkout, Origin};
 use crate::protocol::dialect::Protocol;
@@ -63,8 +65,9 @@ pub struct ClientConfig {
     pub alerts: Option<AlertPolicy>,
     /// None where nothing is kept or shared.
     pub cache: Option<CachePolicy>,
-    /// By the name of a model, or by `provider/model`.
-    pub pricing: BTreeMap<String, Price>,
+    pub pricing: Prices,
+    /// None for no limit of what is spent.
+    pub budget: Option<BudgetConfig>,
     /// The number of the cassette that answers in place of the network.
     pub cassette: Option<u32>,
     pub pool: pool::Config,
@@ -144,6 +147,7 @@ impl ClientConfig {
         let providers = providers::settle(drafts, environment, &mut pool)?;
         let routes = routes::parse_routes(&mut top, &providers)?;
         let pricing = pricing::parse_pricing(&mut top)?;
+        let budget = budget::parse_budget(&mut top)?;
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
         let cache = cache::parse_cache(&mut top)?;
@@ -158,8 +162,9 @@ impl ClientConfig {
             hedge,
             alerts,
             cache,
-            cassette,
             pricing,
+            budget,
+            cassette,
             pool,
         })
     }

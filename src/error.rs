@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::policy::money::Standing;
 use crate::protocol::openai::{ErrorClass, ErrorFields};
 
 /// An error of a call. One pointer wide, since results travel by it.
@@ -66,6 +67,8 @@ pub enum Kind {
     },
     /// Only an answer that is kept was wanted, and none is.
     NotCached,
+    /// More would be spent than may be.
+    BudgetExceeded(Box<Standing>),
     Closed,
     /// A cassette has no recording of a request. `details`: which file, what was asked and what comes nearest, as JSON.
     CassetteMiss {
@@ -198,6 +201,7 @@ impl Error {
             Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
             Kind::NotCached => ("NotCachedError", "ERR_NOT_CACHED"),
+            Kind::BudgetExceeded(_) => ("BudgetExceededError", "ERR_BUDGET_EXCEEDED"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
             Kind::CassetteMiss { .. } => ("CassetteMissError", "ERR_CASSETTE_MISS"),
             Kind::Hook => ("HookError", "ERR_HOOK"),
@@ -290,6 +294,7 @@ impl Serialize for Error {
             }
             Kind::CircuitOpen { retry_after_ms } => map.serialize_entry("retryAfter", retry_after_ms)?,
             Kind::CassetteMiss { details } => map.serialize_entry("details", details)?,
+            Kind::BudgetExceeded(standing) => map.serialize_entry("budget", standing)?,
             _ => {}
         }
         map.end()
@@ -335,6 +340,7 @@ impl fmt::Debug for Kind {
                 f.debug_struct("CircuitOpen").field("retry_after_ms", retry_after_ms).finish()
             }
             Self::NotCached => f.write_str("NotCached"),
+            Self::BudgetExceeded(standing) => standing.fmt(f),
             Self::Closed => f.write_str("Closed"),
             Self::CassetteMiss { .. } => f.debug_struct("CassetteMiss").finish_non_exhaustive(),
             Self::Hook => f.write_str("Hook"),

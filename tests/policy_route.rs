@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tokio::time::Instant;
-use trunkline::policy::route::{Load, Price, Request, Running, Strategy as Choice, Target, Wait, order};
+use trunkline::policy::money::{Listed, Tariff};
+use trunkline::policy::route::{Load, Request, Running, Strategy as Choice, Target, Wait, order};
 
 const CHOICES: [Choice; 5] =
     [Choice::Ordered, Choice::Weighted, Choice::LeastBusy, Choice::LowestLatency, Choice::LowestCost];
@@ -62,7 +63,9 @@ fn made(all: &[Found], start: Instant, now: Instant) -> (Vec<Target>, Vec<Runnin
             load.begin(REQUEST.wait).observe(Duration::from_millis(ms), at);
         }
         running.extend((0..found.in_flight).map(|_| load.begin(REQUEST.wait)));
-        let price = found.price.map(|(input, output)| Price { input, output });
+        let price = found
+            .price
+            .map(|(input, output)| Tariff::flat(Listed { input, output, ..Listed::default() }.into()));
         Target { weight: found.weight, price, load }
     });
     (targets.collect(), running)

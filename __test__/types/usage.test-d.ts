@@ -5,6 +5,7 @@ import {
   APIError,
   type Attempt,
   type BatchResult,
+  BudgetExceededError,
   type CallMeta,
   type ChatCompletion,
   type ChatCompletionChunk,
@@ -255,7 +256,12 @@ export function providers() {
       },
       claude: { baseURL: 'https://api.anthropic.com', protocol: 'anthropic', rateLimit: { requestsPerMinute: 50 } },
     },
-    pricing: { small: { input: 0.1, output: 0.4 }, 'main/large': { input: 3, output: 15, cachedInput: 0.3 } },
+    pricing: {
+      small: { input: 0.1, output: 0.4, above: { tokens: 100_000, input: 0.5, output: 2.5 } },
+      'main/large': { input: 3, output: 15, cachedInput: 0.3 },
+      deployment: 'gpt-4o',
+    },
+    budget: { limit: 50, window: 'day', perModel: { 'main/large': 20, small: { tokens: 1e6 } }, perTenant: 5 },
     routes: {
       fast: { provider: 'main', model: 'small' },
       good: [
@@ -326,4 +332,22 @@ export async function fromMemory() {
   line.stream({ model: 'm', messages }, { cache: false })
   is<number | undefined>()(line.metrics().cache?.evicted, true)
   is<number>()(line.metrics().requests.coalesced, true)
+}
+
+export async function money(line: Trunkline) {
+  const { meta } = await line.chat({ model: 'm', messages }).withMeta()
+  is<number | null>()(meta.cost, true)
+  is<boolean>()(meta.usageEstimated, true)
+  const { total, byModel, unpriced, budget } = line.costs({ window: 'day', before: true })
+  is<number>()(total + byModel.m.cost, true)
+  is<string[]>()(unpriced, true)
+  is<number | null | undefined>()(budget?.limit, true)
+  is<number | undefined>()(line.savings({ hourlyCost: 3 }).perMonth.timeValue, true)
+  is<number>()(line.metrics().cost + line.metrics().tokens.perSecond, true)
+  line.on('budget', ({ share, limit, spent, name }) => {
+    is<number>()(share * limit - spent, true)
+    is<string | null>()(name, true)
+  })
+  const error: unknown = null
+  if (error instanceof BudgetExceededError) is<number>()(error.resetsAt, true)
 }

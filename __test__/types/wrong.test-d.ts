@@ -59,6 +59,12 @@ new Trunkline({ cache: { when: 'never' } })
 new Trunkline({ cache: { control: 'no-cache' } })
 // @ts-expect-error: the client's
 line.chat({ model: 'm', messages }, { cache: { maxBytes: 5 } })
+// @ts-expect-error: not a window
+new Trunkline({ budget: { limit: 5, window: 'week' } })
+// @ts-expect-error: a share is a number
+new Trunkline({ budget: { limit: 5, alertAt: ['50%'] } })
+// @ts-expect-error: not a window
+line.costs({ window: 'week' })
 // @ts-expect-error: values are strings
 new Trunkline({ headers: { 'x-n': 1 } })
 
@@ -111,8 +117,8 @@ line.prometheus()
 // Events and sizes.
 // @ts-expect-error: not an event
 line.on('connections', () => {})
-// @ts-expect-error: not one yet
-line.on('budget', () => {})
+// @ts-expect-error: no member of it
+line.on('budget', ({ percent }) => percent)
 // @ts-expect-error: a slip
 line.on('connection', (event) => event.reasons)
 // @ts-expect-error: no interval

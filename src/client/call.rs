@@ -12,6 +12,7 @@ use super::Client;
 use super::endpoint::{Endpoint, Outgoing};
 use super::exchange::{Failed, FailedAttempt, Response};
 use super::journey::{Accepted, Journey};
+use super::money::Bill;
 use super::pass::{self, Pass};
 use super::provider::Provider;
 use super::race;
@@ -25,6 +26,7 @@ use crate::policy::keys::Excluded;
 use crate::policy::rate::Cost;
 use crate::policy::route::takes_more;
 use crate::policy::timeouts::Timeouts;
+use crate::pool::Tenant;
 use crate::telemetry::CallGuard;
 
 /// A call as the border hands it over: the body is JSON text.
@@ -186,11 +188,23 @@ async fn targets<C: Consume>(
                 continue;
             }
         };
+        let provider = &*target.provider;
+        let model = target.model_for(&asked);
+        let hold = match journey.wish(&model).map(|wish| client.money.afford(provider, &wish)) {
+            None => None,
+            Some(Ok(hold)) => hold,
+            // It would cost too much. Another may cost less.
+            Some(Err(error)) => {
+                if before.is_none() {
+                    record.aim(provider.name(), model, &outgoing.dropped);
+                    before = Some((target, GivenUp { error, next: Next::Yes }));
+                }
+                continue;
+            }
+        };
         if let Some((failed, GivenUp { error, .. })) = &before {
             client.note_failover(failed, target, &asked, error);
         }
-        let provider = &*target.provider;
-        let model = target.model_for(&asked);
         provider.begin(Instant::now());
         let life = Life {
             client,
@@ -200,8 +214,11 @@ async fn targets<C: Consume>(
             timeouts: provider.timeouts(options),
             repeatable: accepted.repeatable,
             cost: provider.cost(accepted, &model, outgoing.body.len()),
+            request: &journey.body,
+            is_model_call: journey.is_model_call(),
         };
         record.aim(provider.name(), model, &outgoing.dropped);
+        record.hold.0 = hold;
         match attempts(journey, target, life, record, consumer).await {
             Ok(body) => return Ok(body),
             Err(mut given_up) => {
@@ -236,6 +253,18 @@ pub(super) struct Life<'a> {
     pub(super) repeatable: bool,
     /// What each attempt counts against limits of rate.
     pub(super) cost: Cost,
+    /// As it was handed over.
+    request: &'a bytes::Bytes,
+    is_model_call: bool,
+}
+
+impl Life<'_> {
+    /// What an attempt comes to that goes out now.
+    pub(super) fn bill(&self, record: &Record) -> Bill {
+        let tenant = self.options.tenant.as_ref().map(Tenant::name);
+        let (money, ledger) = (&self.client.money, &self.provider.ledger);
+        Bill::open(money, ledger, record.model_asked(), tenant, self.request, self.is_model_call)
+    }
 }
 
 /// One attempt after the other at one target, until one is good or the table says that none will be.

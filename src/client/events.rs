@@ -16,6 +16,7 @@ use super::record::Record;
 use super::witness::Arrival;
 use crate::error::Error;
 use crate::policy::judge::Failure;
+use crate::protocol::openai::{self, Usage};
 use crate::protocol::sse::{Decoder, Event, TooLong};
 
 /// Makes a call whose answer comes as events, into `outlet`.
@@ -26,12 +27,22 @@ pub(super) async fn run(
     arrived: Arrival,
 ) -> Result<Answer, Error> {
     let accepted = journey::accept(&call, arrived)?;
-    call::run(client, call, &accepted, &mut Events { outlet }).await
+    call::run(client, call, &accepted, &mut Events { outlet, told: Told::default() }).await
 }
 
 #[derive(Debug)]
 struct Events {
     outlet: Arc<Outlet>,
+    told: Told,
+}
+
+/// What the events of an attempt have told of its model and tokens.
+#[derive(Debug, Default)]
+struct Told {
+    model: Option<Arc<str>>,
+    usage: Option<Usage>,
+    /// Whether more was told since the last time that anybody looked.
+    is_new: bool,
 }
 
 /// An event as it crosses the border: `null` where a field was not there.
@@ -63,6 +74,7 @@ impl Consume for Events {
         record: &mut Record,
         pass: &mut Pass,
     ) -> Result<Bytes, Failed> {
+        self.told = Told::default();
         let mut reader = Reader::of(life, response, record).await?;
         let mut decoder = Decoder::new();
         let mut any = false;
@@ -70,7 +82,10 @@ impl Consume for Events {
             self.outlet.room().await;
             let bytes = match reader.next(life.client).await {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) => return Ok(Bytes::new()),
+                Ok(None) => {
+                    self.settle(life.client, record);
+                    return Ok(Bytes::new());
+                }
                 Err(failure) => return Err(self.broken(failure)),
             };
             let fed = decoder.feed(&bytes, |event| {
@@ -85,17 +100,34 @@ impl Consume for Events {
             if any {
                 reader.spoke(life, record, pass);
             }
+            // Known by whoever leaves in the middle, too.
+            if std::mem::take(&mut self.told.is_new)
+                && let Some(usage) = self.told.usage
+            {
+                record.reported(usage);
+            }
         }
     }
 }
 
 impl Events {
-    fn event(&self, event: &Event<'_>) -> Result<(), Stop> {
+    fn settle(&self, client: &Client, record: &mut Record) {
+        let Told { model, usage: Some(usage), .. } = &self.told else { return };
+        client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
+        record.tokens = Some(usage.total());
+        record.usage = usage.to_raw();
+        if let Some(model) = model {
+            record.model = model.clone();
+        }
+    }
+
+    fn event(&mut self, event: &Event<'_>) -> Result<(), Stop> {
         fn text(bytes: &[u8]) -> Result<&str, Stop> {
             std::str::from_utf8(bytes).map_err(|_| Stop::NotUtf8)
         }
         let named = |bytes| text(bytes).map(|text| (!text.is_empty()).then_some(text));
         let piece = Piece { event: named(event.name)?, id: named(event.id)?, raw: text(event.data)? };
+        self.told.hear(piece.raw);
         // A type of strings always has a text.
         let json = serde_json::to_string(&piece).unwrap_or_default();
         self.outlet.push(outlet::Piece { json: &json, text: "", span: None });
@@ -109,5 +141,18 @@ impl Events {
         }
         let FailedAttempt { error, .. } = *failure;
         failed(Failure::CutSeen, error)
+    }
+}
+
+impl Told {
+    /// Tokens are told of bit by bit, and counted from the beginning each time.
+    fn hear(&mut self, event: &str) {
+        let Some(native) = openai::native_event(event) else { return };
+        let Some(usage) = Usage::of(&native.usage) else { return };
+        self.usage = Some(self.usage.unwrap_or_default().and(usage));
+        self.is_new = true;
+        if let Some(model) = native.model {
+            self.model = Some(model.into());
+        }
     }
 }

@@ -108,7 +108,7 @@ pub(super) async fn exchange<C: Consume>(
 
     let request = outgoing.request(lease.protocol(), key, own);
     let sent = Instant::now();
-    record.sent(outgoing.asks());
+    record.sent(outgoing.asks(), life.bill(record));
     pass.sent();
     client.counters.sent(outgoing.body.len());
     let head = if C::STREAMED {
@@ -141,7 +141,8 @@ async fn replay<C: Consume>(
     let Replayed { status, headers, body } = replayed;
     let sent = Instant::now();
     record.replayed();
-    record.sent(life.outgoing.asks());
+    // What it would cost, so that what asks for costs and budgets can be tested too.
+    record.sent(life.outgoing.asks(), life.bill(record));
     pass.sent();
     life.client.counters.sent(life.outgoing.body.len());
     answered::<C>(life, key, status, headers, Body::Replayed(Box::new(body)), sent, record, pass).await

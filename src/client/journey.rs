@@ -9,6 +9,7 @@ use super::Client;
 use super::call::{Call, Counted};
 use super::endpoint::{Asking, Endpoint, Outgoing};
 use super::memory::Flight;
+use super::money::{Answer, Wish};
 use super::record::Record;
 use super::targets::{Path, Target};
 use super::witness::{Arrival, Witness};
@@ -16,6 +17,7 @@ use crate::config::CallOptions;
 use crate::error::Error;
 use crate::policy::learn::estimate_tokens;
 use crate::policy::route::{Request, Wait};
+use crate::pool::Tenant;
 use crate::protocol::json::Members;
 use crate::protocol::openai::Asked;
 
@@ -99,7 +101,7 @@ pub(super) struct Journey<'a> {
     pub(super) accepted: &'a Accepted,
     pub(super) options: &'a CallOptions,
     endpoint: &'a Endpoint,
-    body: bytes::Bytes,
+    pub(super) body: bytes::Bytes,
     pub(super) path: Path<'a>,
     pub(super) request: Request,
     deadline: Instant,
@@ -146,6 +148,21 @@ impl<'a> Journey<'a> {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether it is a chat or for embeddings: what that costs is estimated where nobody reports it.
+    pub(super) fn is_model_call(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Chat | Endpoint::Embeddings)
+    }
+
+    /// What a budget is asked for before anything is sent to a target. None for what has no model that could cost something.
+    pub(super) fn wish<'b>(&'b self, model: &'b Arc<str>) -> Option<Wish<'b>> {
+        let asked = self.accepted.asked.as_ref()?;
+        let answer = Answer { max_tokens: asked.max_tokens, choices: asked.choices as u64 };
+        let has_answer = *self.endpoint != Endpoint::Embeddings;
+        let tenant = self.options.tenant.as_ref().map(Tenant::name);
+        let wish = Wish { model, tenant, request: &self.body, answer: has_answer.then_some(answer) };
+        (!model.is_empty()).then_some(wish)
     }
 
     /// The same along another path.

@@ -196,6 +196,7 @@ impl Question {
         self.memory.hits.fetch_add(1, Ordering::Relaxed);
         let counted = Counted::Call(client.counters.begin(accepted.arrived));
         client.counters.cached();
+        client.money.saved(kept.record.cost());
         let record = kept.record.recalled(accepted.arrived, age);
         let mut ended = Ok(kept.body.clone());
         if let (Some(tape), Some(outlet)) = (&kept.tape, outlet) {
@@ -267,6 +268,9 @@ async fn shared(
     match share.end(outlet).await {
         Ok(landed) => {
             let record = landed.record.shared(accepted.arrived, source);
+            if source == Source::Another && landed.result.is_ok() {
+                client.money.saved(landed.record.cost());
+            }
             let result = landed.result.clone().map_err(|error| match error.kind {
                 // It speaks of the time of the call that began the exchange.
                 Failure::Timeout { phase: TimeoutPhase::Total, .. } => {

@@ -27,6 +27,7 @@
 //! | `key` | one of them, given or asked for |
 //! | `witness` | what a call's owner is told while it runs, and asked before an attempt |
 //! | `record` | what is known of a call: attempts, times, connection |
+//! | `money/` | what calls cost, and what they may |
 //! | `pools` | one pool for equal settings in a process |
 
 mod admission;
@@ -43,6 +44,7 @@ mod journey;
 mod key;
 mod keys;
 mod memory;
+mod money;
 mod outlet;
 mod pass;
 mod pools;
@@ -69,10 +71,12 @@ pub use self::call::{Answer, Call};
 pub use self::cassette::Cassette;
 pub use self::endpoint::Endpoint;
 pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
+pub use self::money::{CostReport, SavingsReport};
 pub use self::outlet::{Delivery, Mode, Outlet};
 pub use self::witness::{Ask, Question, TellOf, Witness};
 
 use self::memory::Memory;
+use self::money::Money;
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
@@ -83,6 +87,7 @@ use crate::error::{Attempt, Error};
 use crate::policy::alerts::{Alert, AlertPolicy, Alerts, SPANS};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Changes;
+use crate::policy::money::Period;
 use crate::pool::{Listener, Pool, Tasks, Wake};
 use crate::telemetry::{Clocks, Counters, Event, Events, Metrics, TurnFigures, next_client};
 
@@ -110,6 +115,7 @@ pub struct Client {
     alerts: Option<Arc<Alerts>>,
     /// What answers in place of the network.
     cassette: Option<Arc<Cassette>>,
+    money: Arc<Money>,
     closed: AtomicBool,
 }
 
@@ -137,6 +143,7 @@ impl Client {
         config.providers.iter_mut().for_each(|provider| provider.keys.clear());
         let events = Arc::new(Events::new(wake));
         let number = next_client();
+        let money = Arc::new(Money::new(config.budget.as_ref(), &events)?);
         let alerts = config.alerts.map(|policy| watch(number, policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
         if !cassette.as_ref().is_some_and(|cassette| cassette.is_replay()) {
@@ -154,6 +161,7 @@ impl Client {
             events,
             alerts,
             cassette,
+            money,
             closed: AtomicBool::new(false),
             config,
         })
@@ -302,12 +310,29 @@ impl Client {
             provider.limit_figures(&clocks, &mut limits);
         }
         let cache = self.memory.as_ref().map(|memory| memory.figures());
-        self.counters.metrics(pool, turns, circuits, limits, cache)
+        let cost = self.money.total(self.targets.providers()).dollars();
+        self.counters.metrics(pool, turns, circuits, limits, cache, cost)
     }
 
     /// Which pool of the process it has a share of.
     pub fn pool_number(&self) -> u32 {
         self.pool.number()
+    }
+
+    /// What was spent, by model, provider and tenant.
+    pub fn costs(&self, period: Period) -> CostReport {
+        self.money.report(self.targets.providers(), period)
+    }
+
+    /// What pooling, cache and single flight have saved.
+    pub fn savings(&self) -> SavingsReport {
+        let cost = self.money.total(self.targets.providers());
+        self.money.savings(&self.pool.snapshot(), cost, self.counters.uptime())
+    }
+
+    /// What is wrong that calls go on in spite of.
+    pub fn problem(&self) -> Option<String> {
+        self.money.problem()
     }
 
     /// What the client tells of its calls.

@@ -11,6 +11,7 @@ use super::admission::Admission;
 use super::endpoint::Endpoints;
 use super::journey::Accepted;
 use super::keys::Keys;
+use super::money::Ledger;
 use super::{AskForKey, NO_MODEL};
 use crate::config::{self, CallOptions, ClientConfig, ProviderConfig};
 use crate::error::Error;
@@ -35,6 +36,8 @@ pub(super) struct Provider {
     pub(super) retries: RetryBudget,
     pub(super) hedger: Option<Hedger>,
     identity: Key,
+    /// What its calls cost.
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// The keys that a provider has.
@@ -66,6 +69,7 @@ impl Provider {
             retries: RetryBudget::new(client.retry.budget, now),
             hedger: client.hedge.map(Hedger::new),
             identity: identity_of(config),
+            ledger: Arc::new(Ledger::new(config, &client.pricing)),
             // Keys are where they can be replaced, and nowhere else.
             config: ProviderConfig { keys: Vec::new(), ..config.clone() },
         })

@@ -10,13 +10,16 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::money::{Bill, Charge, Hold};
 use super::provider::Provider;
 use super::witness::{Told, Witness};
 use crate::error::{Attempt, Billed, Error, as_micros, header_text};
+use crate::policy::money::Usd;
 use crate::pool::{Lease, Phases, Protocol};
+use crate::protocol::openai::Usage;
 
-/// Attempts that others hand over.
-type Lost = Arc<Mutex<Vec<Attempt>>>;
+/// Attempts that others hand over, and what they came to.
+type Lost = Arc<Mutex<(Vec<Attempt>, Charge)>>;
 
 /// What others are shown of an exchange that they wait for.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +34,16 @@ pub(super) enum Source {
     Memory,
     /// By the exchange of another call, which was under way.
     Another,
+}
+
+/// What is a record's own, and no copy's: it is given back once.
+#[derive(Debug)]
+pub(super) struct Own<T>(pub(super) Option<T>);
+
+impl<T> Clone for Own<T> {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
 }
 
 /// The record of one call.
@@ -69,6 +82,14 @@ pub(super) struct Record {
     status: u16,
     headers: HeaderMap,
     pub(super) usage: Option<Box<RawValue>>,
+    /// How the answer was served, where it says so.
+    pub(super) tier: Option<Box<str>>,
+    /// Of the attempt under way, once its request went out. Before the hold: what was spent is known when that is given back.
+    bill: Own<Bill>,
+    /// What the call has spoken for at this target.
+    pub(super) hold: Own<Hold>,
+    /// What all attempts that have ended came to.
+    spent: Charge,
     /// What of the request the target has no words for.
     dropped: Vec<Cow<'static, str>>,
     /// Who is told, and of which attempt.
@@ -98,6 +119,9 @@ struct Meta<'a>(
     &'a [Cow<'static, str>],
     /// Where the answer came from: 0 the provider, 1 memory, 2 the exchange of another call.
     u8,
+    /// What it cost in dollars, and whether some of that, or of the usage, is an estimate.
+    Option<Usd>,
+    bool,
 );
 
 #[derive(Serialize)]
@@ -160,6 +184,10 @@ impl Record {
             number: 0,
             source: Source::default(),
             shown: None,
+            tier: None,
+            bill: Own(None),
+            hold: Own(None),
+            spent: Charge::default(),
         }
     }
 
@@ -200,6 +228,7 @@ impl Record {
         self.model = model.clone();
         self.asked = model;
         self.usage = None;
+        self.tier = None;
         // Of the one before, nothing is said of this one.
         self.status = 0;
         self.headers.clear();
@@ -264,9 +293,24 @@ impl Record {
     }
 
     /// The request goes out: from now on it may be billed.
-    pub(super) fn sent(&mut self, asks: (Method, Uri)) {
+    pub(super) fn sent(&mut self, asks: (Method, Uri), bill: Bill) {
         self.sent = Some(asks);
+        self.bill.0 = Some(bill);
         self.show();
+    }
+
+    /// So many bytes of the answer's text have come.
+    pub(super) fn heard(&mut self, bytes: usize) {
+        if let Some(bill) = &mut self.bill.0 {
+            bill.heard(bytes);
+        }
+    }
+
+    /// What the provider has reported by now.
+    pub(super) fn reported(&mut self, usage: Usage) {
+        if let Some(bill) = &mut self.bill.0 {
+            bill.reported(usage);
+        }
     }
 
     /// Method and path of the last request; without its query, which may hold a key.
@@ -330,6 +374,7 @@ impl Record {
         self.take_lost();
         self.ended = error.is_none().then_some(now);
         let billed = error.map_or(Billed::Yes, |error| error.billed);
+        self.settle_bill(billed);
         self.push_attempt(now - begun, error.map(|error| error.name_and_code().1), billed);
         self.show();
     }
@@ -338,6 +383,23 @@ impl Record {
     pub(super) fn show(&self) {
         if let Some(Shown(shown)) = &self.shown {
             *shown.lock() = Some(Box::new(Self { lost: None, shown: None, ..self.clone() }));
+        }
+    }
+
+    fn settle_bill(&mut self, billed: Billed) {
+        let Some(bill) = self.bill.0.take() else { return };
+        match billed {
+            Billed::Yes => {
+                let (charge, estimate) = bill.pay(&self.model, self.tier.as_deref());
+                self.spent.add(charge);
+                if let Some(usage) = estimate {
+                    self.usage = usage.to_raw();
+                }
+            }
+            Billed::No => bill.void(),
+            // No provider is known to charge for an answer that is an error.
+            Billed::Maybe if self.status >= 400 => bill.void(),
+            Billed::Maybe => self.spent.add(bill.give_up()),
         }
     }
 
@@ -381,7 +443,9 @@ impl Record {
         if let Some(rival) = rival {
             self.take_lost();
             let attempts = std::mem::take(&mut self.attempts);
-            *self = Self { attempts, shown: self.shown.take(), ..rival };
+            let (hold, shown, mut spent) = (self.hold.0.take(), self.shown.take(), self.spent);
+            spent.add(rival.spent);
+            *self = Self { attempts, hold: Own(hold), shown, spent, ..rival };
         }
     }
 
@@ -393,13 +457,17 @@ impl Record {
     /// Hands over what is known of a rival that did not decide the race.
     pub(super) fn lose(mut self) {
         if let Some(lost) = self.lost.take() {
-            lost.lock().append(&mut self.attempts);
+            let mut lost = lost.lock();
+            lost.0.append(&mut self.attempts);
+            lost.1.add(self.spent);
         }
     }
 
     fn take_lost(&mut self) {
         if let Some(lost) = &self.lost {
-            self.attempts.append(&mut lost.lock());
+            let mut lost = lost.lock();
+            self.attempts.append(&mut lost.0);
+            self.spent.add(std::mem::take(&mut lost.1));
         }
     }
 
@@ -412,6 +480,9 @@ impl Record {
     fn abandon(&mut self, why: &'static str) {
         let billed = if self.sent.is_some() { Billed::Maybe } else { Billed::No };
         let Some(begun) = self.attempt.take() else { return };
+        if let Some(bill) = self.bill.0.take() {
+            self.spent.add(bill.give_up());
+        }
         self.push_attempt(begun.elapsed(), Some(why), billed);
     }
 
@@ -423,7 +494,19 @@ impl Record {
         let queued = self.queued.max(part.queued);
         let retries = self.retries + part.retries;
         let shown = self.shown.take();
-        *self = Self { started: self.started, ended: None, attempts, retries, queued, shown, ..part };
+        let mut spent = self.spent;
+        spent.add(part.spent);
+        *self = Self {
+            started: self.started,
+            ended: None,
+            attempts,
+            retries,
+            queued,
+            spent,
+            shown,
+            hold: Own(None),
+            ..part
+        };
         self.show();
     }
 
@@ -431,7 +514,9 @@ impl Record {
     pub(super) fn shared(&self, started: Instant, source: Source) -> Self {
         // The attempts are told to all of them, and the retries counted once.
         let retries = if source == Source::Another { 0 } else { self.retries };
-        Self { started, ended: None, retries, source, witness: None, ..self.clone() }
+        // As is what it cost.
+        let spent = if source == Source::Another { Charge::nothing() } else { self.spent };
+        Self { started, ended: None, retries, source, spent, witness: None, ..self.clone() }
     }
 
     /// What is still true when the answer is given to another call: who gave it, what it said of itself, what it took then. In bytes of its own, as
@@ -449,6 +534,7 @@ impl Record {
             headers: self.headers.iter().filter(of_one_caller).filter_map(own).collect(),
             usage: self.usage.clone(),
             dropped: self.dropped.clone(),
+            spent: self.spent,
             ..Self::of(self.started, self.wanted.clone())
         }
     }
@@ -463,9 +549,14 @@ impl Record {
 
     /// The record of a call whose answer was kept for this long.
     pub(super) fn recalled(&self, started: Instant, age: Duration) -> Self {
-        let mut record = Self { started, source: Source::Memory, ..self.clone() };
+        let mut record = Self { started, source: Source::Memory, spent: Charge::nothing(), ..self.clone() };
         record.headers.insert(http::header::AGE, age.as_secs().into());
         record
+    }
+
+    /// What the call has cost; None where a part of it has no price.
+    pub(super) fn cost(&self) -> Option<Usd> {
+        self.spent.cost()
     }
 
     /// Completes an error by what is known of the call.
@@ -508,6 +599,8 @@ impl Record {
             self.usage.as_deref(),
             &self.dropped,
             self.source as u8,
+            self.spent.cost(),
+            self.spent.is_estimated,
         );
         // Roomy enough for most, so that it grows but rarely.
         let mut text = Vec::with_capacity(1024);

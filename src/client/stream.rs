@@ -156,41 +156,13 @@ impl Consume for Chunks {
         record: &mut Record,
         pass: &mut Pass,
     ) -> Result<Bytes, Failed> {
-        if self.recovery.begin() {
-            self.completion.go_on();
-        } else {
-            self.completion = Completion::default();
+        let ended = self.read(life, response, record, pass).await;
+        if ended.is_err()
+            && let Some(usage) = self.usage_so_far()
+        {
+            record.reported(usage);
         }
-        (self.spoke, self.done) = (false, false);
-        self.translation = life.outgoing.reply.events(unix_seconds());
-        self.held.clear();
-        self.held_bytes = 0;
-        let mut reader = Reader::of(life, response, record).await?;
-        let mut decoder = Decoder::new();
-        while !self.done {
-            // Only what the caller has room for is read.
-            self.sink.room().await;
-            let bytes = match reader.next(life.client).await {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) if self.ends() => break,
-                Ok(None) => return Err(self.broken(cut("the stream ended before its answer did"))),
-                // Whatever breaks after the last finish reason broke nothing.
-                Err(_) if self.is_finished() => break,
-                Err(failure) => return Err(self.broken(failure)),
-            };
-            match decoder.feed(&bytes, |event| self.event(&event)) {
-                Ok(()) => {}
-                Err(Stop::Malformed(what)) => return Err(self.broken(cut(what))),
-                Err(Stop::TooLong(what)) => return Err(self.broken(invalid(what))),
-                Err(Stop::Error(body)) => return Err(self.broken(api_failed(life, None, record, body))),
-            }
-            if self.spoke {
-                reader.spoke(life, record, pass);
-            }
-        }
-        reader.finish(life.client).await;
-        self.settle(life.client, record);
-        Ok(self.completion.to_json().into())
+        ended
     }
 
     fn prefill(&self) -> Option<&str> {
@@ -217,6 +189,59 @@ impl Consume for Chunks {
 }
 
 impl Chunks {
+    async fn read(
+        &mut self,
+        life: &Life<'_>,
+        response: Response,
+        record: &mut Record,
+        pass: &mut Pass,
+    ) -> Result<Bytes, Failed> {
+        if self.recovery.begin() {
+            self.completion.go_on();
+        } else {
+            self.completion = Completion::default();
+        }
+        (self.spoke, self.done) = (false, false);
+        self.translation = life.outgoing.reply.events(unix_seconds());
+        self.held.clear();
+        self.held_bytes = 0;
+        let mut reader = Reader::of(life, response, record).await?;
+        let mut decoder = Decoder::new();
+        // What is gone on with was another attempt's.
+        let (before, mut knows_prompt) = (self.completion.size(), false);
+        while !self.done {
+            // Only what the caller has room for is read.
+            self.sink.room().await;
+            let bytes = match reader.next(life.client).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) if self.ends() => break,
+                Ok(None) => return Err(self.broken(cut("the stream ended before its answer did"))),
+                // Whatever breaks after the last finish reason broke nothing.
+                Err(_) if self.is_finished() => break,
+                Err(failure) => return Err(self.broken(failure)),
+            };
+            match decoder.feed(&bytes, |event| self.event(&event)) {
+                Ok(()) => {}
+                Err(Stop::Malformed(what)) => return Err(self.broken(cut(what))),
+                Err(Stop::TooLong(what)) => return Err(self.broken(invalid(what))),
+                Err(Stop::Error(body)) => return Err(self.broken(api_failed(life, None, record, body))),
+            }
+            record.heard(self.completion.size().saturating_sub(before));
+            if self.spoke {
+                reader.spoke(life, record, pass);
+                // Some say at the beginning what went in: whoever leaves in the middle is charged for that.
+                if !std::mem::replace(&mut knows_prompt, true)
+                    && let Some(usage) = self.usage_so_far()
+                {
+                    record.reported(usage);
+                }
+            }
+        }
+        reader.finish(life.client).await;
+        self.settle(life.client, record);
+        Ok(self.completion.to_json().into())
+    }
+
     fn event(&mut self, event: &Event<'_>) -> Result<(), Stop> {
         if self.done || event.data.is_empty() {
             return Ok(());
@@ -327,7 +352,16 @@ impl Chunks {
         failed(failure, interrupted(error, partial, message))
     }
 
+    /// What is known by now of the tokens.
+    fn usage_so_far(&self) -> Option<Usage> {
+        match self.completion.usage() {
+            Some(usage) => Usage::of(usage),
+            None => self.translation.as_ref()?.usage().and_then(|usage| serde_json::from_str(&usage).ok()),
+        }
+    }
+
     fn settle(&self, client: &Client, record: &mut Record) {
+        record.tier = self.completion.tier().map(Into::into);
         if let Some(model) = self.completion.model() {
             record.model = model.into();
         }
@@ -337,6 +371,7 @@ impl Chunks {
         if let Some(usage) = Usage::of(usage) {
             client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
             record.tokens = Some(usage.total());
+            record.reported(usage);
         }
         record.usage = Some(usage.to_owned());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -96,8 +97,8 @@ impl Targets {
         };
         let pricing = &config.pricing;
         let price = |target: &Target, name: &Arc<str>| {
-            let own = pricing.get(&target.label(name));
-            own.or_else(|| pricing.get(&*target.model_for(name))).copied()
+            let (provider, model) = (&target.provider, target.model_for(name));
+            pricing.find(provider.name(), provider.ledger.vendor(), &model, &model, SystemTime::now())
         };
         let route = |(name, config): (&Arc<str>, &RouteConfig)| {
             let made = |target: &TargetConfig| {
@@ -202,7 +203,7 @@ impl Targets {
     }
 
     /// The default one first.
-    pub(super) fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+    pub(super) fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> + Clone {
         self.plain.iter().map(|target| &target.provider)
     }
 }

@@ -20,7 +20,7 @@ use super::stream;
 use super::witness::Arrival;
 use crate::config::Wire;
 use crate::error::Error;
-use crate::protocol::openai::{self, Usage};
+use crate::protocol::openai::{self, Native, Usage};
 use crate::protocol::translate::Malformed;
 
 /// Makes a call whose answer is one JSON text.
@@ -82,6 +82,7 @@ impl Consume for Whole {
         let text = utf8(&body)?;
         if !self.is_model_answer {
             serde_json::from_str::<IgnoredAny>(text).map_err(|_| not_json(text, record.headers()))?;
+            note_native(client, text, record);
             return Ok(body);
         }
         let mut answer: openai::Answer<'_> =
@@ -98,13 +99,32 @@ impl Consume for Whole {
             if let Some(usage) = Usage::of(usage) {
                 client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
                 record.tokens = Some(usage.total());
+                record.reported(usage);
             }
             record.usage = (usage.get() != "null").then(|| usage.to_owned());
         }
+        if record.usage.is_none() {
+            record.heard(openai::text_bytes(translated.as_deref().unwrap_or(text)));
+        }
+        record.tier = answer.service_tier.map(|tier| tier.0.into());
         if let Some(model) = answer.model {
             record.model = model.0.into();
         }
         Ok(translated.map_or(body, Bytes::from))
+    }
+}
+
+/// What an answer that is handed over as it is says of what it took.
+fn note_native(client: &Client, text: &str, record: &mut Record) {
+    let Some(Native { model, usage: raw, tier }) = openai::native(text) else { return };
+    let Some(usage) = Usage::of(&raw).filter(|usage| usage.total() > 0) else { return };
+    client.counters.tokens(usage.prompt_tokens, usage.completion_tokens);
+    record.tokens = Some(usage.total());
+    record.reported(usage);
+    record.usage = if raw.get().contains("prompt_tokens") { Some(raw) } else { usage.to_raw() };
+    record.tier = tier.map(Into::into);
+    if let Some(model) = model {
+        record.model = model.into();
     }
 }
 

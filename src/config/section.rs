@@ -28,7 +28,7 @@ pub(super) struct Section {
 }
 
 /// Options that stand in a section, and are looked for beside it: other clients have them there.
-pub(super) const INSIDE: [(&str, &[&str]); 8] = [
+pub(super) const INSIDE: [(&str, &[&str]); 9] = [
     ("retry", &["maxRetries", "strategy", "baseDelay", "maxDelay", "maxRetryAfter", "statuses", "budget"]),
     ("concurrency", &["max", "maxQueue", "agingInterval"]),
     (
@@ -47,6 +47,7 @@ pub(super) const INSIDE: [(&str, &[&str]); 8] = [
     ("circuitBreaker", &["failureThreshold", "failureRatio", "minimumCalls", "window", "recoveryTimeout"]),
     ("hedge", &["maxHedges"]),
     ("cache", &["maxBytes", "ttl", "when", "coalesce", "control"]),
+    ("budget", &["limit", "perModel", "perTenant", "alertAt", "onExceeded"]),
     ("timeouts", &["connect", "queue", "firstByte", "idle", "total"]),
     (
         "pool",

@@ -14,6 +14,7 @@ use super::runtime;
 use crate::client::{Call, Client, Endpoint, Outlet};
 use crate::config::{CallKind, CallOptions, Environment};
 use crate::error;
+use crate::policy::money::{Period, Window};
 use crate::pool::{Inbox, Listener};
 use crate::telemetry::{Events, Log};
 
@@ -185,6 +186,29 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn metrics(&self) -> Result<String> {
         serde_json::to_string(&self.client.metrics()).map_err(bug)
+    }
+
+    /// What was spent, as JSON: since the client was made (`all`), or in an hour, day or month, the one of now or the one before it.
+    #[napi(catch_unwind)]
+    pub fn costs(&self, window: String, before: bool) -> Result<String> {
+        let window = Window::ALL.into_iter().find(|known| known.as_str() == window);
+        let period = window.map_or(Period::All, |window| match before {
+            true => Period::Before(window),
+            false => Period::Now(window),
+        });
+        serde_json::to_string(&self.client.costs(period)).map_err(bug)
+    }
+
+    /// What pooling, cache and single flight have saved, as JSON.
+    #[napi(catch_unwind)]
+    pub fn savings(&self) -> Result<String> {
+        serde_json::to_string(&self.client.savings()).map_err(bug)
+    }
+
+    /// What is wrong that calls go on in spite of.
+    #[napi(catch_unwind)]
+    pub fn problem(&self) -> Option<String> {
+        self.client.problem()
     }
 
     /// Whether letters come with the connections of the pool that open and close.

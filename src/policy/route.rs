@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 pub use self::load::{Load, Running, Wait};
 
+use super::money::{Tariff, Tokens, Usd};
+
 /// How the first target is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
@@ -32,16 +34,9 @@ pub enum Strategy {
 pub struct Target {
     /// Its share among the weights of all; at 0 it is a fall-back alone. Only [`Strategy::Weighted`] looks at it.
     pub weight: f64,
-    pub price: Option<Price>,
+    pub price: Option<Tariff>,
     /// Shared by all routes that have the same model of the same provider.
     pub load: Arc<Load>,
-}
-
-/// US dollars for a million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    pub input: f64,
-    pub output: f64,
 }
 
 /// What is known of a request before it is sent.
@@ -87,10 +82,10 @@ pub fn takes_more(other: Option<u64>, failed: Option<u64>, request: Request) -> 
     }
 }
 
-impl Price {
-    /// Of a request, in dollars.
-    pub fn of(&self, request: Request) -> f64 {
-        (self.input * request.input_tokens as f64 + self.output * request.output_tokens as f64) / 1e6
+impl Request {
+    /// What it may come to.
+    fn cost(&self, tariff: &Tariff) -> Usd {
+        tariff.of(&Tokens { input: self.input_tokens, output: self.output_tokens, ..Tokens::default() })
     }
 }
 
@@ -118,8 +113,8 @@ fn choose(
             Some(if cost(other)? < cost(one)? { other } else { one })
         }
         Strategy::LowestCost => {
-            let cost = |target: &Target| target.price.map_or(f64::INFINITY, |price| price.of(request));
-            let cheapest = indexed().min_by(|(_, one), (_, other)| cost(one).total_cmp(&cost(other)));
+            let cost = |target: &Target| target.price.map(|tariff| request.cost(&tariff));
+            let cheapest = indexed().min_by_key(|(_, target)| (target.price.is_none(), cost(target)));
             cheapest.map(|(index, _)| index)
         }
     }
@@ -157,6 +152,7 @@ fn two_below(n: usize, random: u64) -> [usize; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::money::{Listed, Price};
 
     const REQUEST: Request = Request { input_tokens: 1000, output_tokens: 500, wait: Wait::FirstPiece };
 
@@ -199,8 +195,12 @@ mod tests {
     #[test]
     fn the_cheapest_for_the_request_is_first_and_what_has_no_price_comes_after() {
         let mut three = targets(3);
-        three[1].price = Some(Price { input: 1.0, output: 10.0 });
-        three[2].price = Some(Price { input: 5.0, output: 5.0 });
+        let price = |input, output| {
+            let price = Price::from(Listed { input, output, ..Listed::default() });
+            Some(Tariff::flat(price))
+        };
+        three[1].price = price(1.0, 10.0);
+        three[2].price = price(5.0, 5.0);
         let first = |input_tokens, output_tokens| {
             let request = Request { input_tokens, output_tokens, ..REQUEST };
             order(Strategy::LowestCost, &three, request, Instant::now(), 0, |_| false)
@@ -208,11 +208,6 @@ mod tests {
         assert_eq!(first(10_000, 100), [1, 0, 2]);
         assert_eq!(first(100, 10_000), [2, 0, 1]);
         assert_eq!(order_of(Strategy::LowestCost, &targets(2), &[]), [0, 1]);
-        let price = Price { input: 2.0, output: 8.0 };
-        assert!(
-            (price.of(Request { input_tokens: 500_000, output_tokens: 250_000, ..REQUEST }) - 3.0).abs()
-                < 1e-9
-        );
     }
 
     #[test]

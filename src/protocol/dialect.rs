@@ -220,6 +220,14 @@ impl Events {
         }
     }
 
+    /// The tokens that it has told of by now, as OpenAI's `usage`.
+    pub fn usage(&self) -> Option<String> {
+        match self {
+            Self::Anthropic(events) => events.usage(),
+            Self::Gemini(events) => events.usage(),
+        }
+    }
+
     /// The body has ended.
     pub fn finish(&mut self, out: &mut Vec<String>) {
         match self {

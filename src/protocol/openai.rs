@@ -4,11 +4,13 @@ mod chunk;
 mod completion;
 mod error;
 mod history;
+mod usage;
 
 pub use self::chunk::{Chunk, Said};
 pub use self::completion::{Completion, Refused};
 pub use self::error::{ErrorClass, ErrorFields, class_of};
 pub(super) use self::history::without_foreign;
+pub use self::usage::Usage;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -81,25 +83,65 @@ pub struct Answer<'a> {
     pub usage: Option<&'a RawValue>,
     #[serde(borrow)]
     pub error: Option<&'a RawValue>,
+    /// How it was served, which it may be charged by.
+    #[serde(borrow)]
+    pub service_tier: Option<Text<'a>>,
 }
 
-/// Tokens that a provider reports.
-#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
-pub struct Usage {
-    #[serde(default)]
-    pub prompt_tokens: u64,
-    #[serde(default)]
-    pub completion_tokens: u64,
+/// Bytes of the texts of a whole answer; none where it is no chat's.
+pub fn text_bytes(body: &str) -> usize {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow, default)]
+        choices: Vec<Choice<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Choice<'a> {
+        #[serde(borrow)]
+        message: Option<&'a RawValue>,
+    }
+    let body: Option<Body<'_>> = serde_json::from_str(body).ok();
+    let messages = body.into_iter().flat_map(|body| body.choices).filter_map(|choice| choice.message);
+    // Tool calls are texts too, and what a message has beside its texts is little.
+    let texts = messages.map(|message| {
+        let members = Members::of(message.get()).ok();
+        let texts = members.iter().flat_map(|members| members.iter());
+        texts.filter(|(name, raw)| *name != "role" && *raw != "null").map(|(_, raw)| raw.len()).sum::<usize>()
+    });
+    texts.sum()
 }
 
-impl Usage {
-    pub fn of(raw: &RawValue) -> Option<Self> {
-        serde_json::from_str(raw.get()).ok()
-    }
+/// What an answer of another shape says of itself.
+#[derive(Debug)]
+pub struct Native {
+    pub model: Option<String>,
+    pub usage: Box<RawValue>,
+    pub tier: Option<String>,
+}
 
-    pub fn total(self) -> u64 {
-        self.prompt_tokens.saturating_add(self.completion_tokens)
-    }
+/// Of a whole answer.
+pub fn native(body: &str) -> Option<Native> {
+    has_usage(body).then(|| Members::of(body).ok())?.as_ref().and_then(native_of)
+}
+
+/// Of one event of a stream: Anthropic has it in the message that begins and beside the delta that ends it, the Responses API in the response.
+pub fn native_event(event: &str) -> Option<Native> {
+    let members = has_usage(event).then(|| Members::of(event).ok())??;
+    native_of(&members).or_else(|| {
+        let inner = ["message", "response"].into_iter().find_map(|name| members.raw(name))?;
+        Members::of(inner).ok().as_ref().and_then(native_of)
+    })
+}
+
+/// Most have none, and are not read.
+fn has_usage(text: &str) -> bool {
+    memchr::memmem::find(text.as_bytes(), b"\"usage\"").is_some()
+}
+
+fn native_of(members: &Members<'_>) -> Option<Native> {
+    let usage = members.raw("usage").filter(|usage| usage.starts_with('{'))?;
+    let usage = RawValue::from_string(usage.to_owned()).ok()?;
+    Some(Native { model: members.value("model"), usage, tier: members.value("service_tier") })
 }
 
 #[cfg(test)]

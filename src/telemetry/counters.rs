@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ pub struct Counters {
     coalesced: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
+    /// Output by second, of the last minute.
+    pace: Mutex<Pace>,
     sent: AtomicU64,
     received: AtomicU64,
     latency: Histogram,
@@ -48,6 +51,7 @@ impl Default for Counters {
             coalesced: AtomicU64::default(),
             input_tokens: AtomicU64::default(),
             output_tokens: AtomicU64::default(),
+            pace: Mutex::default(),
             sent: AtomicU64::default(),
             received: AtomicU64::default(),
             latency: Histogram::default(),
@@ -81,6 +85,8 @@ pub struct Metrics {
     /// Null where nothing is kept or shared.
     cache: Option<CacheFigures>,
     tokens: Tokens,
+    /// In dollars, as far as there are prices.
+    cost: f64,
     bytes: Bytes,
     uptime: f64,
 }
@@ -175,9 +181,38 @@ impl Clocks {
 
 /// As the providers reported them.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Tokens {
     input: u64,
     output: u64,
+    /// Of the output, over the last minute.
+    per_second: f64,
+}
+
+const MINUTE: usize = 60;
+
+/// By second since the beginning, which one it is and how much came in it.
+#[derive(Debug)]
+struct Pace([(u64, u64); MINUTE]);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self([(0, 0); MINUTE])
+    }
+}
+
+impl Pace {
+    fn add(&mut self, second: u64, tokens: u64) {
+        let slot = &mut self.0[second as usize % MINUTE];
+        *slot = if slot.0 == second { (second, slot.1.saturating_add(tokens)) } else { (second, tokens) };
+    }
+
+    fn per_second(&self, now: Duration) -> f64 {
+        let is_fresh = |(second, _): &&(u64, u64)| second + MINUTE as u64 > now.as_secs();
+        let sum: u64 = self.0.iter().filter(is_fresh).map(|(_, tokens)| tokens).sum();
+        // A client that is younger than a minute had less time.
+        sum as f64 / now.as_secs_f64().clamp(1.0, MINUTE as f64)
+    }
 }
 
 /// Of bodies, without heads and TLS.
@@ -231,10 +266,15 @@ impl Counters {
     pub fn tokens(&self, input: u64, output: u64) {
         add(&self.input_tokens, input);
         add(&self.output_tokens, output);
+        self.pace.lock().add(self.since.elapsed().as_secs(), output);
     }
 
     pub fn first_byte(&self, time: Duration) {
         self.first_byte.record(time);
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.since.elapsed()
     }
 
     pub fn metrics(
@@ -244,6 +284,7 @@ impl Counters {
         circuits: BTreeMap<String, CircuitFigures>,
         limits: BTreeMap<String, LimitFigures>,
         cache: Option<CacheFigures>,
+        cost: f64,
     ) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Read before `started`, so that in_flight never underflows.
@@ -274,9 +315,14 @@ impl Counters {
             },
             latency: self.latency.spread(),
             first_byte: self.first_byte.spread(),
-            tokens: Tokens { input: get(&self.input_tokens), output: get(&self.output_tokens) },
+            tokens: Tokens {
+                input: get(&self.input_tokens),
+                output: get(&self.output_tokens),
+                per_second: self.pace.lock().per_second(self.uptime()),
+            },
+            cost,
             bytes: Bytes { sent: get(&self.sent), received: get(&self.received) },
-            uptime: self.since.elapsed().as_secs_f64() * 1000.0,
+            uptime: self.uptime().as_secs_f64() * 1000.0,
             pool,
             circuits,
             limits,
@@ -303,5 +349,25 @@ impl Drop for CallGuard {
         if !self.settled {
             add(&self.counters.aborted, 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_that_of_the_last_minute() {
+        let mut pace = Pace::default();
+        let at = |second: u64| Duration::from_secs(second);
+        pace.add(0, 10);
+        assert_eq!(pace.per_second(at(0)), 10.0);
+        assert_eq!(pace.per_second(at(5)), 2.0);
+        for second in 100..200 {
+            pace.add(second, 30);
+        }
+        assert_eq!(pace.per_second(at(199)), 30.0);
+        assert_eq!(pace.per_second(at(229)), 15.0);
+        assert_eq!(pace.per_second(at(400)), 0.0);
     }
 }

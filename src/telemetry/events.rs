@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::Attempt;
 use crate::policy::alerts::Alert;
+use crate::policy::money::Crossed;
 use crate::pool::Backlog;
 
 /// What has happened, as JavaScript sees it: `{"event":"retry","attempt":{…},"delay":…}`.
@@ -32,6 +33,8 @@ pub enum Event {
         reason: &'static str,
     },
     Alert(Alert),
+    /// A share of a budget was reached.
+    Budget(Crossed),
 }
 
 /// Events until they are taken: so many, then they are counted and lost.

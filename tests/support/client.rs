@@ -282,7 +282,7 @@ pub fn body_of(answer: &Answer) -> Value {
 /// The meta with its names, as `lib/meta.js` gives them.
 pub fn meta_of(answer: &Answer) -> Value {
     let Value::Array(list) = serde_json::from_slice(&answer.meta).unwrap() else { panic!("a list") };
-    let [provider, model, status, headers, tries, connection, times, usage, dropped, source] =
+    let [provider, model, status, headers, tries, connection, times, usage, dropped, source, cost, estimated] =
         list.try_into().unwrap();
     let attempts = match tries {
         Value::Array(_) => tries,
@@ -298,6 +298,7 @@ pub fn meta_of(answer: &Answer) -> Value {
         "provider": provider, "model": model, "status": status, "headers": headers, "attempts": attempts,
         "connection": connection, "timings": timings, "usage": usage, "dropped": dropped,
         "cached": source == 1, "coalesced": source == 2,
+        "cost": cost, "usageEstimated": estimated,
     })
 }
 

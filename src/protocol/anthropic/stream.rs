@@ -103,6 +103,11 @@ impl Events {
         Ok(Next::More)
     }
 
+    /// The tokens that it has told of by now; none before the message begins.
+    pub fn usage(&self) -> Option<String> {
+        (self.stage != Stage::Before).then(|| self.usage.to_json())
+    }
+
     fn start(&mut self, event: &Members<'_>, out: &mut Vec<String>) -> Result<(), Malformed> {
         if self.stage != Stage::Before {
             return Err(Malformed("a second beginning"));

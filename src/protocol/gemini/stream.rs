@@ -106,6 +106,11 @@ impl Events {
         Ok(Next::More)
     }
 
+    /// The tokens that it has told of by now.
+    pub fn usage(&self) -> Option<String> {
+        self.usage.to_json()
+    }
+
     /// The end of the body, where it ended as it should: the finish reasons, and the usage. Once; not to be called for a body
     /// that broke off.
     pub fn finish(&mut self, out: &mut Vec<String>) {

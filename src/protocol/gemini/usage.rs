@@ -1,6 +1,9 @@
 //! Tokens, as Gemini counts them and as OpenAI does.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// `usageMetadata`. `promptTokenCount` counts what was cached too; what tools put into the prompt and what the model
 /// thought are counted beside.
@@ -13,6 +16,26 @@ pub(super) struct Usage {
     cached_content_token_count: Option<u64>,
     thoughts_token_count: Option<u64>,
     tool_use_prompt_token_count: Option<u64>,
+    /// What of the prompt was sound, which has prices of its own.
+    #[serde(rename = "promptTokensDetails", default, deserialize_with = "audio")]
+    audio_token_count: Option<u64>,
+}
+
+/// Of what is told of each kind of medium.
+fn audio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Medium<'a> {
+        #[serde(borrow, default)]
+        modality: Cow<'a, str>,
+        #[serde(default)]
+        token_count: u64,
+    }
+    // What has another shape says nothing, and is no reason to refuse the answer.
+    let raw = <&RawValue>::deserialize(deserializer)?.get();
+    let media: Vec<Medium<'_>> = serde_json::from_str(raw).unwrap_or_default();
+    let audio = media.iter().filter(|medium| medium.modality == "AUDIO");
+    Ok(Some(audio.map(|medium| medium.token_count).sum()).filter(|tokens| *tokens > 0))
 }
 
 impl Usage {
@@ -26,6 +49,7 @@ impl Usage {
         self.thoughts_token_count = later.thoughts_token_count.or(self.thoughts_token_count);
         self.tool_use_prompt_token_count =
             later.tool_use_prompt_token_count.or(self.tool_use_prompt_token_count);
+        self.audio_token_count = later.audio_token_count.or(self.audio_token_count);
     }
 
     /// OpenAI's `usage`; none where nothing was counted.
@@ -39,13 +63,15 @@ impl Usage {
         let total = self.total_token_count.unwrap_or_else(|| prompt.saturating_add(completion));
         let cached = count(self.cached_content_token_count);
         let reasoning = count(self.thoughts_token_count);
+        let audio =
+            self.audio_token_count.map_or_else(String::new, |audio| format!(r#","audio_tokens":{audio}"#));
         Some(format!(
             concat!(
                 r#"{{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},"#,
-                r#""prompt_tokens_details":{{"cached_tokens":{}}},"#,
+                r#""prompt_tokens_details":{{"cached_tokens":{}{}}},"#,
                 r#""completion_tokens_details":{{"reasoning_tokens":{}}}}}"#
             ),
-            prompt, completion, total, cached, reasoning
+            prompt, completion, total, cached, audio, reasoning
         ))
     }
 

@@ -26,6 +26,9 @@ pub struct Chunk<'a> {
     pub usage: Option<&'a RawValue>,
     #[serde(borrow)]
     pub error: Option<&'a RawValue>,
+    /// How it was served, which it may be charged by.
+    #[serde(borrow)]
+    pub service_tier: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]

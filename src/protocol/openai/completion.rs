@@ -25,6 +25,9 @@ pub struct Completion {
     usage: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_fingerprint: Option<String>,
+    /// How it was served.
+    #[serde(skip)]
+    tier: Option<String>,
     /// Bytes of all texts.
     #[serde(skip)]
     size: usize,
@@ -124,6 +127,11 @@ impl Completion {
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage.to_owned());
         }
+        if let Some(Text(tier)) = &chunk.service_tier
+            && self.tier.as_deref() != Some(tier)
+        {
+            self.tier = Some(tier.clone().into_owned());
+        }
         self.size += chunk.choices().iter().map(Choice::size).sum::<usize>();
         if self.size > MAX_TEXT {
             return Err(Refused::TooLong);
@@ -177,6 +185,15 @@ impl Completion {
 
     pub fn usage(&self) -> Option<&RawValue> {
         self.usage.as_deref()
+    }
+
+    pub fn tier(&self) -> Option<&str> {
+        self.tier.as_deref()
+    }
+
+    /// Bytes of all its texts.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// The text of an answer that is not at its end and holds nothing else: one choice without tool calls, refusal or reasoning.

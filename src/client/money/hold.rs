@@ -1,0 +1,112 @@
+//! What a call has spoken for of a budget, until it ends.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::{Budget, Ledger, Money, guess};
+use crate::error::{Error, Kind};
+use crate::policy::money::{Amount, Exceeded, Limits, Standing, Tokens, Unit, Usd};
+
+/// What a call may come to at a target.
+#[derive(Debug)]
+pub(in crate::client) struct Wish<'a> {
+    pub(in crate::client) model: &'a Arc<str>,
+    pub(in crate::client) tenant: Option<&'a Arc<str>>,
+    /// As it was handed over.
+    pub(in crate::client) request: &'a Bytes,
+    /// None for what has no text as its answer.
+    pub(in crate::client) answer: Option<Answer>,
+}
+
+/// What the request says of how long its answer may be.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::client) struct Answer {
+    /// Of each choice.
+    pub(in crate::client) max_tokens: Option<u64>,
+    pub(in crate::client) choices: u64,
+}
+
+/// Given back on drop.
+#[must_use]
+#[derive(Debug)]
+pub(in crate::client) struct Hold {
+    money: Arc<Money>,
+    /// By which the store knows it.
+    id: u64,
+    limits: Limits,
+    amount: Amount,
+}
+
+/// Where a request does not say how long its answer may be, and no other was answered yet.
+const UNKNOWN_ANSWER: u64 = 256;
+/// Answers are seldom so many times as long as the model's are in the mean.
+const TIMES_THE_MEAN: f64 = 2.0;
+
+impl Hold {
+    pub(super) fn take(
+        money: &Arc<Money>,
+        budget: &Budget,
+        ledger: &Ledger,
+        wish: &Wish<'_>,
+    ) -> Result<Option<Self>, Error> {
+        let Budget { policy, store } = budget;
+        let now = SystemTime::now();
+        let mut limits = policy.limits(&ledger.provider, wish.model, wish.tenant);
+        let (tariff, mean) = ledger.expect(wish.model, now);
+        if tariff.is_none() && policy.blocks && !policy.allows_unpriced && limits.has_usd() {
+            let (provider, model) = (&ledger.provider, wish.model);
+            return Err(Error::config(format!(
+                "pricing: has no price of '{provider}/{model}', so that no budget in dollars can hold it; give one, or set \
+                 budget.unpriced to 'allow'"
+            )));
+        }
+        let answer = wish.answer.map_or(0, |answer| {
+            let usual =
+                mean.map_or(UNKNOWN_ANSWER, |mean| UNKNOWN_ANSWER.max((mean * TIMES_THE_MEAN) as u64));
+            answer.max_tokens.unwrap_or(usual).saturating_mul(answer.choices)
+        });
+        let tokens = Tokens { input: guess::prompt(wish.request), output: answer, ..Tokens::default() };
+        let usd = tariff.map_or(Usd::ZERO, |tariff| tariff.of(&tokens));
+        let amount = Amount { usd, tokens: tokens.total() };
+        match store.reserve(policy, &mut limits, amount, now) {
+            Ok(id) => Ok(Some(Self { money: money.clone(), id, limits, amount })),
+            Err(exceeded) => {
+                if exceeded.is_first {
+                    money.tell_used_up(budget, &exceeded.standing);
+                }
+                Err(error_of(*exceeded))
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.money.budget {
+            budget.store.release(self.id, &self.limits, self.amount);
+        }
+    }
+}
+
+fn error_of(exceeded: Exceeded) -> Error {
+    let Exceeded { standing, may_pass_soon, .. } = exceeded;
+    let Standing { scope, ref name, unit, limit, spent, reserved, window, .. } = standing;
+    let shown = |amount: f64| match unit {
+        Unit::Usd => Usd::from_dollars(amount).to_string(),
+        Unit::Tokens => format!("{amount} tokens"),
+    };
+    let of = match name {
+        None => String::new(),
+        Some(name) => format!(" for the {scope} '{name}'"),
+    };
+    let mut message =
+        format!("the budget of {} a {window}{of} does not suffice: {} spent", shown(limit), shown(spent));
+    if reserved > 0.0 {
+        message.push_str(&format!(", {} reserved by calls under way", shown(reserved)));
+    }
+    let mut error = Error::new(Kind::BudgetExceeded(Box::new(standing)), message);
+    error.retryable = may_pass_soon;
+    error
+}

@@ -1,0 +1,171 @@
+//! What the calls of a client cost, and what they may.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `bill` | what one attempt comes to: settled, or estimated when it is dropped |
+//! | `hold` | what a call has spoken for of a budget, until it ends |
+//! | `guess` | tokens where nobody has counted them |
+//! | `store` | where the state of budgets is: in memory, with a file behind it |
+//! | `state` | that file |
+//! | `report` | what JavaScript sees of all this |
+
+mod bill;
+mod guess;
+mod hold;
+mod report;
+mod state;
+mod store;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+pub(super) use self::bill::{Bill, Charge};
+pub(super) use self::hold::{Answer, Hold, Wish};
+pub use self::report::{CostReport, SavingsReport};
+
+use self::store::Store;
+use super::provider::Provider;
+use crate::config::{BudgetConfig, ProviderConfig};
+use crate::error::Error;
+use crate::policy::money::{
+    Amount, Books, BudgetPolicy, Crossed, Entry, Numbers, Prices, Standing, Tariff, Tokens, Usd, Vendor,
+};
+use crate::telemetry::{Event, Events};
+
+/// What the calls to one provider cost.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    provider: Arc<str>,
+    vendor: Option<Vendor>,
+    prices: Prices,
+    books: Mutex<Books>,
+}
+
+/// What all of them cost together, and what they may.
+#[derive(Debug)]
+pub(super) struct Money {
+    tenants: Mutex<Books>,
+    saved: Mutex<Saved>,
+    budget: Option<Budget>,
+    events: Arc<Events>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    policy: BudgetPolicy,
+    store: Arc<Store>,
+}
+
+/// Calls that nobody had to pay for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Saved {
+    requests: u64,
+    cost: Usd,
+}
+
+impl Ledger {
+    pub(super) fn new(provider: &ProviderConfig, prices: &Prices) -> Self {
+        let origin = &provider.base.origin;
+        Self {
+            provider: provider.name.clone(),
+            vendor: Vendor::at(origin.is_secure(), &origin.authority()),
+            prices: prices.clone(),
+            books: Mutex::default(),
+        }
+    }
+
+    pub(super) fn vendor(&self) -> Option<Vendor> {
+        self.vendor
+    }
+
+    fn charge(
+        &self,
+        model: &Arc<str>,
+        answered: &Arc<str>,
+        tokens: Tokens,
+        is_estimated: bool,
+        now: SystemTime,
+    ) -> Option<Usd> {
+        let find = |now| self.prices.find(&self.provider, self.vendor, model, answered, now);
+        let numbers = Numbers::at(now);
+        self.books.lock().charge(model, answered, tokens, is_estimated, (now, numbers), find)
+    }
+
+    /// What a model costs, and how many tokens its answers have in the mean.
+    fn expect(&self, model: &Arc<str>, now: SystemTime) -> (Option<Tariff>, Option<f64>) {
+        let find = |now| self.prices.find(&self.provider, self.vendor, model, model, now);
+        self.books.lock().expect(model, (now, Numbers::at(now)), find)
+    }
+}
+
+impl Money {
+    pub(super) fn new(budget: Option<&BudgetConfig>, events: &Arc<Events>) -> Result<Self, Error> {
+        let open = |budget: &BudgetConfig| {
+            let store = match &budget.state {
+                None => Arc::default(),
+                Some(path) => Store::open(path)?,
+            };
+            Ok::<_, Error>(Budget { policy: budget.policy.clone(), store })
+        };
+        Ok(Self {
+            tenants: Mutex::default(),
+            saved: Mutex::default(),
+            budget: budget.map(open).transpose()?,
+            events: events.clone(),
+        })
+    }
+
+    /// An answer that nobody had to pay for again: from a cache, or from a call that was under way already. `cost`: what it cost the first time.
+    pub(super) fn saved(&self, cost: Option<Usd>) {
+        let mut saved = self.saved.lock();
+        saved.requests += 1;
+        saved.cost = saved.cost.plus(cost.unwrap_or_default());
+    }
+
+    /// Speaks for what a call may come to at a target. None where there is no budget.
+    ///
+    /// # Errors
+    /// Where that is beyond a limit, or a limit in dollars holds for what has no price.
+    pub(super) fn afford(
+        self: &Arc<Self>,
+        provider: &Provider,
+        wish: &Wish<'_>,
+    ) -> Result<Option<Hold>, Error> {
+        let Some(budget) = &self.budget else { return Ok(None) };
+        let held = Hold::take(self, budget, &provider.ledger, wish);
+        held.map_err(|mut error| {
+            error.provider = Some(provider.name().clone());
+            error.model = Some(wish.model.clone());
+            error
+        })
+    }
+
+    /// What an attempt came to.
+    fn charge(&self, provider: &str, model: &str, tenant: Option<&Arc<str>>, entry: &Entry, now: SystemTime) {
+        if let Some(tenant) = tenant {
+            self.tenants.lock().enter(tenant, entry, Numbers::at(now));
+        }
+        if let Some(Budget { policy, store }) = &self.budget {
+            let limits = policy.limits(provider, model, tenant);
+            let amount = Amount { usd: entry.cost.unwrap_or_default(), tokens: entry.tokens.total() };
+            self.tell(store.charge(policy, &limits, amount, now));
+        }
+    }
+
+    /// A limit stands in the way of calls: it is as good as reached.
+    fn tell_used_up(&self, budget: &Budget, standing: &Standing) {
+        if budget.policy.alert_at.last() == Some(&1.0) && standing.spent < standing.limit {
+            self.tell(vec![Crossed { standing: standing.clone(), share: 1.0 }]);
+        }
+    }
+
+    fn tell(&self, crossed: Vec<Crossed>) {
+        for crossed in crossed {
+            let Crossed { standing, share } = &crossed;
+            tracing::warn!(target: "trunkline::budget", scope = standing.scope, share, spent = standing.spent);
+            self.events.tell(|| Event::Budget(crossed));
+        }
+    }
+}
