@@ -1,5 +1,7 @@
 'use strict'
 
+// Node's own: a test runner's fake timers stand still.
+const { clearTimeout, setTimeout } = require('node:timers')
 const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
 const {

@@ -6,6 +6,8 @@
  * boundaries and its rules are the platform's own.
  */
 
+// Node's own: a test runner's fake timers stand still.
+const { setImmediate } = require('node:timers')
 const { TOKEN, isOurs } = require('./headers.js')
 
 /**
