@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub(super) struct Border {
     keep_alive: KeepAlive,
     words: Words,
     calls: Mutex<Calls>,
+    /// Nothing is delivered any more.
+    gone: AtomicBool,
 }
 
 /// By the numbers that JavaScript gives.
@@ -235,12 +238,9 @@ impl Border {
         }
     }
 
-    pub(super) fn set_keep_alive(&self, alive: bool) {
-        self.keep_alive.set(alive);
-    }
-
     /// The environment goes, and its calls with it.
     pub(super) fn close(&self) {
+        self.gone.store(true, Ordering::Release);
         self.mailbox.close();
         for running in self.calls.lock().running.drain(..).flatten() {
             running.task.abort();
@@ -326,11 +326,21 @@ impl Drop for End {
     }
 }
 
-/// The environment's end of the border: one for each.
+/// The environment's end of the border: one for each, or one for each time that a test runner reads the package anew.
 #[napi(js_name = "Border")]
 #[derive(Debug)]
 pub struct NativeBorder {
     pub(super) border: Arc<Border>,
+}
+
+/// Collected, or the environment has gone, which then has closed the border.
+impl Drop for NativeBorder {
+    fn drop(&mut self) {
+        if !self.border.gone.load(Ordering::Acquire) {
+            self.border.close();
+            self.border.keep_alive.disconnect();
+        }
+    }
 }
 
 #[napi]
@@ -354,6 +364,7 @@ impl NativeBorder {
                 keep_alive,
                 words,
                 calls: Mutex::default(),
+                gone: AtomicBool::new(false),
             })
         })?;
         Ok(Self { border })
