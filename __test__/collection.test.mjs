@@ -1,6 +1,7 @@
 // What happens to what nobody holds any more. Needs --expose-gc.
 
 import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
 import test from 'node:test'
 import { Trunkline } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
@@ -88,6 +89,27 @@ test('a client that is dropped while its calls run finishes them', async (t) => 
   call.finally(() => (ended = true))
   await collected(() => ended, 'it ends')
   assert.equal((await call).object, 'chat.completion')
+})
+
+// Jest does that for each test file, in one process.
+test('a package that is read anew holds nothing of what was read before', async (t) => {
+  const { upstream } = await start(t)
+  const read = async (leave) => {
+    // Each remembers what it has read.
+    const require = createRequire(import.meta.url)
+    for (const file of Object.keys(require.cache)) if (!file.endsWith('native.js')) delete require.cache[file]
+    const again = require('trunkline')
+    assert.notEqual(again.Trunkline, Trunkline)
+    const line = new again.Trunkline(own({ baseURL: `${upstream.url}/v1` }))
+    assert.equal((await line.chat(REQUEST)).object, 'chat.completion')
+    leave?.(line)
+    return new WeakRef(again.Trunkline)
+  }
+  const classes = []
+  for (let n = 0; n < 20; n++) classes.push(await read((line) => n % 2 && line.stream(REQUEST)))
+  // What the caches still hold is the last.
+  await read()
+  await collected(() => classes.every((one) => one.deref() === undefined), 'all are collected')
 })
 
 test('an upstream that is dropped closes', async (t) => {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub(super) struct Border {
     words: Words,
     calls: Mutex<Calls>,
     questions: Questions,
+    /// Nothing is delivered any more.
+    gone: AtomicBool,
 }
 
 /// By the numbers that JavaScript gives.
@@ -285,6 +288,7 @@ impl Border {
 
     /// The environment goes, and its calls with it.
     pub(super) fn close(&self) {
+        self.gone.store(true, Ordering::Release);
         self.mailbox.close();
         for running in self.calls.lock().running.drain(..).flatten() {
             running.task.abort();
@@ -377,11 +381,21 @@ impl Drop for End {
     }
 }
 
-/// The environment's end of the border: one for each.
+/// The environment's end of the border: one for each, or one for each time that a test runner reads the package anew.
 #[napi(js_name = "Border")]
 #[derive(Debug)]
 pub struct NativeBorder {
     pub(super) border: Arc<Border>,
+}
+
+/// Collected, or the environment has gone, which then has closed the border.
+impl Drop for NativeBorder {
+    fn drop(&mut self) {
+        if !self.border.gone.load(Ordering::Acquire) {
+            self.border.close();
+            self.border.keep_alive.disconnect();
+        }
+    }
 }
 
 #[napi]
@@ -406,6 +420,7 @@ impl NativeBorder {
                 words,
                 calls: Mutex::default(),
                 questions: Questions::default(),
+                gone: AtomicBool::new(false),
             })
         })?;
         Ok(Self { border })

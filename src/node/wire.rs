@@ -6,9 +6,11 @@
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use napi::bindgen_prelude::{Function, Uint32Array};
+use napi::bindgen_prelude::{Function, JsObjectValue, Object, Uint32Array};
 use napi::{Env, Error, JsValue, Result, Status, sys};
 
 use super::border::Border;
@@ -42,27 +44,47 @@ impl Waker {
     }
 }
 
-/// Whether JavaScript's event loop waits for the environment's calls. Used on JavaScript's thread only, where it was made.
+/// Whether JavaScript's event loop waits for the environment's calls, and `deliver` is held for them. Used on JavaScript's thread
+/// only, where it was made.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
     env: sys::napi_env,
     function: sys::napi_threadsafe_function,
+    deliver: sys::napi_ref,
+    slot: *mut Slot,
+    alive: Arc<AtomicBool>,
 }
 
-// SAFETY: it is only used by functions that JavaScript calls, and by the wake, both on JavaScript's thread.
+// SAFETY: it is only used by functions that JavaScript calls, by the wake and by a finalizer, all on JavaScript's thread.
 unsafe impl Send for KeepAlive {}
 // SAFETY: as above.
 unsafe impl Sync for KeepAlive {}
 
 impl KeepAlive {
+    /// Called with one and the other in turn, with true first.
     pub(super) fn set(&self, alive: bool) {
+        self.alive.store(alive, Ordering::Relaxed);
+        let mut count = 0;
         // SAFETY: on JavaScript's thread, whose environment lives while it calls us.
         unsafe {
             if alive {
                 sys::napi_ref_threadsafe_function(self.env, self.function);
+                sys::napi_reference_ref(self.env, self.deliver, &mut count);
             } else {
                 sys::napi_unref_threadsafe_function(self.env, self.function);
+                sys::napi_reference_unref(self.env, self.deliver, &mut count);
             }
+        }
+    }
+
+    /// Undoes [`connect`] in an environment that lives on. Nothing may be used after it, and nobody wakes any more.
+    pub(super) fn disconnect(&self) {
+        // SAFETY: on JavaScript's thread, in a finalizer, and the environment has not begun to go: the hook is still there, the
+        // reference not deleted, and the function alive. What it frees, the slot, is not used from here on.
+        unsafe {
+            sys::napi_remove_env_cleanup_hook(self.env, Some(environment_goes), self.slot.cast());
+            sys::napi_delete_reference(self.env, self.deliver);
+            sys::napi_release_threadsafe_function(self.function, sys::ThreadsafeFunctionReleaseMode::abort);
         }
     }
 }
@@ -94,26 +116,42 @@ impl Words {
     }
 }
 
-/// Makes the thread-safe function of an environment: woken, it calls [`Border::drain`]. `make` gets the two handles on it.
+/// What the thread-safe function finds when it is woken.
+#[derive(Debug)]
+struct Slot {
+    /// Weak while no call runs: Jest reads the package anew for each test file, and what was read for one must not be held for good.
+    deliver: sys::napi_ref,
+    /// Known only after the function it needs: filled before anything can wake.
+    border: OnceLock<Arc<Border>>,
+}
+
+/// Makes the thread-safe function of an environment: woken, it calls [`Border::drain`]. `make` gets the two handles on it. It does not
+/// keep the process alive.
 pub(super) fn connect(
     env: &Env,
     deliver: &Function<'_, (), ()>,
-    make: impl FnOnce(Waker, KeepAlive) -> std::sync::Arc<Border>,
-) -> Result<std::sync::Arc<Border>> {
+    make: impl FnOnce(Waker, KeepAlive) -> Arc<Border>,
+) -> Result<Arc<Border>> {
     let raw = env.raw();
-    // The border is known only after the function it needs: the slot is filled before anything can wake.
-    let slot: Box<std::sync::OnceLock<std::sync::Arc<Border>>> = Box::default();
-    let slot = Box::into_raw(slot);
+    let alive = Arc::new(AtomicBool::new(false));
+    let resource = resource(env, alive.clone())?;
+    let mut reference = ptr::null_mut();
+    // SAFETY: `raw` and `deliver` are of the running call.
+    let status = unsafe { sys::napi_create_reference(raw, deliver.raw(), 0, &mut reference) };
+    if status != sys::Status::napi_ok {
+        return Err(Error::new(Status::from(status), "no reference"));
+    }
+    let slot = Box::into_raw(Box::new(Slot { deliver: reference, border: OnceLock::new() }));
     let mut function = ptr::null_mut();
-    // SAFETY: `raw` and `deliver` are of the running call; the name is a string made here; the slot outlives the function,
-    // since only `finalize` frees it.
+    // SAFETY: `raw` and `resource` are of the running call; the name is a string made here; the slot outlives the function, since only
+    // `finalize` frees it.
     let status = unsafe {
         let mut name = ptr::null_mut();
         sys::napi_create_string_utf8(raw, c"trunkline".as_ptr(), 9, &mut name);
         sys::napi_create_threadsafe_function(
             raw,
-            deliver.raw(),
             ptr::null_mut(),
+            resource.raw(),
             name,
             0,
             1,
@@ -125,38 +163,60 @@ pub(super) fn connect(
         )
     };
     if status != sys::Status::napi_ok {
-        // SAFETY: not given away.
-        drop(unsafe { Box::from_raw(slot) });
+        // SAFETY: neither was given away.
+        unsafe {
+            sys::napi_delete_reference(raw, reference);
+            drop(Box::from_raw(slot));
+        }
         return Err(Error::new(Status::from(status), "no thread-safe function"));
     }
-    let border = make(Waker(function), KeepAlive { env: raw, function });
+    let border = make(Waker(function), KeepAlive { env: raw, function, deliver: reference, slot, alive });
     // SAFETY: `finalize` runs on this thread, and not now.
-    let _ = unsafe { &*slot }.set(border.clone());
-    border.set_keep_alive(false);
-    // SAFETY: the hook runs once, before the environment's own teardown of the function; `slot` is freed only by that.
-    unsafe { sys::napi_add_env_cleanup_hook(raw, Some(environment_goes), slot.cast()) };
+    let _ = unsafe { &*slot }.border.set(border.clone());
+    // SAFETY: the hook runs once, before the environment's own teardown of the function; `slot` is freed only by that, or after the hook
+    // was removed.
+    unsafe {
+        sys::napi_unref_threadsafe_function(raw, function);
+        sys::napi_add_env_cleanup_hook(raw, Some(environment_goes), slot.cast());
+    }
     Ok(border)
 }
 
-type Slot = std::sync::OnceLock<std::sync::Arc<Border>>;
+/// What stands for the function in `async_hooks`: as a handle of Node's own does, it says by `hasRef()` whether the process waits for it.
+/// It belongs to the environment, not to whoever reads the package, so that it holds nothing of theirs.
+fn resource<'env>(env: &'env Env, alive: Arc<AtomicBool>) -> Result<Object<'env>> {
+    let has_ref = env
+        .create_function_from_closure::<(), bool, _>("hasRef", move |_| Ok(alive.load(Ordering::Relaxed)))?;
+    let mut resource = Object::new(env)?;
+    resource.set_named_property("hasRef", has_ref)?;
+    Ok(resource)
+}
 
-unsafe extern "C" fn woken(env: sys::napi_env, deliver: sys::napi_value, slot: *mut c_void, _: *mut c_void) {
-    // Node calls with null when the environment is on its way out.
-    if env.is_null() || deliver.is_null() {
+unsafe extern "C" fn woken(env: sys::napi_env, _: sys::napi_value, slot: *mut c_void, _: *mut c_void) {
+    // Node calls with null when the environment, or the function, is on its way out.
+    if env.is_null() {
         return;
     }
     // SAFETY: the slot lives as long as the function.
-    if let Some(border) = unsafe { &*slot.cast::<Slot>() }.get() {
+    let slot = unsafe { &*slot.cast::<Slot>() };
+    let mut function = ptr::null_mut();
+    // SAFETY: on JavaScript's thread, in the callback's handle scope; the reference lives as long as the function.
+    unsafe { sys::napi_get_reference_value(env, slot.deliver, &mut function) };
+    // Collected: then nobody is left to hear of anything.
+    if function.is_null() {
+        return;
+    }
+    if let Some(border) = slot.border.get() {
         // A panic must not unwind into Node. The letters in hand are lost with it, which is a bug of ours by definition.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            border.drain(&Deliver { env, function: deliver });
+            border.drain(&Deliver { env, function });
         }));
     }
 }
 
 unsafe extern "C" fn environment_goes(slot: *mut c_void) {
     // SAFETY: see where the hook is added.
-    if let Some(border) = unsafe { &*slot.cast::<Slot>() }.get() {
+    if let Some(border) = unsafe { &*slot.cast::<Slot>() }.border.get() {
         border.close();
     }
 }

@@ -1,0 +1,5 @@
+export default {
+  input: 'plain.mjs',
+  output: { file: 'out/rollup.mjs', format: 'es' },
+  external: [/^trunkline(\/|$)/],
+}

@@ -1,0 +1,1 @@
+module.exports = { testEnvironment: 'node', testMatch: ['**/*.spec.js'], watchman: false }

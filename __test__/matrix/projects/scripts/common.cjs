@@ -1,0 +1,3 @@
+const { use } = require('./use.cjs')
+
+use(require('trunkline'), require('trunkline/testing')).then(console.log)

@@ -1,0 +1,15 @@
+import * as all from 'trunkline'
+import * as testing from 'trunkline/testing'
+import { expect, test } from 'vitest'
+import { use } from './use.cjs'
+
+test('the package does what it does elsewhere', async () => {
+  expect(await use(all, testing)).toBe('chat, stream, fetch')
+})
+
+test('a failed call rejects with an error of the package', async () => {
+  const upstream = await testing.MockUpstream.start()
+  upstream.fault({ kind: 'status', status: 400 })
+  const line = new all.Trunkline({ baseURL: `${upstream.url}/v1`, apiKey: 'k' })
+  await expect(line.chat({ model: 'm', messages: [] })).rejects.toThrow(all.BadRequestError)
+})
