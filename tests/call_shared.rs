@@ -531,5 +531,8 @@ async fn ten_thousand_calls_that_come_and_go_leave_nothing_behind() {
     until("no task is left", || stage.tasks.running() <= idle + 4).await;
     let coalesced = stage.request_figure("coalesced");
     assert!(coalesced > 1_000, "{coalesced}");
-    assert!(format!("{:?}", stage.client).len() < 10_000);
+    // No exchange holds it, nor what it would be stored in.
+    let client = Arc::downgrade(&stage.client);
+    drop(stage);
+    until("the client has gone", || client.strong_count() == 0).await;
 }
