@@ -121,7 +121,7 @@ test('each attempt asks: repetitions, other targets, rivals and parts', async (t
       { provider: 'two', model: 'm2' },
     ],
   }
-  const more = new Trunkline({ providers, routes, hooks, retry: false, hedge: { delay: 20, maxHedges: 1, budget: 1 } })
+  const more = new Trunkline({ providers, routes, hooks, retry: false })
   t.after(() => more.close({ drainTimeout: 0 }))
   upstream.fault({ kind: 'status', status: 500 }, { times: 1 })
   await more.chat({ ...REQUEST, model: 'any' })
@@ -129,8 +129,10 @@ test('each attempt asks: repetitions, other targets, rivals and parts', async (t
     [1, 'one', 'm1'],
     [2, 'two', 'm2'],
   ])
+  const racing = new Trunkline({ providers, routes, hooks, hedge: { delay: 20, maxHedges: 1, budget: 1 } })
+  t.after(() => racing.close({ drainTimeout: 0 }))
   upstream.fault({ kind: 'silence', for: 60_000 }, { times: 1 })
-  await more.chat({ ...REQUEST, model: 'any' })
+  await racing.chat({ ...REQUEST, model: 'any' })
   assert.deepEqual(seen.splice(0), [
     [1, 'one', 'm1'],
     [2, 'one', 'm1'],

@@ -22,14 +22,16 @@ const ROOM: usize = 1000;
 /// Ours alone: the libraries below have events of their own.
 const TARGET: &str = "trunkline";
 
+/// Told when there is something to take.
+type Wake = Box<dyn Fn(&Arc<Log>) + Send + Sync>;
+
 /// The log of one client.
 pub struct Log {
     client: u32,
     /// 0 for off, 1 for errors, up to 5 for everything.
     level: AtomicU8,
     backlog: Backlog<Arc<str>, ROOM>,
-    /// Told when there is something to take.
-    wake: Box<dyn Fn(&Arc<Self>) + Send + Sync>,
+    wake: Wake,
 }
 
 static LOGS: LazyLock<RwLock<Vec<Weak<Log>>>> = LazyLock::new(RwLock::default);
@@ -43,7 +45,7 @@ pub fn next_client() -> u32 {
 
 impl Log {
     /// A log that is off.
-    pub fn new(client: u32, wake: Box<dyn Fn(&Arc<Self>) + Send + Sync>) -> Arc<Self> {
+    pub fn new(client: u32, wake: Wake) -> Arc<Self> {
         let log = Arc::new(Self { client, level: AtomicU8::new(0), backlog: Backlog::default(), wake });
         LOGS.write().push(Arc::downgrade(&log));
         log
@@ -118,7 +120,7 @@ impl Subscriber for Logs {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event()
+        !metadata.is_span()
             && metadata.target().starts_with(TARGET)
             && number_of(*metadata.level()) <= highest()
     }
