@@ -40,7 +40,8 @@ pub enum Kind {
     /// Certainly not processed: never written, or not to its end, refused (REFUSED_STREAM), or above the last stream that a
     /// GOAWAY of the peer names. Safe to send again at once.
     Unprocessed,
-    /// The same, and nothing is wrong with the connection: it was given more streams than the server takes, before that was known.
+    /// The same, and nothing is wrong with the connection: it was given more streams than the server takes, before that was known. What is
+    /// safe to process twice by its method (a GET) may have been.
     Refused,
     /// The connection ended after the request was written and before a byte of the response. `reused`: the
     /// connection had served before, so the request most likely met a socket that was just being closed.

@@ -11,6 +11,11 @@ use super::{Config, Http2, Lane, Origin, Protocol};
 /// limit of a server, and what the providers announce. What a lower limit refuses was not processed, and is sent again.
 const STREAMS_UNTIL_TOLD: usize = 100;
 
+/// Of these so many are opened at once, and the others when its SETTINGS are here, most often a round trip later. Those that h2 holds
+/// back then cannot be taken out of it: it opens and resets each as soon as there is room, and servers that see many such streams take
+/// them for an attack (CVE-2023-44487); h2's own does so after twenty.
+pub(super) const STREAMS_AT_ONCE: usize = 16;
+
 /// After a connect failed, the next one begins this much later; twice that after the next, and so on.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);

@@ -206,11 +206,13 @@ impl State {
         if limit > 0 {
             site.streams = Some(limit);
         }
-        if let Some(connection) = line.shared.iter_mut().find(|c| c.info.id == info.id) {
+        let connection = line.shared.iter_mut().find(|c| c.info.id == info.id);
+        if !info.told.is_cancelled() {
+            // Of one that was told to go before, nobody knows how many it has.
+            info.tell(connection.as_ref().is_none_or(|c| c.active > limit));
+        }
+        if let Some(connection) = connection {
             connection.limit = limit;
-            if !connection.announced && connection.active > limit {
-                info.oversubscribe();
-            }
             connection.announced = true;
             connection.took_streams |= limit > 0;
             if !connection.took_streams {
