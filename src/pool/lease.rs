@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -162,6 +162,9 @@ impl Lease {
                 if self.protocol() == Protocol::H1 {
                     self.info.take_hint(Hint::of(&head.headers));
                 }
+                if head.status == StatusCode::MISDIRECTED_REQUEST {
+                    self.misdirected();
+                }
                 let mut body = Body { incoming, lease: Some(self) };
                 body.settle_if_ended();
                 Ok(Response::from_parts(head, body))
@@ -236,6 +239,18 @@ impl Lease {
     /// Takes the lease apart without giving anything back.
     pub(super) fn disarm(&mut self) -> Option<(Held, Arc<Info>)> {
         self.held.take().map(|held| (held, self.info.clone()))
+    }
+
+    /// 421: the connection is one on which the server does not answer for the origin (RFC 9110, section 15.5.20). It takes no more
+    /// requests, so that none is sent on it again; those that others have on it run on.
+    fn misdirected(&self) {
+        match self.protocol() {
+            Protocol::H1 => self.info.take_hint(Hint { is_last: true, ..Hint::default() }),
+            Protocol::H2 => {
+                self.info.close_with(CloseReason::Server);
+                self.shared.retire(&self.info);
+            }
+        }
     }
 
     /// The socket is broken, or the stream, or its whole connection: what is broken serves nobody else. `midway`: something had begun.
