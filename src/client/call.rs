@@ -138,7 +138,8 @@ async fn targets<C: Consume>(
     // The last error is told, but the call may go well later if any of its targets may.
     let mut retryable = false;
     let asked = record.wanted().clone();
-    for target in path.iter() {
+    let mut targets = path.iter().peekable();
+    while let Some(target) = targets.next() {
         if let Some((_, GivenUp { next, .. })) = &before {
             let is_next = match next {
                 Next::Never | Next::IfRecovered => false,
@@ -181,6 +182,7 @@ async fn targets<C: Consume>(
             timeouts: provider.timeouts(options),
             repeatable: accepted.repeatable,
             cost: provider.cost(accepted, &model, outgoing.body.len()),
+            fail_fast: targets.peek().is_some(),
         };
         record.aim(provider.name(), model, &outgoing.dropped);
         match attempts(journey, target, life, record, consumer).await {
@@ -217,6 +219,8 @@ pub(super) struct Life<'a> {
     pub(super) repeatable: bool,
     /// What each attempt counts against limits of rate.
     pub(super) cost: Cost,
+    /// Whether another target is there, so that none is waited for that has just taken no connection.
+    pub(super) fail_fast: bool,
 }
 
 /// One attempt after the other at one target, until one is good or the table says that none will be.
@@ -238,7 +242,12 @@ async fn attempts<C: Consume>(
     let mut stale = None;
     let (mut continued, mut earlier) = (None, None);
     loop {
-        let life = Life { outgoing: continued.as_ref().unwrap_or(life.outgoing), ..life };
+        let life = Life {
+            outgoing: continued.as_ref().unwrap_or(life.outgoing),
+            // A retry is meant for this one.
+            fail_fast: life.fail_fast && earlier.is_none(),
+            ..life
+        };
         record.begin_attempt(keys.number(key.index()));
         let mut running = target.load.as_ref().map(|load| load.begin(journey.request.wait));
         let attempt = async {
@@ -316,7 +325,8 @@ async fn attempts<C: Consume>(
                     (_, Some(first)) => key = first,
                     _ => {}
                 }
-                // What rested beside a dead socket may be dead as well, and 421 means this connection.
+                // What rested beside a dead socket may be dead as well; and what rested beside a connection that is the wrong one, as
+                // wrong. Those are given no more requests themselves.
                 fresh = matches!(
                     failure,
                     Failure::Unprocessed | Failure::NoResponseReused | Failure::Status { status: 421, .. }

@@ -118,6 +118,7 @@ impl Provider {
             connect_timeout: timeouts.connect,
             since: None,
             fresh: false,
+            fail_fast: false,
         }
     }
 
