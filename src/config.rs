@@ -16,6 +16,7 @@ mod secret;
 mod section;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct ClientConfig {
     /// By the name of a model, or by `provider/model`.
     pub pricing: BTreeMap<String, Price>,
     pub pool: pool::Config,
+    /// Calls at once of each tenant. None for as many as come.
+    pub tenant_calls: Option<NonZeroUsize>,
 }
 
 /// How many calls run at once, and who may wait.
@@ -131,14 +134,14 @@ impl ClientConfig {
         let breaker = circuit_breaker::parse_circuit_breaker(&mut top)?;
         let mut pool =
             pool_options::parse_pool(&mut top, environment, &providers::on_the_common_way(&drafts))?;
-        pool_options::parse_tenants(&mut top, &mut pool)?;
+        let tenant_calls = pool_options::parse_tenants(&mut top, &mut pool)?;
         let providers = providers::settle(drafts, environment, &mut pool)?;
         let routes = routes::parse_routes(&mut top, &providers)?;
         let pricing = pricing::parse_pricing(&mut top)?;
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
         top.finish()?;
-        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, pool })
+        Ok(Self { providers, routes, timeouts, retry, breaker, hedge, alerts, pricing, pool, tenant_calls })
     }
 
     /// Who is asked for models that have no route.
@@ -515,6 +518,10 @@ mod tests {
             (
                 json!({"tenants": {"maxConnections": 201}}),
                 "tenants.maxConnections: must not be above pool.maxConnections (200), got 201",
+            ),
+            (
+                json!({"tenants": {"maxConcurrent": 0.5}}),
+                "tenants.maxConcurrent: must be a positive integer, got 0.5",
             ),
             (json!({"tenants": {"maxTenants": 0}}), "tenants.maxTenants: must be a positive integer, got 0"),
             (

@@ -11,6 +11,7 @@ use super::admission::Admission;
 use super::endpoint::Endpoints;
 use super::journey::Accepted;
 use super::keys::Keys;
+use super::tenants::Tenants;
 use super::{AskForKey, NO_MODEL};
 use crate::config::{CallOptions, ClientConfig, Key, ProviderConfig};
 use crate::error::Error;
@@ -49,6 +50,7 @@ impl Provider {
         client: &ClientConfig,
         ask: &Arc<AskForKey>,
         waits: &Arc<Histogram>,
+        tenants: Option<&Arc<Tenants>>,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let now = Instant::now();
@@ -59,7 +61,7 @@ impl Provider {
                 now: Arc::new(Keys::new(&config.keys, config.protocol, 0, ask)),
                 before: Vec::new(),
             }),
-            admission: Admission::new(config, waits, tasks),
+            admission: Admission::new(config, waits, tenants, tasks),
             circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
             retries: RetryBudget::new(client.retry.budget, now),
             hedger: client.hedge.map(Hedger::new),
