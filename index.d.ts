@@ -836,6 +836,11 @@ export interface TenantOptions {
   /** Sockets of one tenant, to all origins together. At most `pool.maxConnections`. Default: as many as there are. */
   maxConnections?: number
   /**
+   * Calls of one tenant that this client has under way at a time, whichever provider they go to; attempts that are hedged count each. Those
+   * beyond wait for their turn (`timeouts.queue`), and hold no other tenant up. {@link Trunkline.fetch} is not counted. Default: no limit.
+   */
+  maxConcurrent?: number
+  /**
    * Tenants that have calls or sockets at one time. A call for one more is a {@link QueueFullError}; where some have only sockets that rest,
    * these are closed then, and a further try soon after finds room. Default 10,000.
    */

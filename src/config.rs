@@ -19,6 +19,7 @@ mod secret;
 mod section;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct ClientConfig {
     /// The number of the cassette that answers in place of the network.
     pub cassette: Option<u32>,
     pub pool: pool::Config,
+    /// Calls at once of each tenant. None for as many as come.
+    pub tenant_calls: Option<NonZeroUsize>,
 }
 
 /// How many calls run at once, and who may wait.
@@ -143,7 +146,7 @@ impl ClientConfig {
         let breaker = circuit_breaker::parse_circuit_breaker(&mut top)?;
         let mut pool =
             pool_options::parse_pool(&mut top, environment, &providers::on_the_common_way(&drafts))?;
-        pool_options::parse_tenants(&mut top, &mut pool)?;
+        let tenant_calls = pool_options::parse_tenants(&mut top, &mut pool)?;
         let providers = providers::settle(drafts, environment, &mut pool)?;
         let routes = routes::parse_routes(&mut top, &providers)?;
         let pricing = pricing::parse_pricing(&mut top)?;
@@ -165,6 +168,7 @@ impl ClientConfig {
             pricing,
             budget,
             cassette,
+            tenant_calls,
             pool,
         })
     }
@@ -549,6 +553,10 @@ mod tests {
             (
                 json!({"tenants": {"maxConnections": 201}}),
                 "tenants.maxConnections: must not be above pool.maxConnections (200), got 201",
+            ),
+            (
+                json!({"tenants": {"maxConcurrent": 0.5}}),
+                "tenants.maxConcurrent: must be a positive integer, got 0.5",
             ),
             (json!({"tenants": {"maxTenants": 0}}), "tenants.maxTenants: must be a positive integer, got 0"),
             (

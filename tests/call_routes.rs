@@ -5,6 +5,7 @@
 //! | what happened | the tests |
 //! |---|---|
 //! | DNS, connect, TLS, no slot in time | `what_was_not_sent_…` |
+//! | connects that were refused to others just before | `a_target_that_has_just_…` |
 //! | reset, 5xx, 408, 409, 429, cut before content | `after_its_retries_…` |
 //! | silence, quota, 401, 403, 404, no answer at all, a Retry-After that is too long | `at_once_…` |
 //! | context length | `only_a_target_that_takes_more_…` |
@@ -211,6 +212,21 @@ async fn what_was_not_sent_is_sent_to_the_next() {
             assert_eq!(form.end(&site).await, saved, "{url} {form:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_target_that_has_just_taken_no_connection_is_not_waited_for_where_there_is_another() {
+    let site = Routed::of(Way::H1, 2, json!({ "providers": { "a": { "baseURL": "http://127.0.0.1:1" } } }));
+    // The first calls learn it the long way; each doubles the time for which nobody asks it again.
+    let mut ends = Vec::new();
+    while ends.last().is_none_or(|end| end != "ok after no,yes; seen 0,1; a/m-a > b/m-b ERR_CONNECTION") {
+        assert!(ends.len() < 20, "{ends:?}");
+        ends.push(Form::Chat.end(&site).await);
+    }
+    // With nowhere else to go, it is waited for.
+    let alone = Form::Chat.result(&site, json!({ "provider": "a", "timeouts": { "queue": 60_000 } })).await;
+    let message = alone.unwrap_err().message.clone();
+    assert!(message.contains("no connection to 127.0.0.1:1") && !message.contains("moment ago"), "{message}");
 }
 
 #[tokio::test]

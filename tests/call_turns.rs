@@ -260,3 +260,36 @@ async fn where_connections_are_fewer_than_turns_the_oldest_call_still_goes_first
         assert!(seen.eq((0..40).map(|n| json!(n.to_string()))), "{way:?}");
     }
 }
+
+#[tokio::test]
+async fn a_tenant_has_so_many_calls_at_once_and_those_that_wait_hold_no_other_up() {
+    let options = json!({ "tenants": { "maxConcurrent": 2 }, "concurrency": { "max": 3 } });
+    for way in [Way::H1, Way::H2c] {
+        let site = Arc::new(Site::with(way, json!({}), options.clone()));
+        site.fault(json!({ "kind": "silence", "for": 60_000 }), json!({ "times": 2 }));
+        let mut calls = JoinSet::new();
+        let call = |calls: &mut JoinSet<String>, tenant: &str, priority: &str| {
+            let (site, options) = (site.clone(), json!({ "tenant": tenant, "priority": priority }));
+            calls.spawn(async move { tell(&site.chat_with(options).await) });
+        };
+        call(&mut calls, "x", "background");
+        call(&mut calls, "x", "background");
+        until("both are served", || site.seen() == 2).await;
+        let mut later = JoinSet::new();
+        for priority in ["critical", "interactive"] {
+            call(&mut later, "x", priority);
+        }
+        until("the others wait", || waiting(&site) == 2).await;
+        // One turn of the provider's is left, which none of those waits with.
+        for options in [json!({ "tenant": "y" }), json!({})] {
+            assert_eq!(tell(&site.chat_with(options).await), "ok after yes", "{way:?}");
+        }
+        assert_eq!((site.seen(), waiting(&site)), (4, 2));
+        // Whoever leaves gives its turn back.
+        calls.shutdown().await;
+        for ended in later.join_all().await {
+            assert_eq!(ended, "ok after yes", "{way:?}");
+        }
+        assert_eq!(waiting(&site), 0);
+    }
+}

@@ -37,7 +37,7 @@ fn failure() -> impl Strategy<Value = Failure> {
             Failure::NoResponseFresh, Failure::CutUnseen,
         ]),
         1 => prop::sample::select(vec![
-            Failure::Tls, Failure::Denied, Failure::Queue, Failure::Circuit, Failure::Silence,
+            Failure::PutOff, Failure::Tls, Failure::Denied, Failure::Queue, Failure::Circuit, Failure::Silence,
             Failure::InvalidResponse, Failure::CutSeen, Failure::Final,
         ]),
     ]

@@ -137,3 +137,34 @@ async fn a_close_does_not_wait_for_a_probe_or_a_connect() {
     assert_eq!(now.elapsed(), Duration::ZERO);
     nothing_left(pool, &net, &tasks).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_would_rather_go_elsewhere_waits_for_no_connect_that_is_put_off_and_for_no_probe() {
+    let (net, up) = switched();
+    let (pool, net, _) = net.delayed(Duration::from_millis(10)).pool(config(9, 9));
+    let site = origin(SITE);
+    let elsewhere = || Checkout { fail_fast: true, ..how() };
+    // Of an origin that has not failed yet, the connect is waited for.
+    assert_eq!(pool.checkout(&site, elsewhere()).await.unwrap_err().kind(), Kind::Connect);
+    let now = Instant::now();
+    let error = pool.checkout(&site, elsewhere()).await.unwrap_err();
+    assert_eq!((error.kind(), now.elapsed()), (Kind::PutOff, Duration::ZERO));
+    assert!(error.to_string().ends_with("a.test:80 a moment ago: scripted"), "{error}");
+    // Somebody who waits finds out for all.
+    let patient = queued(&pool, &site, how()).await;
+    tokio::time::sleep(Duration::from_millis(55)).await;
+    assert_eq!(
+        (pool.checkout(&site, elsewhere()).await.unwrap_err().kind(), net.connects()),
+        (Kind::PutOff, 2)
+    );
+    assert_eq!(kind_of(patient).await, Kind::Connect);
+    // When nobody else does, and it is time, the next one finds out, wherever it would rather go.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    up.store(true, Ordering::SeqCst);
+    let lease = pool.checkout(&site, elsewhere()).await.unwrap();
+    assert_eq!(waiting(&pool), 0);
+    // Now there is a connection.
+    drop(lease);
+    pool.checkout(&site, elsewhere()).await.unwrap();
+    whole(&pool, &net).await;
+}

@@ -31,7 +31,7 @@ impl Nonsense {
     /// What it had to say, until it was cut off; counts the bytes that were taken.
     async fn speak(self, mut end: DuplexStream, taken: Arc<AtomicUsize>) {
         let (mut read, mut write) = tokio::io::split(&mut end);
-        // The question, or at least its beginning.
+        // The question, or at least its beginning. Its first byte has a frame of its own where nothing was said before.
         let mut question = [0; 8192];
         if self.protocol == Protocol::H2 {
             let greeting = [frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, ACK, 0, &[])].concat();
@@ -40,7 +40,7 @@ impl Nonsense {
             }
         }
         let mut seen = Vec::new();
-        while !String::from_utf8_lossy(&seen).contains("question") {
+        while !String::from_utf8_lossy(&seen).contains("uestion") {
             let read = read.read(&mut question).await.unwrap();
             assert_ne!(read, 0, "gone before it had asked");
             seen.extend_from_slice(&question[..read]);

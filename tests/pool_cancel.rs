@@ -103,8 +103,8 @@ async fn storm(pool: &Pool, calls: usize, seed: u64, real: bool) -> [usize; STAG
                 done = call => match done.map_err(|error| error.kind()) {
                     Ok(())
                     | Err(Kind::QueueTimeout(_) | Kind::ConnectTimeout(_) | Kind::Connect)
-                    // A peer may hang up whenever it likes.
-                    | Err(Kind::Unprocessed | Kind::NoResponse { .. } | Kind::Body) => {}
+                    // A peer may hang up whenever it likes, and is given more streams than it takes before it has said so.
+                    | Err(Kind::Unprocessed | Kind::Refused | Kind::NoResponse { .. } | Kind::Body) => {}
                     Err(other) => panic!("{other:?}"),
                 },
                 () = leave => {

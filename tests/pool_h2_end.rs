@@ -5,8 +5,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::frames::{HEADERS, peers};
+use support::frames::{END_HEADERS, END_STREAM, HEADERS, peers};
 use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use trunkline::pool::{Checkout, Config, Kind, Protocol};
 
@@ -228,5 +229,63 @@ async fn a_connection_that_dies_at_rest_is_not_given_out_or_says_that_it_was_reu
             assert!(matches!(kind, Kind::Unprocessed | Kind::NoResponse { reused: true }), "{kind:?}");
         }
     }
+    whole(&pool, &net).await;
+}
+
+/// `:status: 421`, which HPACK's table does not have.
+const MISDIRECTED: &[u8] = b"\x08\x03421";
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_the_wrong_one_takes_no_more_requests_and_finishes_those_of_others() {
+    let (pool, net, _, mut peers) = peers(Some(100), config(5, 5));
+    let neighbour = call(&pool, "/");
+    let mut wrong = peers.recv().await.unwrap();
+    let running = wrong.requests(1).await[0];
+    let misdirected = call(&pool, "/");
+    let stream = wrong.requests(1).await[0];
+    wrong.send(HEADERS, END_HEADERS | END_STREAM, stream, MISDIRECTED);
+    misdirected.await.unwrap().unwrap();
+    // It has room for 98 more.
+    let again = call(&pool, "/");
+    let mut right = peers.recv().await.unwrap();
+    let stream = right.requests(1).await[0];
+    right.answer(stream);
+    again.await.unwrap().unwrap();
+    wrong.answer(running);
+    neighbour.await.unwrap().unwrap();
+    until("the wrong one has gone", || net.open() == 1).await;
+    assert_eq!(pool.snapshot().closed["server"], 1);
+    whole(&pool, &net).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_is_the_wrong_one_takes_no_more_requests() {
+    let net = Net::new(|_, _| {
+        Plan::Raw(
+            Protocol::H1,
+            Box::new(|mut end| {
+                tokio::spawn(async move {
+                    let mut asked = Vec::new();
+                    while end.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
+                        if asked.ends_with(b"question") {
+                            asked.clear();
+                            end.write_all(b"HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0\r\n\r\n")
+                                .await
+                                .unwrap();
+                        }
+                    }
+                });
+            }),
+        )
+    });
+    let (pool, net, _) = net.pool(config(1, 1));
+    let site = origin("http://a.test");
+    for connection in 1..=3 {
+        let lease = lease(&pool, &site).await;
+        assert_eq!(lease.connection_id(), connection);
+        exchange(lease, "/").await.unwrap();
+    }
+    until("the last has gone", || net.open() == 0).await;
+    assert_eq!(pool.snapshot().closed["server"], 3);
     whole(&pool, &net).await;
 }

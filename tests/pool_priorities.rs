@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use support::*;
 use tokio::task::JoinSet;
-use trunkline::pool::{Checkout, Origin, Pool, Priority};
+use trunkline::pool::{Checkout, Origin, Pool, Priority, Tenant};
 
 const SITE: &str = "http://a.test";
 
@@ -123,5 +123,54 @@ async fn a_busy_origin_gives_way_to_one_whose_waiter_outranks_its_own_by_a_whole
     settle().await;
     drop(kept);
     assert!(crowd.served().await.starts_with("urgent"));
+    whole(&pool, &net).await;
+}
+
+fn of(tenant: &str, priority: Priority) -> Checkout {
+    Checkout { tenant: Some(Tenant::new(tenant)), ..at(priority) }
+}
+
+/// Places come free one after the other, and each is contended for by lines of others.
+async fn backlog_and_urgent(net: Net, site: &str) -> String {
+    let (pool, net, _) = net.pool(config(1, 1));
+    let site = origin(site);
+    let held = pool.checkout(&site, of("other", Priority::Critical)).await.unwrap();
+    let mut crowd = Crowd::default();
+    for n in 0..3 {
+        crowd.join(&pool, &site, &format!("old{n}"), of(&format!("batch{n}"), Priority::Background)).await;
+    }
+    // By their age those are due before all that come now.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    for n in 0..7 {
+        crowd.join(&pool, &site, &format!("u{n}"), of(&format!("user{n}"), Priority::Interactive)).await;
+    }
+    drop(held);
+    let served = crowd.served().await;
+    whole(&pool, &net).await;
+    served
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_urgent_call_of_one_tenant_waits_for_no_older_backlog_of_another_and_that_does_not_starve() {
+    let expected = "u0 u1 u2 old0 u3 u4 u5 old1 u6 old2";
+    assert_eq!(backlog_and_urgent(Net::h1(), SITE).await, expected);
+    assert_eq!(backlog_and_urgent(Net::h2(1), "https://a.test").await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_tenant_keeps_its_socket_for_three_urgent_calls_and_leaves_the_fourth_to_an_older_backlog() {
+    let (pool, net, _) = Net::h1().pool(config(1, 1));
+    let site = origin(SITE);
+    let held = pool.checkout(&site, of("user", Priority::Interactive)).await.unwrap();
+    let mut crowd = Crowd::default();
+    for n in 0..2 {
+        crowd.join(&pool, &site, &format!("old{n}"), of("batch", Priority::Background)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    for n in 0..8 {
+        crowd.join(&pool, &site, &format!("u{n}"), of("user", Priority::Interactive)).await;
+    }
+    drop(held);
+    assert_eq!(crowd.served().await, "u0 u1 u2 old0 u3 u4 u5 old1 u6 u7");
     whole(&pool, &net).await;
 }

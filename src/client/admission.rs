@@ -1,9 +1,9 @@
 //! A turn for each attempt: waited for in the order of priority and age, held while the attempt is under way, and given back by its drop.
 //!
 //! ```text
-//! an attempt ──> the model's turn ──> the provider's turn ──> circuit ──> the pool
-//!                what its answers       concurrency, and the
-//!                said of its limits     limits of the options
+//! an attempt ──> the tenant's turn ──> the model's turn ──> the provider's turn ──> circuit ──> the pool
+//!                calls at once of       what its answers      concurrency, and the
+//!                each, if limited       said of its limits    limits of the options
 //! ```
 //! Providers limit each model by itself, and say so in the headers of its answers. So what is learned of one model holds nobody else
 //! up; until something is, a model has no turns, and they cost nothing.
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::gate::{Ask, Gate, GateTurn, Refused};
+use super::tenants::Tenants;
 use crate::config::ProviderConfig;
 use crate::policy::adaptive::{Adaptive, AdaptivePolicy, MaxConcurrency};
 use crate::policy::circuits::bounded;
@@ -37,6 +38,8 @@ pub(crate) struct Admission {
     models: Mutex<HashMap<Arc<str>, Model>>,
     /// Whether the limits of any model are known.
     has_models: AtomicBool,
+    /// None where they are not limited.
+    tenants: Option<Arc<Tenants>>,
     max_waiting: usize,
     aging: Duration,
     learn: bool,
@@ -71,12 +74,19 @@ pub(super) struct Turn {
     // call has ended, and most hold nothing.
     provider: Option<Box<GateTurn>>,
     model: Option<Box<GateTurn>>,
+    #[expect(dead_code, reason = "held for its drop")]
+    tenant: Option<Box<GateTurn>>,
     /// How long it was waited for.
     pub(super) waited: Duration,
 }
 
 impl Admission {
-    pub(super) fn new(config: &ProviderConfig, wait: &Arc<Histogram>, tasks: &Tasks) -> Self {
+    pub(super) fn new(
+        config: &ProviderConfig,
+        wait: &Arc<Histogram>,
+        tenants: Option<&Arc<Tenants>>,
+        tasks: &Tasks,
+    ) -> Self {
         let ProviderConfig { rate, queue, .. } = config;
         let learn = rate.learn;
         // What is learned is of one model.
@@ -91,6 +101,7 @@ impl Admission {
             provider: Arc::new(Gate::new(Turns::new(at_once, rate), tasks)),
             models: Mutex::default(),
             has_models: AtomicBool::new(false),
+            tenants: tenants.cloned(),
             max_waiting: queue.max,
             aging: queue.aging,
             learn,
@@ -116,23 +127,32 @@ impl Admission {
 
     async fn enter_among(&self, ask: Ask<'_>, max_waiting: usize) -> Result<Turn, Refused> {
         let mut waited = Duration::ZERO;
+        // First: while it waits there, it keeps nothing from others.
+        let tenant = match self.tenant(&ask) {
+            Some(gate) => self.pass(&gate, ask, max_waiting, &mut waited).await?,
+            None => None,
+        };
         let model = match self.model(ask.model) {
             Some(gate) => self.pass(&gate, ask, max_waiting, &mut waited).await?,
             None => None,
         };
         let provider = self.pass(&self.provider, ask, max_waiting, &mut waited).await?;
-        Ok(Turn { provider, model, waited })
+        Ok(Turn { provider, model, tenant, waited })
     }
 
     /// A turn that nobody has to wait for.
     pub(super) fn at_once(&self, ask: &Ask<'_>) -> Option<Turn> {
         let free =
             |gate: &Arc<Gate>| if gate.is_open() { Some(None) } else { gate.go(ask).map(Box::new).map(Some) };
+        let tenant = match self.tenant(ask) {
+            Some(gate) => free(&gate)?,
+            None => None,
+        };
         let model = match self.model(ask.model) {
             Some(gate) => free(&gate)?,
             None => None,
         };
-        Some(Turn { provider: free(&self.provider)?, model, waited: Duration::ZERO })
+        Some(Turn { provider: free(&self.provider)?, model, tenant, waited: Duration::ZERO })
     }
 
     /// Whether nobody waits for this model, nor would such a call.
@@ -182,7 +202,7 @@ impl Admission {
 
     /// Whether nobody has to wait for anything.
     pub(super) fn is_open(&self) -> bool {
-        !self.has_models.load(Ordering::Acquire) && self.provider.is_open()
+        self.tenants.is_none() && !self.has_models.load(Ordering::Acquire) && self.provider.is_open()
     }
 
     /// What the head of an answer says of the limits of its model.
@@ -238,6 +258,11 @@ impl Admission {
         let rate = RateLimiter::new(&RateLimits::default(), Instant::now());
         let gate = Arc::new(Gate::new(Turns::new(AtOnce::Unlimited, rate), &self.tasks));
         Some(use_it(models.entry(name).or_insert(Model { gate, throttled: 0 })))
+    }
+
+    /// Where the tenant of a call gets its turns.
+    fn tenant(&self, ask: &Ask<'_>) -> Option<Arc<Gate>> {
+        Some(self.tenants.as_ref()?.gate_of(ask.tenant?))
     }
 
     fn model(&self, model: &Arc<str>) -> Option<Arc<Gate>> {
@@ -338,13 +363,14 @@ mod tests {
     fn admission(options: Value) -> Admission {
         let config = ClientConfig::parse(options, &Environment::default()).unwrap();
         let tasks = Tasks::new(tokio::runtime::Handle::current());
-        Admission::new(config.default_provider(), &Arc::default(), &tasks)
+        Admission::new(config.default_provider(), &Arc::default(), None, &tasks)
     }
 
     async fn enter(admission: &Admission, model: &str) -> Turn {
         let now = Instant::now();
         let ask = Ask {
             model: &model.into(),
+            tenant: None,
             priority: Priority::Interactive,
             since: now,
             cost: Cost { requests: 1.0, tokens: 1 },

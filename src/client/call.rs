@@ -159,7 +159,8 @@ async fn targets<C: Consume>(
     // The last error is told, but the call may go well later if any of its targets may.
     let mut retryable = false;
     let asked = record.wanted().clone();
-    for target in path.iter() {
+    let mut targets = path.iter().peekable();
+    while let Some(target) = targets.next() {
         if let Some((_, GivenUp { next, .. })) = &before {
             let is_next = match next {
                 Next::Never | Next::IfRecovered => false,
@@ -216,6 +217,7 @@ async fn targets<C: Consume>(
             cost: provider.cost(accepted, &model, outgoing.body.len()),
             request: &journey.body,
             is_model_call: journey.is_model_call(),
+            fail_fast: targets.peek().is_some(),
         };
         record.aim(provider.name(), model, &outgoing.dropped);
         record.hold.0 = hold;
@@ -256,6 +258,8 @@ pub(super) struct Life<'a> {
     /// As it was handed over.
     request: &'a bytes::Bytes,
     is_model_call: bool,
+    /// Whether another target is there, so that none is waited for that has just taken no connection.
+    pub(super) fail_fast: bool,
 }
 
 impl Life<'_> {
@@ -286,7 +290,12 @@ async fn attempts<C: Consume>(
     let mut stale = None;
     let (mut continued, mut earlier) = (None, None);
     loop {
-        let life = Life { outgoing: continued.as_ref().unwrap_or(life.outgoing), ..life };
+        let life = Life {
+            outgoing: continued.as_ref().unwrap_or(life.outgoing),
+            // A retry is meant for this one.
+            fail_fast: life.fail_fast && earlier.is_none(),
+            ..life
+        };
         record.begin_attempt(keys.number(key.index()));
         record.tell_of_attempt(provider);
         let mut running = target.load.as_ref().map(|load| load.begin(journey.request.wait));
@@ -369,7 +378,8 @@ async fn attempts<C: Consume>(
                     (_, Some(first)) => key = first,
                     _ => {}
                 }
-                // What rested beside a dead socket may be dead as well, and 421 means this connection.
+                // What rested beside a dead socket may be dead as well; and what rested beside a connection that is the wrong one, as
+                // wrong. Those are given no more requests themselves.
                 fresh = matches!(
                     failure,
                     Failure::Unprocessed | Failure::NoResponseReused | Failure::Status { status: 421, .. }

@@ -90,6 +90,7 @@ pub(super) async fn exchange<C: Consume>(
             since: Some(record.started()),
             queue_timeout: timeouts.queue.saturating_sub(pass.waited()),
             fresh,
+            fail_fast: life.fail_fast,
             ..provider.checkout(options, &timeouts)
         };
         let lease = client.pool().checkout(origin, how).await.map_err(|error| match error.kind() {
@@ -339,6 +340,7 @@ pub(super) fn pool_failed(error: &pool::Error) -> Failed {
     let failure = match error.kind() {
         Pool::Proxy { status: Some(407) } => Failure::Denied,
         Pool::Dns | Pool::Connect | Pool::Proxy { .. } | Pool::ConnectTimeout(_) => Failure::Connect,
+        Pool::PutOff => Failure::PutOff,
         Pool::Tls => Failure::Tls,
         Pool::QueueTimeout(_) | Pool::QueueFull(_) | Pool::TooManyTenants(_) => Failure::Queue,
         Pool::Closed => Failure::Final,
@@ -356,7 +358,7 @@ pub(super) fn error_of(error: &pool::Error, failure: Option<Failure>) -> Error {
     use pool::Kind as Pool;
     let kind = match error.kind() {
         Pool::Dns => Kind::Connection(ConnectionPhase::Dns),
-        Pool::Connect => Kind::Connection(ConnectionPhase::Connect),
+        Pool::Connect | Pool::PutOff => Kind::Connection(ConnectionPhase::Connect),
         Pool::Tls => Kind::Connection(ConnectionPhase::Tls),
         Pool::Proxy { .. } => Kind::Connection(ConnectionPhase::Proxy),
         Pool::ConnectTimeout(limit) => {

@@ -12,12 +12,13 @@ use crate::policy::learn::Learned;
 use crate::policy::rate::{Cost, Left};
 use crate::policy::schedule::{CLASSES, Place};
 use crate::policy::turns::{Held, Next, Turns, Used};
-use crate::pool::{Priority, Tasks};
+use crate::pool::{Priority, Tasks, Tenant};
 
 /// How an attempt waits for its turn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) model: &'a Arc<str>,
+    pub(super) tenant: Option<&'a Tenant>,
     pub(super) priority: Priority,
     /// When its call came: one that is tried again keeps its age.
     pub(super) since: Instant,

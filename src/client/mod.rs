@@ -22,6 +22,7 @@
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
 //! | `provider` | whom calls are sent to, and what is known of how it bears with us |
+//! | `tenants` | calls at once of each tenant |
 //! | `targets` | a model of a provider, or several in the order in which they are tried |
 //! | `keys` | the keys of a provider, used in turn |
 //! | `key` | one of them, given or asked for |
@@ -55,6 +56,7 @@ mod record;
 mod recovery;
 mod stream;
 mod targets;
+mod tenants;
 mod whole;
 mod witness;
 
@@ -81,6 +83,7 @@ use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
 use self::targets::{Target, Targets};
+use self::tenants::Tenants;
 use self::witness::Arrival;
 use crate::config::{CallKind, CallOptions, ClientConfig, Environment, parse_keys};
 use crate::error::{Attempt, Error};
@@ -116,6 +119,8 @@ pub struct Client {
     /// What answers in place of the network.
     cassette: Option<Arc<Cassette>>,
     money: Arc<Money>,
+    /// Where their calls at once are limited.
+    tenants: Option<Arc<Tenants>>,
     closed: AtomicBool,
 }
 
@@ -134,9 +139,11 @@ impl Client {
             cassette.settle_options(&mut config);
         }
         let (ask_for_key, counters) = (Arc::new(ask_for_key), Arc::<Counters>::default());
+        let tenants = config.tenant_calls.map(|at_once| Arc::new(Tenants::new(at_once, tasks)));
         let made = config.providers.iter();
         let made = made.map(|provider| {
-            Provider::new(provider, &config, &ask_for_key, &counters.turns, tasks).map(Arc::new)
+            Provider::new(provider, &config, &ask_for_key, &counters.turns, tenants.as_ref(), tasks)
+                .map(Arc::new)
         });
         let providers = made.collect::<Result<Vec<_>, _>>()?;
         // Providers have them now, where they can be replaced.
@@ -162,6 +169,7 @@ impl Client {
             alerts,
             cassette,
             money,
+            tenants,
             closed: AtomicBool::new(false),
             config,
         })
@@ -302,6 +310,9 @@ impl Client {
             origin.provider = ours.map(|provider| provider.name().clone());
         }
         let mut turns = TurnFigures::default();
+        if let Some(tenants) = &self.tenants {
+            turns.depth = tenants.depth();
+        }
         let (mut circuits, mut limits) = (BTreeMap::new(), BTreeMap::new());
         let clocks = Clocks::read();
         for provider in self.targets.providers() {

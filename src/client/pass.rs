@@ -66,10 +66,11 @@ pub(super) fn at_once(life: &Life<'_>, record: &Record) -> Option<Pass> {
 }
 
 /// How the attempt under way asks for its turn.
-fn ask<'a>(life: &Life<'_>, limits: &'a Arc<str>, record: &Record) -> Ask<'a> {
+fn ask<'a>(life: &Life<'a>, limits: &'a Arc<str>, record: &Record) -> Ask<'a> {
     let Life { options, timeouts, cost, .. } = *life;
     let until = record.attempt_began() + timeouts.queue;
-    Ask { model: limits, priority: options.priority, since: record.started(), cost, until }
+    let tenant = options.tenant.as_ref();
+    Ask { model: limits, tenant, priority: options.priority, since: record.started(), cost, until }
 }
 
 /// Past the circuit, if there is one.

@@ -12,6 +12,7 @@ use super::endpoint::Endpoints;
 use super::journey::Accepted;
 use super::keys::Keys;
 use super::money::Ledger;
+use super::tenants::Tenants;
 use super::{AskForKey, NO_MODEL};
 use crate::config::{self, CallOptions, ClientConfig, ProviderConfig};
 use crate::error::Error;
@@ -54,6 +55,7 @@ impl Provider {
         client: &ClientConfig,
         ask: &Arc<AskForKey>,
         waits: &Arc<Histogram>,
+        tenants: Option<&Arc<Tenants>>,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let now = Instant::now();
@@ -64,7 +66,7 @@ impl Provider {
                 now: Arc::new(Keys::new(&config.keys, config.protocol, 0, ask)),
                 before: Vec::new(),
             }),
-            admission: Admission::new(config, waits, tasks),
+            admission: Admission::new(config, waits, tenants, tasks),
             circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
             retries: RetryBudget::new(client.retry.budget, now),
             hedger: client.hedge.map(Hedger::new),
@@ -130,6 +132,7 @@ impl Provider {
             connect_timeout: timeouts.connect,
             since: None,
             fresh: false,
+            fail_fast: false,
         }
     }
 

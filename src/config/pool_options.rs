@@ -160,9 +160,13 @@ fn parse_lanes(mut given: Section, pool: &str, all: NonZeroUsize) -> Result<Opti
     Ok(lanes.map(|(streaming, unary)| Lanes { streaming, unary }))
 }
 
-pub(super) fn parse_tenants(top: &mut Section, pool: &mut pool::Config) -> Result<(), Error> {
+/// What is not the pool's: calls at once of each tenant.
+pub(super) fn parse_tenants(
+    top: &mut Section,
+    pool: &mut pool::Config,
+) -> Result<Option<NonZeroUsize>, Error> {
     let Some(mut given) = top.section("tenants")? else {
-        return Ok(());
+        return Ok(None);
     };
     if let Some(max) = given.positive("maxConnections")? {
         if max > pool.max_connections {
@@ -175,7 +179,9 @@ pub(super) fn parse_tenants(top: &mut Section, pool: &mut pool::Config) -> Resul
     if let Some(max) = given.positive("maxTenants")? {
         pool.max_tenants = max;
     }
-    given.finish()
+    let at_once = given.positive("maxConcurrent")?;
+    given.finish()?;
+    Ok(at_once)
 }
 
 fn parse_tls(mut given: Section, tls: &mut TlsConfig) -> Result<(), Error> {

@@ -282,10 +282,6 @@ impl Border {
         &self.questions
     }
 
-    pub(super) fn set_keep_alive(&self, alive: bool) {
-        self.keep_alive.set(alive);
-    }
-
     /// The environment goes, and its calls with it.
     pub(super) fn close(&self) {
         self.gone.store(true, Ordering::Release);

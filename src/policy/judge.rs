@@ -13,6 +13,8 @@ use super::retry_budget::RetryBudgetPolicy;
 pub enum Failure {
     /// DNS, connection refused, connect timeout, proxy.
     Connect,
+    /// Connects failed a moment ago, and no further one is waited for since another target is there.
+    PutOff,
     /// A certificate or protocol of TLS.
     Tls,
     /// The proxy wants credentials that it was not given.
@@ -130,7 +132,7 @@ impl Default for RetryPolicy {
 pub fn row(failure: Failure, statuses: &[u16]) -> Again {
     match failure {
         Failure::Connect | Failure::NoResponseFresh => Again::AfterDelay,
-        Failure::Tls | Failure::Denied | Failure::Queue | Failure::Circuit => Again::Never,
+        Failure::PutOff | Failure::Tls | Failure::Denied | Failure::Queue | Failure::Circuit => Again::Never,
         Failure::Unprocessed | Failure::Refused => Again::Free,
         Failure::NoResponseReused => Again::AtOnce,
         // A silent provider stays silent.
@@ -158,6 +160,7 @@ pub fn row(failure: Failure, statuses: &[u16]) -> Again {
 pub fn next_target(failure: Failure, statuses: &[u16]) -> Next {
     match failure {
         Failure::Connect
+        | Failure::PutOff
         | Failure::Tls
         | Failure::Denied
         | Failure::Queue
@@ -222,6 +225,8 @@ pub fn blame(failure: Failure) -> Outcome {
         | Failure::CutSeen => Outcome::Failure,
         Failure::Status { status, .. } if status >= 500 => Outcome::Failure,
         Failure::Status { .. }
+        // Those who were refused have told it.
+        | Failure::PutOff
         | Failure::Denied
         | Failure::Queue
         | Failure::Circuit
@@ -242,6 +247,7 @@ pub fn is_throttle(failure: Failure) -> bool {
 pub fn is_unprocessed(failure: Failure) -> bool {
     match failure {
         Failure::Connect
+        | Failure::PutOff
         | Failure::Tls
         | Failure::Denied
         | Failure::Queue

@@ -40,6 +40,9 @@ pub struct Checkout {
     pub connect_timeout: Duration,
     /// Takes no socket that has been resting: the last one turned out dead.
     pub fresh: bool,
+    /// Waits for no origin that takes no connections: for a connect that is put off since the last one failed, or that finds out whether
+    /// the next one does.
+    pub fail_fast: bool,
 }
 
 impl Default for Checkout {
@@ -54,6 +57,7 @@ impl Default for Checkout {
             queue_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             fresh: false,
+            fail_fast: false,
         }
     }
 }

@@ -48,6 +48,15 @@ impl State {
         {
             return Ok(Found::Lease(lease));
         }
+        if how.fail_fast && line.others(line.connecting) == 0 {
+            let put_off = self.sites.get(line.site).and_then(|site| site.is_put_off(now));
+            if let Some(last) = put_off {
+                return Err(last.put_off());
+            }
+        }
+        let Some(line) = self.lines.get(id) else {
+            return Err(Error::new(Kind::Closed));
+        };
         if line.queue.len() >= how.max_waiting.saturating_add(self.coming(shared, id)) {
             shared.stats.refused();
             return Err(Error::new(Kind::QueueFull(how.max_waiting)));

@@ -29,6 +29,8 @@ pub enum Kind {
     Proxy { status: Option<u16> },
     /// DNS, TCP and TLS, those of a proxy included, together took longer than this.
     ConnectTimeout(Duration),
+    /// The origin took no connection a moment ago, and is not asked again yet: [`Checkout::fail_fast`](super::Checkout::fail_fast).
+    PutOff,
     /// No socket or stream came free within this.
     QueueTimeout(Duration),
     /// This many wait already.
@@ -40,7 +42,8 @@ pub enum Kind {
     /// Certainly not processed: never written, or not to its end, refused (REFUSED_STREAM), or above the last stream that a
     /// GOAWAY of the peer names. Safe to send again at once.
     Unprocessed,
-    /// The same, and nothing is wrong with the connection: it was given more streams than the server takes, before that was known.
+    /// The same, and nothing is wrong with the connection: it was given more streams than the server takes, before that was known. What is
+    /// safe to process twice by its method (a GET) may have been.
     Refused,
     /// The connection ended after the request was written and before a byte of the response. `reused`: the
     /// connection had served before, so the request most likely met a socket that was just being closed.
@@ -70,6 +73,11 @@ impl Error {
         self
     }
 
+    /// This error of a connect, for one that is not made because of it.
+    pub(super) fn put_off(&self) -> Self {
+        Self { kind: Kind::PutOff, ..self.clone() }
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -80,6 +88,7 @@ impl Error {
         match self.kind {
             Kind::Dns => format!("the host name {place} was not resolved"),
             Kind::Connect => format!("no connection to {place}"),
+            Kind::PutOff => format!("no connection to {place} a moment ago"),
             Kind::Tls => format!("no TLS session with {place}{}", self.what_tls_says()),
             Kind::Proxy { status: Some(status) } => format!("the proxy {place} answered {status}"),
             Kind::Proxy { status: None } => format!("no connection through the proxy {place}"),
@@ -239,6 +248,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Dns => f.write_str("the host name was not resolved"),
             Self::Connect => f.write_str("no connection"),
+            Self::PutOff => f.write_str("no connection a moment ago"),
             Self::Tls => f.write_str("no TLS session"),
             Self::Proxy { status: Some(status) } => write!(f, "the proxy answered {status}"),
             Self::Proxy { status: None } => f.write_str("no connection through the proxy"),

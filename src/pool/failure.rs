@@ -25,7 +25,7 @@ impl State {
         after: &mut After,
     ) {
         let Some((line, site)) = self.line_and_site_mut(id) else { return };
-        let is_first = site.connect_failed(began) == 1 && site.protocol.is_some();
+        let is_first = site.connect_failed(began, error) == 1 && site.protocol.is_some();
         let others = line.others(1);
         self.tell(id, others > 0 || is_first, error);
         // Who still waits stands in its place when the right is given back.
@@ -53,7 +53,7 @@ impl State {
         )
         .at(shared.config.of(&info.origin).route.place_of(&info.origin));
         let Some((line, site)) = self.line_and_site_mut(info.line) else { return };
-        site.connect_failed(Instant::now());
+        site.connect_failed(Instant::now(), &error);
         let others = line.others(0);
         self.tell(info.line, others > 0, &error);
         self.reconsider(shared, info.line, after);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -33,8 +34,10 @@ pub(super) struct Info {
     /// Of its line.
     reused: Arc<AtomicU64>,
     answers: AtomicUsize,
-    /// Cancelled when the server turns out to take fewer streams than were given out before it said so.
-    pub(super) oversubscribed: CancellationToken,
+    /// Cancelled when the server has said how many streams it takes.
+    pub(super) told: CancellationToken,
+    /// Whether those were fewer than had been given out by then.
+    oversubscribed: AtomicBool,
     /// Whether it turned out that the server takes none at all.
     pub(super) useless: AtomicBool,
     reason: AtomicU8,
@@ -46,6 +49,8 @@ pub(super) struct Info {
     asked: Count,
     /// HTTP/2 streams in use, also after it was told to go.
     riding: Count,
+    /// Held while a request is handed to hyper.
+    handing_over: Mutex<()>,
     /// Cancelled when its driver has ended, and takes no more requests, and when all of it has.
     pub(super) undriven: CancellationToken,
     pub(super) gone: CancellationToken,
@@ -137,13 +142,15 @@ impl Info {
             spent: AtomicBool::new(false),
             reused,
             answers: AtomicUsize::new(0),
-            oversubscribed: CancellationToken::new(),
+            told: CancellationToken::new(),
+            oversubscribed: AtomicBool::new(false),
             useless: AtomicBool::new(false),
             reason: AtomicU8::new(CloseReason::NONE),
             closing: Notify::new(),
             broke: AtomicBool::new(false),
             asked: Count::default(),
             riding: Count::default(),
+            handing_over: Mutex::default(),
             undriven: CancellationToken::new(),
             gone: CancellationToken::new(),
         }
@@ -192,13 +199,26 @@ impl Info {
         self.spent.load(Ordering::Relaxed)
     }
 
-    /// Notes that the server takes fewer streams than were given out before it said so.
-    pub(super) fn oversubscribe(&self) {
-        self.oversubscribed.cancel();
+    /// Notes that the server has said how many streams it takes, and whether that is fewer than were given out before.
+    pub(super) fn tell(&self, is_oversubscribed: bool) {
+        self.oversubscribed.fetch_or(is_oversubscribed, Ordering::Release);
+        self.told.cancel();
     }
 
+    /// Hands a request to hyper while nobody else does.
+    pub(super) fn in_turn<T>(&self, hand_over: impl FnOnce() -> T) -> T {
+        let _ours = self.handing_over.lock();
+        hand_over()
+    }
+
+    /// Waits until it is told, or never will be.
+    pub(super) async fn heard(&self) {
+        self.undriven.run_until_cancelled(self.told.cancelled()).await;
+    }
+
+    /// Known once it is told.
     pub(super) fn is_oversubscribed(&self) -> bool {
-        self.oversubscribed.is_cancelled()
+        self.oversubscribed.load(Ordering::Acquire)
     }
 
     /// Notes that the server takes no streams, and never did: what h2 has by now would wait in it for ever.

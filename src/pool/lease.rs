@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -44,6 +44,8 @@ pub struct Lease {
     rested: Duration,
     /// Whether the server had not yet said how many streams it takes.
     untold: bool,
+    /// Whether that is waited for.
+    patient: bool,
     /// From the sending on.
     asked: Option<Asked>,
 }
@@ -66,6 +68,7 @@ impl Lease {
             resting_since: None,
             rested: Duration::ZERO,
             untold: false,
+            patient: false,
             asked: None,
         }
     }
@@ -110,6 +113,16 @@ impl Lease {
         }
         let (head, body) = request.into_parts();
         let (body, fate) = SentBody::new(body.into());
+        let body = if self.untold { body.in_two() } else { body };
+        // What may be processed twice can be sent again whatever became of it.
+        let is_safe = head.method.is_safe();
+        // What leaves with its head cannot be called back, nor what comes in pieces once.
+        if self.untold && (self.patient || !is_safe && !body.is_in_two()) {
+            self.info.heard().await;
+        }
+        if self.untold && self.info.is_oversubscribed() {
+            return Err(Error::new(Kind::Refused));
+        }
         let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => {
@@ -117,14 +130,17 @@ impl Lease {
                 answered(sending, closed_behind(|| sender.is_closed()), &self.info, &fate).await
             }
             Some(Held::Stream(sender, _)) => {
-                let sending = sender.try_send_request(request);
+                let sending = self.info.in_turn(|| sender.try_send_request(request));
                 let mut sending =
                     pin!(answered(sending, closed_behind(|| sender.is_closed()), &self.info, &fate));
                 if self.untold {
-                    match self.info.oversubscribed.run_until_cancelled(sending.as_mut()).await {
+                    let sent = self.info.told.run_until_cancelled(sending.as_mut()).await;
+                    match sent {
                         Some(sent) => sent,
                         // It would wait until another stream ends, unseen, in hyper or in h2.
-                        None if fate.call_back() => return Err(Error::new(Kind::Refused)),
+                        None if self.info.is_oversubscribed() && (is_safe || fate.call_back()) => {
+                            return Err(Error::new(Kind::Refused));
+                        }
                         None => sending.await,
                     }
                 } else {
@@ -145,6 +161,9 @@ impl Lease {
                 self.info.count_answer();
                 if self.protocol() == Protocol::H1 {
                     self.info.take_hint(Hint::of(&head.headers));
+                }
+                if head.status == StatusCode::MISDIRECTED_REQUEST {
+                    self.misdirected();
                 }
                 let mut body = Body { incoming, lease: Some(self) };
                 body.settle_if_ended();
@@ -186,8 +205,9 @@ impl Lease {
         self.rested = now.saturating_duration_since(since);
     }
 
-    pub(super) fn set_untold(&mut self) {
-        self.untold = true;
+    /// `at_once`: what it is used for need not wait for that.
+    pub(super) fn set_untold(&mut self, at_once: bool) {
+        (self.untold, self.patient) = (true, !at_once);
     }
 
     pub(super) fn rested(&self) -> Duration {
@@ -219,6 +239,18 @@ impl Lease {
     /// Takes the lease apart without giving anything back.
     pub(super) fn disarm(&mut self) -> Option<(Held, Arc<Info>)> {
         self.held.take().map(|held| (held, self.info.clone()))
+    }
+
+    /// 421: the connection is one on which the server does not answer for the origin (RFC 9110, section 15.5.20). It takes no more
+    /// requests, so that none is sent on it again; those that others have on it run on.
+    fn misdirected(&self) {
+        match self.protocol() {
+            Protocol::H1 => self.info.take_hint(Hint { is_last: true, ..Hint::default() }),
+            Protocol::H2 => {
+                self.info.close_with(CloseReason::Server);
+                self.shared.retire(&self.info);
+            }
+        }
     }
 
     /// The socket is broken, or the stream, or its whole connection: what is broken serves nobody else. `midway`: something had begun.
@@ -309,7 +341,8 @@ impl fmt::Debug for Lease {
 
 /// Whether a connection had closed by the time that a request lay in hyper's channel.
 fn closed_behind(is_closed: impl FnOnce() -> bool) -> bool {
-    // The request first, then the look: either we see that the driver goes, or it sees the request when it empties the channel.
+    // The request first, then the look: either we see that the driver goes, or it sees the request when it empties the channel; unless
+    // that ends at a place before it which is taken, and not filled yet. So no two requests are put there at a time.
     fence(Ordering::SeqCst);
     is_closed()
 }

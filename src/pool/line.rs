@@ -17,6 +17,7 @@ use super::queue::Queue;
 use super::resting::{Owner, Resting, Seat};
 use super::rights::Bound;
 use super::sent::SentBody;
+use super::site::STREAMS_AT_ONCE;
 use super::stats::CloseReason;
 use super::{Error, Shared};
 
@@ -174,7 +175,7 @@ impl Line {
         let held = Held::Stream(connection.sender.clone(), Riding::new(&connection.info));
         let mut lease = Lease::new(shared.clone(), held, connection.info.clone());
         if !connection.announced {
-            lease.set_untold();
+            lease.set_untold(connection.given <= STREAMS_AT_ONCE);
         }
         if let Some(seat) = connection.seat.take() {
             resting.leave(seat);

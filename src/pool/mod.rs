@@ -196,7 +196,7 @@ impl Pool {
     /// Dropping the future leaves the queue; a lease that was granted in the same moment goes to the next in line.
     ///
     /// # Errors
-    /// [`Kind::QueueFull`] and [`Kind::TooManyTenants`] at once; [`Kind::QueueTimeout`] after `how.queue_timeout`; the error of the connection
+    /// [`Kind::QueueFull`], [`Kind::TooManyTenants`] and [`Kind::PutOff`] at once; [`Kind::QueueTimeout`] after `how.queue_timeout`; the error of the connection
     /// that this call waited for; [`Kind::Closed`] once the pool closes.
     pub async fn checkout(&self, origin: &Origin, how: Checkout) -> Result<Lease, Error> {
         checkout::checkout(&self.handle.shared, origin, &how).await

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::limit::Claim;
+
 /// How urgent a call is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Priority {
@@ -36,8 +38,8 @@ impl Priority {
     }
 }
 
-/// So many in a row go before whoever is due first. The policies' schedule of turns counts the same.
-const IN_A_ROW: u32 = 3;
+/// So many in a row go before whoever is due first. The policies' schedule of turns counts the same, and so do the lines' limits.
+pub(super) const IN_A_ROW: u32 = 3;
 
 /// Where a waiter stands among all waiters of a pool by age; the least is due first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,9 +115,17 @@ impl<T> Queue<T> {
         self.classes.each_ref().map(Class::len)
     }
 
-    /// The rank of whoever is due first.
-    pub(super) fn first(&self) -> Option<Rank> {
-        self.classes.iter().filter_map(Class::first).min()
+    /// What stands for all of them among other lines.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        let mut firsts =
+            Priority::ALL.into_iter().zip(&self.classes).filter_map(|(at, class)| Some((at, class.first()?)));
+        let urgent = firsts.next()?;
+        Some(Claim { urgent, due: firsts.map(|(_, rank)| rank).fold(urgent.1, Ord::min) })
+    }
+
+    /// The next place is that of whoever is due first.
+    pub(super) fn owe(&mut self) {
+        self.passed = IN_A_ROW;
     }
 
     /// A place among those of a priority: at the end, unless its ageing is shorter than that of others.

@@ -1,9 +1,9 @@
 //! Who may open a socket: four limits, those whom they deny one, and what gives way where all sockets are taken.
 //!
 //! A socket counts against the limits of its lane, its tenant, its origin and the whole pool. A line that wants one and is denied it
-//! stands among the hungry of the first limit that denies it, and nowhere else. When a limit gets room, the hungry line whose first
-//! waiter goes first of all takes it, or moves on to the limit that denies it now. So no line has to be looked for, however many
-//! there are.
+//! stands among the hungry of the first limit that denies it, and nowhere else. When a limit gets room, the hungry line that goes first
+//! takes it (`limit`: by priority, and every fourth time by age), or moves on to the limit that denies it now. So no line has to be looked
+//! for, however many there are.
 
 use std::sync::Arc;
 
@@ -127,29 +127,46 @@ impl State {
     /// A socket of a line has gone, or its origin takes connections again: whoever goes first, of those it stood in the way of, may
     /// open one.
     pub(super) fn feed(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) {
-        // The line itself may want another in its place.
-        let mut own =
-            self.lines.get(id).filter(|line| line.hungry.is_none()).and_then(|line| line.queue.first());
-        loop {
-            let denying = BOUNDS.into_iter().filter(|bound| !self.is_probing(id, *bound));
-            let limits = denying.filter_map(|bound| self.limit(id, bound)).filter(|limit| !limit.is_full());
-            let next = match (limits.filter_map(Limit::first).min(), own) {
-                (Some((rank, other)), ours) if ours.is_none_or(|ours| rank < ours) => other,
-                (_, Some(_)) => {
-                    own = None;
-                    id
-                }
-                (_, None) => break,
-            };
-            // It takes a place, or goes to where it is denied one: each turn leaves less to do.
-            self.reconsider(shared, next, after);
-            debug_assert!(self.lines.contains(next), "a line that is hungry is there");
-            if !self.lines.contains(next) {
-                break;
+        // The line itself may want another in its place, and contends for it.
+        if self.lines.get(id).is_some_and(|line| line.hungry.is_none()) {
+            let wanted = self.wanted(shared, id);
+            if wanted > 0 && !self.closing {
+                self.enlist(id, Bound::Pool, wanted);
             }
+        }
+        while self.feed_one(shared, id, after) {}
+        if self.lines.get(id).is_some_and(|line| line.hungry.is_some()) {
+            // To the limit that denies it now.
+            self.reconsider(shared, id, after);
         }
         // What was told to go for one of them may be another's by now.
         self.make_room_beside(id);
+    }
+
+    /// Whoever goes first takes a place, or goes to where it is denied one: each turn leaves less to do. False where there is nobody.
+    fn feed_one(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) -> bool {
+        let has_room = |bound: &Bound| {
+            !self.is_probing(id, *bound) && self.limit(id, *bound).is_some_and(|limit| !limit.is_full())
+        };
+        let heads = BOUNDS.map(|bound| {
+            Some(bound).filter(has_room).and_then(|bound| self.limit(id, bound)).and_then(Limit::heads)
+        });
+        let contending = || heads.iter().flatten();
+        let owed = contending().filter(|heads| heads.owed).map(|heads| heads.due).min();
+        let urgent = contending().map(|heads| heads.urgent).min();
+        let Some(next) = owed.map(|(_, line)| line).or(urgent.map(|(.., line)| line)) else { return false };
+        let (claim, before) = (self.lines.get(next).and_then(|line| line.queue.claim()), self.all.used());
+        self.reconsider(shared, next, after);
+        if self.all.used() > before
+            && let (Some(claim), Some(first)) = (claim, contending().map(|heads| heads.due).min())
+        {
+            self.each_limit(id, |limit| limit.count(first, next, claim.due));
+            if let Some(line) = self.lines.get_mut(next).filter(|_| owed.is_some()) {
+                line.queue.owe();
+            }
+        }
+        debug_assert!(self.lines.contains(next), "a line that is hungry is there");
+        self.lines.contains(next)
     }
 
     /// Whether a connect is under way that finds out whether the origin takes connections again.
@@ -174,8 +191,8 @@ impl State {
         let usable = narrower.filter_map(|narrower| self.limit(id, narrower)).map(Limit::room).min();
         let wanted = usable.map_or(wanted, |usable| wanted.min(usable));
         let Some(line) = self.lines.get_mut(id) else { return };
-        let Some(rank) = line.queue.first() else { return };
-        let hunger = Hunger { rank, wanted, starving: line.sockets == 0 };
+        let Some(claim) = line.queue.claim() else { return };
+        let hunger = Hunger { claim, wanted, starving: line.sockets == 0 };
         line.hungry = Some((bound, hunger));
         if let Some(limit) = self.limit_mut(id, bound) {
             limit.enlist(id, hunger);

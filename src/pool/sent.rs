@@ -3,6 +3,11 @@
 //! hyper gives a message back only if it never took it. What h2 refuses then, or what waits to be opened while its connection dies,
 //! fails like a request that was lost; but a request of whose body nothing was ever asked for is not whole, so nobody can have
 //! processed it. For the same reason it can be called back.
+//!
+//! # in two
+//! hyper asks for a body as soon as it has handed the head to h2, which may hold the stream back until the server takes one more: that
+//! can be as long as another answer lasts. But it holds one piece alone until the stream is open, and asks for the next one then. So a
+//! request that may be called back is given in two pieces, the first of one byte: whoever asks for the second has a stream.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -28,10 +33,19 @@ pub type Pieces = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
 /// Small, since hyper moves requests by value some ten times.
 pub(super) struct SentBody {
     sent: Arc<Sent>,
-    /// Whether hyper has it.
-    given: bool,
+    given: Given,
     /// Boxed twice, since most have none.
     pieces: Option<Box<Pieces>>,
+}
+
+/// What hyper has of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    Nothing,
+    /// The same; next it gets the first byte alone.
+    NothingInTwo,
+    FirstByte,
+    All,
 }
 
 /// Knows what became of a request's body.
@@ -59,9 +73,24 @@ impl SentBody {
             RequestBody::Pieces(pieces) => (Bytes::new(), Some(Box::new(pieces))),
         };
         // A request without a body is whole with its head.
-        let given = body.is_empty() && pieces.is_none();
-        let sent = Arc::new(Sent { body, fate: AtomicU8::new(if given { TAKEN } else { OPEN }) });
+        let (given, fate) = match body.is_empty() && pieces.is_none() {
+            true => (Given::All, TAKEN),
+            false => (Given::Nothing, OPEN),
+        };
+        let sent = Arc::new(Sent { body, fate: AtomicU8::new(fate) });
         (Self { sent: sent.clone(), given, pieces }, Fate(sent))
+    }
+
+    /// A body that is there from the start is not taken before its stream is open.
+    pub(super) fn in_two(mut self) -> Self {
+        if self.given == Given::Nothing && self.pieces.is_none() {
+            self.given = Given::NothingInTwo;
+        }
+        self
+    }
+
+    pub(super) fn is_in_two(&self) -> bool {
+        self.given == Given::NothingInTwo
     }
 }
 
@@ -77,6 +106,10 @@ impl Fate {
 }
 
 impl Sent {
+    fn is_called_back(&self) -> bool {
+        self.fate.load(Ordering::Acquire) == CALLED_BACK
+    }
+
     /// Decides the fate, unless it is decided already, and tells what it is.
     fn decide(&self, wanted: u8) -> u8 {
         match self.fate.compare_exchange(OPEN, wanted, Ordering::AcqRel, Ordering::Acquire) {
@@ -94,30 +127,47 @@ impl Body for SentBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CalledBack>>> {
-        if self.given {
-            return Poll::Ready(None);
-        }
-        if self.sent.decide(TAKEN) == CALLED_BACK {
+        let is_called_back = match self.given {
+            Given::All => return Poll::Ready(None),
+            Given::NothingInTwo => self.sent.is_called_back(),
+            Given::Nothing | Given::FirstByte => self.sent.decide(TAKEN) == CALLED_BACK,
+        };
+        if is_called_back {
             return Poll::Ready(Some(Err(CalledBack)));
         }
         if let Some(pieces) = &mut self.pieces {
             let polled = Pin::new(&mut **pieces).poll_frame(cx);
-            self.given = matches!(polled, Poll::Ready(None));
+            if let Poll::Ready(None) = polled {
+                self.given = Given::All;
+            }
             return polled.map_err(|never| match never {});
         }
-        self.given = true;
-        Poll::Ready(Some(Ok(Frame::data(self.sent.body.clone()))))
+        let body = &self.sent.body;
+        let (piece, given) = match self.given {
+            Given::NothingInTwo => (body.slice(..1), Given::FirstByte),
+            Given::FirstByte => (body.slice(1..), Given::All),
+            Given::Nothing | Given::All => (body.clone(), Given::All),
+        };
+        self.given = given;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.given
+        self.given == Given::All
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.pieces {
-            Some(pieces) if !self.given => pieces.size_hint(),
-            _ => SizeHint::with_exact(if self.given { 0 } else { self.sent.body.len() as u64 }),
+        if let Some(pieces) = &self.pieces
+            && self.given != Given::All
+        {
+            return pieces.size_hint();
         }
+        let left = match self.given {
+            Given::Nothing | Given::NothingInTwo => self.sent.body.len(),
+            Given::FirstByte => self.sent.body.len() - 1,
+            Given::All => 0,
+        };
+        SizeHint::with_exact(left as u64)
     }
 }
 

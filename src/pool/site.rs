@@ -5,11 +5,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::limit::Limit;
-use super::{Config, Http2, Lane, Origin, Protocol};
+use super::{Config, Error, Http2, Lane, Origin, Protocol};
 
 /// The streams that a first HTTP/2 connection takes until its SETTINGS come: what RFC 9113, section 6.5.2, recommends as the least
 /// limit of a server, and what the providers announce. What a lower limit refuses was not processed, and is sent again.
 const STREAMS_UNTIL_TOLD: usize = 100;
+
+/// Of these so many are opened at once, and the others when its SETTINGS are here, most often a round trip later. Those that h2 holds
+/// back then cannot be taken out of it: it opens and resets each as soon as there is room, and servers that see many such streams take
+/// them for an attack (CVE-2023-44487); h2's own does so after twenty.
+pub(super) const STREAMS_AT_ONCE: usize = 16;
 
 /// After a connect failed, the next one begins this much later; twice that after the next, and so on.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
@@ -40,6 +45,7 @@ struct Failures {
     count: u32,
     /// Before this no further connect begins.
     until: Option<Instant>,
+    last: Option<Error>,
 }
 
 impl Site {
@@ -122,18 +128,25 @@ impl Site {
         self.failures.until
     }
 
+    /// Why it takes no connections, as long as nobody may find out whether it does again, or somebody is at it.
+    pub(super) fn is_put_off(&self, now: Instant) -> Option<&Error> {
+        let is_asked = self.connecting > 0 || self.failures.until.is_some_and(|until| now < until);
+        self.failures.last.as_ref().filter(|_| is_asked)
+    }
+
     pub(super) fn takes_connections(&mut self) {
         self.failures = Failures::default();
     }
 
     /// Notes that a connect failed which `began` then, and returns how many did in a row. Those that ran side by side count as one.
-    pub(super) fn connect_failed(&mut self, began: Instant) -> u32 {
+    pub(super) fn connect_failed(&mut self, began: Instant, error: &Error) -> u32 {
         if self.failures.until.is_none_or(|until| began >= until) {
             let doublings = self.failures.count.min(16);
             let delay = FIRST_BACK_OFF.saturating_mul(1 << doublings).min(LONGEST_BACK_OFF);
             // Up to a half less, so that processes which saw the same failure do not come back together.
             let delay = delay.mul_f64(1.0 - 0.5 * fastrand::f64());
-            self.failures = Failures { count: self.failures.count + 1, until: Some(Instant::now() + delay) };
+            let (count, until) = (self.failures.count + 1, Some(Instant::now() + delay));
+            self.failures = Failures { count, until, last: Some(error.clone()) };
         }
         self.failures.count
     }
@@ -141,21 +154,25 @@ impl Site {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Kind;
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn connects_that_fail_are_ever_further_apart_up_to_two_seconds() {
         let mut site = Site::new(&Config::default());
-        let mut longest = Duration::ZERO;
+        let (mut longest, error) = (Duration::ZERO, Error::new(Kind::Connect));
         for failure in 1..=20 {
             let now = Instant::now();
-            assert_eq!(site.connect_failed(now), failure);
+            assert_eq!(site.connect_failed(now, &error), failure);
             // Another, which began side by side with it.
-            assert_eq!(site.connect_failed(now), failure);
+            assert_eq!(site.connect_failed(now, &error), failure);
+            assert!(site.is_put_off(now).is_some());
             let delay = site.not_before().unwrap() - now;
             assert!(delay >= longest / 4 && delay <= LONGEST_BACK_OFF);
             longest = longest.max(delay);
             tokio::time::advance(delay).await;
+            // Somebody may find out now.
+            assert!(site.is_put_off(Instant::now()).is_none());
         }
         assert!(longest >= LONGEST_BACK_OFF / 2);
         site.takes_connections();

@@ -56,7 +56,7 @@ impl State {
         let Some(site) = self.lines.get(id).map(|line| line.site) else { return };
         let neighbours = self.lines.iter().filter(|(_, line)| line.site == site);
         let mut waiting: Vec<_> =
-            neighbours.filter_map(|(id, line)| line.queue.first().map(|rank| (rank, id))).collect();
+            neighbours.filter_map(|(id, line)| Some((line.queue.claim()?.urgent, id))).collect();
         waiting.sort_unstable();
         for (_, id) in waiting {
             self.reconsider(shared, id, after);
@@ -113,8 +113,8 @@ impl State {
             return;
         }
         let waits = self.lines.get(id).is_some_and(|line| !line.queue.is_empty());
-        // Where nobody waits it comes to rest, and what has rested longest goes.
-        if waits && self.must_give_way(id, false) {
+        // Where nobody waits it comes to rest, and what has rested longest goes. The place of a new one was its line's by right.
+        if waits && !matches!(arrival, Arrival::New) && self.must_give_way(id, false) {
             self.tell_to_go(id, &info, false);
             self.reconsider(shared, id, after);
             return;
@@ -206,11 +206,13 @@ impl State {
         if limit > 0 {
             site.streams = Some(limit);
         }
-        if let Some(connection) = line.shared.iter_mut().find(|c| c.info.id == info.id) {
+        let connection = line.shared.iter_mut().find(|c| c.info.id == info.id);
+        if !info.told.is_cancelled() {
+            // Of one that was told to go before, nobody knows how many it has.
+            info.tell(connection.as_ref().is_none_or(|c| c.active > limit));
+        }
+        if let Some(connection) = connection {
             connection.limit = limit;
-            if !connection.announced && connection.active > limit {
-                info.oversubscribe();
-            }
             connection.announced = true;
             connection.took_streams |= limit > 0;
             if !connection.took_streams {

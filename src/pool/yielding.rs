@@ -87,17 +87,22 @@ impl State {
         }
     }
 
-    /// Whether a line must let a connection go although its waiters need it: others wait longer for the same limit.
-    pub(super) fn must_give_way(&self, id: LineId, draining_counts: bool) -> bool {
+    /// Whether a line must let a connection go although its waiters need it: others go first for the same limit. Where it keeps it, it has
+    /// gone before them.
+    pub(super) fn must_give_way(&mut self, id: LineId, draining_counts: bool) -> bool {
         if self.hungry == 0 {
             return false;
         }
         let Some(line) = self.lines.get(id) else { return false };
-        let ours = line.queue.first();
-        BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).any(|limit| {
+        let (ours, aging) = (line.queue.claim(), line.aging);
+        let gives_way = BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).any(|limit| {
             let under_way = limit.leaving + if draining_counts { limit.draining } else { 0 };
-            limit.must_give_way(ours, line.aging, under_way)
-        })
+            limit.must_give_way(ours, aging, under_way)
+        });
+        if let Some(ours) = ours.filter(|_| !gives_way) {
+            self.each_limit(id, |limit| limit.count_kept(ours));
+        }
+        gives_way
     }
 
     /// Tells what has rested longest in a line to go.

@@ -161,6 +161,7 @@ impl Model {
             queue_timeout: Duration::from_millis(ask.patience),
             connect_timeout: Duration::from_millis(ask.connect),
             fresh: ask.fresh,
+            fail_fast: false,
         }
     }
 

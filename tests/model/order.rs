@@ -1,4 +1,5 @@
-//! Who of a line went before whom. A step shows who was served in it, and not in which order: so the law is held against sums.
+//! Who of a line went before whom. A line's own places come to it as one of many lines: where it is given one for whoever is due first, the
+//! urgent of others may have gone in between, and those of its own not. A step shows who was served in it, and not in which order: so the law is held against sums.
 
 use trunkline::pool::Priority;
 
@@ -13,7 +14,7 @@ pub struct Passed {
     /// Due before it; and served though they were due after it.
     due: usize,
     not_due: usize,
-    /// As urgent as it or more so; and served though they were less urgent.
+    /// As urgent as it or more so, in any line; and served though they were less urgent.
     urgent: usize,
     less_urgent: usize,
 }
@@ -42,7 +43,11 @@ impl Model {
     /// Those who ended in this step, beside those who still wait.
     pub fn they_went_in_order(&mut self, ended: &[Ended]) -> Verdict {
         for one in ended {
-            for waiter in self.waiters.iter_mut().filter(|waiter| waiter.key == one.key) {
+            for waiter in &mut self.waiters {
+                if waiter.key != one.key {
+                    waiter.passed.urgent += usize::from(one.priority <= waiter.priority);
+                    continue;
+                }
                 // Somebody who found a resting socket passes those who want a fresh one.
                 let may_pass = one.is_new && !one.fresh && waiter.fresh;
                 // Who came in this step may have come after.

@@ -113,6 +113,7 @@ fn what_may_have_been_processed_goes_to_no_other_target_where_that_is_not_safe()
     }
     let certainly_not = [
         Failure::Connect,
+        Failure::PutOff,
         Failure::Tls,
         Failure::Queue,
         Failure::Circuit,

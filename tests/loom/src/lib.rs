@@ -48,6 +48,24 @@ fn a_request_is_called_back_or_leaves_and_never_both() {
     });
 }
 
+#[test]
+fn a_request_in_two_leaves_with_its_second_piece_or_is_called_back_before() {
+    loom::model(|| {
+        let (body, fate) = SentBody::new(RequestBody::Whole(Bytes::from_static(b"question")));
+        let mut body = body.in_two();
+        let first = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        assert!(
+            matches!(first, Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data == "q"))
+        );
+        assert!(!fate.is_taken() && !body.is_end_stream() && body.size_hint().exact() == Some(7));
+        let hyper = thread::spawn(move || drained(body));
+        let called_back = fate.call_back();
+        let left = hyper.join().unwrap_or_default();
+        assert_eq!(left.as_deref(), (!called_back).then_some(&b"uestion"[..]));
+        assert_eq!(fate.is_taken(), !called_back);
+    });
+}
+
 /// A body that comes piece by piece.
 struct InPieces(Vec<&'static [u8]>);
 
