@@ -1,6 +1,6 @@
 'use strict'
 
-const { AsyncLocalStorage, AsyncResource } = require('node:async_hooks')
+const { AsyncResource } = require('node:async_hooks')
 const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
 const {
@@ -120,7 +120,7 @@ class Trunkline extends Emitter {
   #native
   #number = ++clients
   /** That in which the client is made, as with a server or a socket of Node's: its events belong to no call, and are emitted there. */
-  #context = AsyncLocalStorage.snapshot()
+  #context = new AsyncResource('Trunkline')
   /** Calls of this client that have a number. */
   #running = 0
   /** @type {(() => void)[]} */
@@ -344,7 +344,7 @@ class Trunkline extends Emitter {
     const publishes = this.#publishing && isPublisher(this, pool)
     for (const event of JSON.parse(events)) {
       this.#tell('connection', event)
-      if (publishes) this.#context(queueMicrotask, () => publishConnection(event, pool))
+      if (publishes) this.#later(() => publishConnection(event, pool))
     }
     if (lost > 0) warnOfLost(lost, 'connection')
   }
@@ -363,20 +363,25 @@ class Trunkline extends Emitter {
    * @param {string} name @param {object} event
    */
   #tell(name, event) {
-    this.#context(queueMicrotask, () => {
+    this.#later(() => {
       if (!this.#ended) this.emit(name, event)
     })
   }
 
   /** @param {string} records @param {number} lost */
   logged(records, lost) {
-    this.#context(queueMicrotask, () => this.#log?.write(JSON.parse(records), lost))
+    this.#later(() => this.#log?.write(JSON.parse(records), lost))
   }
 
   /** @param {number} level */
   #logAt(level) {
     if (level > 0) this.#becomeReachable()
     this.#native.setLogLevel(level)
+  }
+
+  /** In the context of the client, and not among the letters. @param {() => void} run */
+  #later(run) {
+    this.#context.runInAsyncScope(queueMicrotask, undefined, run)
   }
 
   #becomeReachable() {

@@ -2,7 +2,7 @@
 
 /** One exchange: a request that went out, and what comes of it. */
 
-const { AsyncLocalStorage } = require('node:async_hooks')
+const { AsyncResource } = require('node:async_hooks')
 const { border, enter, leave } = require('../border.js')
 const { errorOf } = require('../errors.js')
 const abort = require('../abort.js')
@@ -278,7 +278,7 @@ function headOf({ method, url, headers, redirect }) {
 
 /** The body of a request that is a stream: a piece is read when Rust asks for one, in the context of whoever fetches. */
 class Upload {
-  #context = AsyncLocalStorage.snapshot()
+  #context = new AsyncResource('TrunklineUpload')
 
   /** @param {Exchange} exchange @param {ReadableStream} stream @param {number | undefined} length */
   constructor(exchange, stream, length) {
@@ -289,10 +289,12 @@ class Upload {
   }
 
   ask() {
-    this.#context(() => this.#next()).catch((error) => {
-      this.done = true
-      this.exchange.cannotUpload(error)
-    })
+    this.#context
+      .runInAsyncScope(() => this.#next())
+      .catch((error) => {
+        this.done = true
+        this.exchange.cannotUpload(error)
+      })
   }
 
   async #next() {
@@ -311,7 +313,7 @@ class Upload {
   end(failure) {
     if (this.done) return
     const reason = failure !== null && typeof failure !== 'function' ? failure.reason : undefined
-    this.#context(() => this.reader.cancel(reason)).catch(() => {})
+    this.#context.runInAsyncScope(() => this.reader.cancel(reason)).catch(() => {})
   }
 }
 

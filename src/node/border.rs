@@ -369,6 +369,7 @@ impl Drop for End {
         }
         let id = self.id;
         self.mailbox.push(if std::thread::panicking() {
+            tracing::error!(target: "trunkline::call", "a bug in trunkline: the task of a call panicked");
             let error = error::Error::new(Kind::Internal, "a bug in trunkline: the call's task panicked");
             Letter::Failure { id, error: error.to_json() }
         } else {
