@@ -95,10 +95,13 @@ function run({ url, kind, scripts, isLong }, which, ports) {
     })
     const cases = []
     let ended
-    const timer = setTimeout(() => {
-      ended ??= { message: 'took too long' }
-      child.kill('SIGKILL')
-    }, isLong ? LONG : PATIENCE)
+    const timer = setTimeout(
+      () => {
+        ended ??= { message: 'took too long' }
+        child.kill('SIGKILL')
+      },
+      isLong ? LONG : PATIENCE,
+    )
     child.on('message', (message) => {
       if (message.case) cases.push(message.case)
       else ended = { message: message.status === 0 ? null : (message.message ?? message.stray ?? 'failed') }
@@ -140,10 +143,16 @@ function report(run) {
   const compares = options.fetch.includes('node') && options.fetch.includes('trunkline')
   const worse = applying.filter((one) => nodes(one) && !ours(one))
   if (compares) {
-    list('Passed by ours alone', applying.filter((one) => ours(one) && !nodes(one)))
+    list(
+      'Passed by ours alone',
+      applying.filter((one) => ours(one) && !nodes(one)),
+    )
     list('Passed by Node’s alone', worse, isKnown)
   }
-  list('Passed by none', applying.filter((one) => !Object.values(one.by).some((told) => told?.passed)))
+  list(
+    'Passed by none',
+    applying.filter((one) => !Object.values(one.by).some((told) => told?.passed)),
+  )
   console.log('\nNot for a fetch on a server')
   for (const [reason, count] of reasons(run.left, cases)) console.log(`  ${reason}: ${count}`)
   console.log(`\n${applying.length} cases apply`)

@@ -4,6 +4,7 @@
 #[path = "support/client.rs"]
 mod support;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use trunkline::client::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 use trunkline::error::Error;
 
@@ -174,6 +178,83 @@ async fn an_answer_that_breaks_off_tells_its_head_and_fails() {
         site.quiet().await;
         assert_eq!(site.metrics()["requests"]["failed"], 1);
     }
+}
+
+/// What a server says to a request before it falls silent.
+async fn speak(listener: &TcpListener, says: &[u8]) -> TcpStream {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"}") {
+        assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0);
+    }
+    socket.write_all(says).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn a_silent_server_has_five_minutes_for_its_head_and_for_each_further_piece() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
+    const LIMIT: Duration = Duration::from_secs(300);
+    for (says, code) in [
+        (Vec::new(), "UND_ERR_HEADERS_TIMEOUT"),
+        (HEAD.to_vec(), "UND_ERR_BODY_TIMEOUT"),
+        ([HEAD, b"half"].concat(), "UND_ERR_BODY_TIMEOUT"),
+    ] {
+        let site = Site::new(Way::H1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let head = format!("POST\nhttp://{}/\n1", listener.local_addr().unwrap());
+        let (reader, asked) = (reader(), FetchRequest::parse(&head, whole(&request())).unwrap());
+        reader.drain.choose(Reading::Text);
+        let mut exchange = pin!(site.client.fetch(asked, reader.drain.clone()));
+        let spoken = async {
+            let socket = speak(&listener, &says).await;
+            while !says.is_empty() && reader.head.lock().is_none() {
+                reader.told.notified().await;
+            }
+            socket
+        };
+        let _socket = tokio::select! {
+            ended = &mut exchange => panic!("{ended:?}"),
+            socket = spoken => socket,
+        };
+        // From here on the clock goes on by itself, to whatever is waited for next.
+        tokio::time::pause();
+        let silent_since = Instant::now();
+        let error = exchange.await.unwrap_err();
+        let waited = silent_since.elapsed();
+        assert_eq!(error.node_code, Some(code), "{error:?}");
+        assert!(waited.abs_diff(LIMIT) < Duration::from_secs(1), "{code} after {waited:?}");
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_may_take_as_long_as_they_like() {
+    let site = Site::new(Way::H1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let head = format!("POST\nhttp://{}/\n1", listener.local_addr().unwrap());
+    let (reader, asked) = (reader(), FetchRequest::parse(&head, whole(&request())).unwrap());
+    let mut exchange = pin!(site.client.fetch(asked, reader.drain.clone()));
+    let says = [&b"HTTP/1.1 200 OK\r\ncontent-length: 80000\r\n\r\n"[..], &[b'x'; 70_000]].concat();
+    let spoken = async {
+        let socket = speak(&listener, &says).await;
+        while reader.head.lock().is_none() {
+            reader.told.notified().await;
+        }
+        socket
+    };
+    let mut socket = tokio::select! {
+        ended = &mut exchange => panic!("{ended:?}"),
+        socket = spoken => socket,
+    };
+    tokio::time::pause();
+    let hour = tokio::time::timeout(Duration::from_secs(3600), &mut exchange).await;
+    assert!(hour.is_err(), "nobody has asked for more: {hour:?}");
+    tokio::time::resume();
+    reader.drain.choose(Reading::Bytes);
+    let (fetched, ()) = tokio::join!(exchange, async { socket.write_all(&[b'x'; 10_000]).await.unwrap() });
+    assert!(fetched.unwrap().head.is_none());
+    assert_eq!(text(reader.drain.finish()).len(), 80_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,15 +3,30 @@
 /** Files, by their path. The first that fits is told. @type {[RegExp, string][]} */
 const FILES = [
   [/^fetch\/api\/cors\//, 'CORS: nobody guards a server from itself'],
-  [/serviceworker|service-worker|sw\.https|\/policies\/|keepalive|\/destination\/|multi-globals|detached|destroyed|-realm|iframe/, 'needs a document or a worker of a browser'],
-  [/dangling-markup|embedded-credentials|block-mime|navigat|mediasource|subresource|content-type\/script|task-handling|worker/, 'needs a document'],
-  [/redirects\/data\.window|range\/general\.window|non-matching-range|with-0x00|content-length\.html|reset-attributes/, 'needs a document'],
-  [/\.sub\.html$|response-consume\.html|url-encoding\.html/, 'a page that a browser makes: forms, charsets, FileReader'],
+  [
+    /serviceworker|service-worker|sw\.https|\/policies\/|keepalive|\/destination\/|multi-globals|detached|destroyed|-realm|iframe/,
+    'needs a document or a worker of a browser',
+  ],
+  [
+    /dangling-markup|embedded-credentials|block-mime|navigat|mediasource|subresource|content-type\/script|task-handling|worker/,
+    'needs a document',
+  ],
+  [
+    /redirects\/data\.window|range\/general\.window|non-matching-range|with-0x00|content-length\.html|reset-attributes/,
+    'needs a document',
+  ],
+  [
+    /\.sub\.html$|response-consume\.html|url-encoding\.html/,
+    'a page that a browser makes: forms, charsets, FileReader',
+  ],
   [/redirect-to-url-with-credentials/, 'needs an origin, and images'],
   [/request-cache|conditional-get|abort\/cache/, 'needs a cache of HTTP'],
   [/referrer|redirect-origin|redirect-back-to/, 'needs the origin of a document'],
   [/mode-no-cors|mode-same-origin|headers-no-cors/, 'needs the origin of a document: modes, opaque responses'],
-  [/request-forbidden-headers|private-network|headers\/header-values|request\/request-headers\./, 'headers that a browser keeps to itself'],
+  [
+    /request-forbidden-headers|private-network|headers\/header-values|request\/request-headers\./,
+    'headers that a browser keeps to itself',
+  ],
   [/credentials\/cookies/, 'needs a jar of cookies'],
   [/idlharness/, 'needs WebIDL2, and tests the platform'],
   [/h2\.any\.js$/, 'HTTP/2: by Node’s own fetch not asked for'],
@@ -21,8 +36,16 @@ const FILES = [
 const CASES = [
   [/./, /XMLHttpRequest|<iframe>|FileReader/, 'another API of browsers'],
   [/./, /opaque response|no-cors mode|CORS error/, 'needs the origin of a document: modes, opaque responses'],
-  [/redirect/, /manual/, 'a redirect that is not followed is shown as it is, as by Node’s, and not hidden as by a browser'],
-  [/basic\/request-headers\.any/, /mode "|Fetch with (PUT|POST|Chicken|TacO|PATCH|DELETE)/, 'needs the origin of a document'],
+  [
+    /redirect/,
+    /manual/,
+    'a redirect that is not followed is shown as it is, as by Node’s, and not hidden as by a browser',
+  ],
+  [
+    /basic\/request-headers\.any/,
+    /mode "|Fetch with (PUT|POST|Chicken|TacO|PATCH|DELETE)/,
+    'needs the origin of a document',
+  ],
 ]
 
 /** @param {string} path @returns {string | undefined} why a file is left out */
