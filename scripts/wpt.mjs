@@ -1,6 +1,6 @@
 // Holds `line.fetch` and Node's own fetch to the web platform tests, which are not of this repository.
 //
-//   npm run test:wpt -- CHECKOUT [--fetch trunkline|node] [--only PART_OF_A_PATH] [--python python3] [--verbose]
+//   npm run test:wpt -- CHECKOUT [--fetch trunkline|node|undici]… [--only PART_OF_A_PATH] [--python python3] [--verbose]
 //
 // CHECKOUT is one of https://github.com/web-platform-tests/wpt, whole or its folders common, fetch and resources; without its folder tools the
 // server is taken from Python's package `wptserve`. All traffic is on loopback. Each file runs in a process of its own, once for each fetch.
@@ -14,7 +14,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { inapplicableCase, KNOWN } from './wpt/applies.mjs'
-import { plan } from './wpt/plan.mjs'
+import { isOfEvents, plan } from './wpt/plan.mjs'
 
 const beside = (name) => fileURLToPath(new URL(`wpt/${name}`, import.meta.url))
 
@@ -34,7 +34,7 @@ const { values: options, positionals } = parseArgs({
 })
 const checkout = positionals[0]
 if (checkout === undefined || !existsSync(join(checkout, 'resources/testharness.js'))) {
-  console.error('usage: npm run test:wpt -- CHECKOUT [--fetch trunkline|node] [--only PART_OF_A_PATH]')
+  console.error('usage: npm run test:wpt -- CHECKOUT [--fetch trunkline|node|undici]… [--only PART_OF_A_PATH]')
   console.error('CHECKOUT: a directory with https://github.com/web-platform-tests/wpt in it')
   process.exit(2)
 }
@@ -71,7 +71,7 @@ function portsOf(server) {
 async function runAll(ports) {
   const { files, left } = plan(checkout, options.only)
   const results = files.map((file) => ({ file, by: {} }))
-  const jobs = results.flatMap((result) => options.fetch.map((which) => ({ result, which })))
+  const jobs = results.flatMap((result) => fetchesOf(result.file).map((which) => ({ result, which })))
   const worker = async () => {
     for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) {
       job.result.by[job.which] = await run(job.result.file, job.which, ports)
@@ -79,6 +79,10 @@ async function runAll(ports) {
   }
   await Promise.all(Array.from({ length: AT_ONCE }, worker))
   return { results, left }
+}
+
+function fetchesOf({ path }) {
+  return options.fetch.filter((which) => which === 'trunkline' || !isOfEvents(path))
 }
 
 /** One file in a process of its own. */
@@ -120,7 +124,13 @@ function casesOf({ results }) {
     const names = new Set(Object.values(by).flatMap(({ cases }) => cases.map(({ name }) => name)))
     return [...names].map((name) => {
       const by_ = Object.entries(by).map(([which, { cases }]) => [which, cases.find((one) => one.name === name)])
-      return { path: file.path, name, why: inapplicableCase(file.path, name), by: Object.fromEntries(by_) }
+      return {
+        path: file.path,
+        fetches: file.fetches,
+        name,
+        why: inapplicableCase(file.path, name),
+        by: Object.fromEntries(by_),
+      }
     })
   })
 }
@@ -128,10 +138,11 @@ function casesOf({ results }) {
 /** The tables, and what the process ends with. */
 function report(run) {
   const cases = casesOf(run)
-  const applying = cases.filter(({ why }) => why === undefined)
+  const all = cases.filter(({ why }) => why === undefined)
+  const [events, applying] = [true, false].map((are) => all.filter(({ path }) => isOfEvents(path) === are))
   for (const { file, by } of run.results) {
-    const own = applying.filter(({ path }) => path === file.path)
-    const counts = options.fetch.map((which) => `${which} ${passing(own, which).length}`)
+    const own = all.filter(({ path }) => path === file.path)
+    const counts = fetchesOf(file).map((which) => `${which} ${passing(own, which).length}`)
     console.log(`${file.path}: ${own.length} cases, ${counts.join(', ')}`)
     for (const [which, { message }] of Object.entries(by)) {
       if (message) console.log(`    ${which}: ${message.split('\n').slice(0, 3).join(' | ')}`)
@@ -151,14 +162,19 @@ function report(run) {
   }
   list(
     'Passed by none',
-    applying.filter((one) => !Object.values(one.by).some((told) => told?.passed)),
+    all.filter((one) => !Object.values(one.by).some((told) => told?.passed)),
   )
   console.log('\nNot for a fetch on a server')
   for (const [reason, count] of reasons(run.left, cases)) console.log(`  ${reason}: ${count}`)
-  console.log(`\n${applying.length} cases apply`)
-  for (const which of options.fetch) console.log(`${which}: ${passing(applying, which).length} passed`)
+  const calling = applying.filter(({ fetches }) => fetches)
+  console.log(`\n${applying.length} cases apply; ${calling.length} are of files that call fetch`)
+  for (const which of options.fetch) {
+    console.log(`${which}: ${passing(applying, which).length} passed; ${passing(calling, which).length}`)
+  }
+  const read = passing(events, 'trunkline').length
+  if (options.fetch.includes('trunkline')) console.log(`events: ${events.length} cases, ${read} passed`)
   if (!compares) return passing(applying, options.fetch[0]).length < applying.length ? 1 : 0
-  const isBehind = passing(applying, 'trunkline').length < passing(applying, 'node').length
+  const isBehind = passing(applying, 'trunkline').length < passing(applying, 'node').length || read < events.length
   return isBehind || worse.some((one) => isKnown(one) === undefined) ? 1 : 0
 }
 

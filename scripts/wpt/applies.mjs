@@ -2,6 +2,8 @@
 
 /** Files, by their path. The first that fits is told. @type {[RegExp, string][]} */
 const FILES = [
+  [/^eventsource\/(?!format-|event-data)/, 'EventSource as an interface of browsers'],
+  [/^eventsource\/format-field-retry(-bogus)?\./, 'whoever reconnects by itself is told of retry; we do not'],
   [/^fetch\/api\/cors\//, 'CORS: nobody guards a server from itself'],
   [
     /serviceworker|service-worker|sw\.https|\/policies\/|keepalive|\/destination\/|multi-globals|detached|destroyed|-realm|iframe/,

@@ -1,11 +1,12 @@
-// Runs one file of the web platform tests in this process, with one of two fetches in the place of the global one, and sends its parent what
-// became of each of its cases. Everything but `fetch` is Node's own in both: what is compared is the fetch.
+// Runs one file of the web platform tests in this process, with one of the fetches in the place of the global one, and sends its parent what
+// became of each of its cases. Everything but `fetch` is Node’s own, under ours as well.
 //
-//   argument: { url, scripts: [{ url } | { source }], fetch: 'node' | 'trunkline', ca }
+//   argument: { url, scripts: [{ url } | { source }], fetch: 'node' | 'trunkline' | 'undici', ca }
 
 import { readFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { runInThisContext } from 'node:vm'
+import { eventSourceOf } from './event-source.mjs'
 
 const { url, scripts, fetch: which, ca } = JSON.parse(process.argv[2])
 
@@ -27,11 +28,18 @@ globalThis.Float16Array ??= class Float16Array extends Uint16Array {}
 if (which === 'trunkline') {
   const { Trunkline } = await import('../../index.js')
   const line = new Trunkline({
-    baseURL: 'http://127.0.0.1:9',
+    baseURL: location.origin,
     apiKey: 'none',
     pool: { proxy: false, tls: { ca: readFileSync(ca, 'utf8') } },
   })
+  globalThis.EventSource = eventSourceOf(line, location)
   globalThis.fetch = (input, init) => line.fetch(based(input), init)
+}
+
+// The package, with all of its own around it.
+if (which === 'undici') {
+  const { fetch, Headers, Request, Response, FormData } = await import('undici')
+  Object.assign(globalThis, { fetch, Headers, Request, Response, FormData })
 }
 
 /** Ours has no document to resolve against. */
@@ -41,7 +49,7 @@ function based(input) {
   return URL.canParse(text, location) ? new URL(text, location).href : text
 }
 
-/** By neither of the two. */
+/** By none of them. */
 function read(from) {
   return new Promise((resolve, reject) => {
     get(from, { agent: false }, (response) => {

@@ -4,6 +4,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
 import { inapplicable } from './applies.mjs'
 
+/** The decoder of events is held to these, by ours alone: Node has none that could be asked. */
+const EVENTS = 'eventsource'
+/** Others hold the platform's own Request, Response and Headers, which are the same under both. */
+const FETCHES = /\bfetch\(/
+
 /** What is of fetch, and not of how a browser loads pages. */
 const FOLDERS = [
   'fetch/api',
@@ -15,6 +20,7 @@ const FOLDERS = [
   'fetch/range',
   'fetch/redirects',
   'fetch/security',
+  EVENTS,
 ]
 
 const TEST = /(\.any\.js|\.window\.js|\.html?)$/
@@ -22,7 +28,7 @@ const BESIDE = /(^|\/)(resources|support|snippets)\//
 
 /**
  * @param {string} checkout @param {string} only a part of the path
- * @returns {{ files: { path: string, url: string, kind: 'http' | 'https' | 'h2', scripts: object[], isLong: boolean }[], left: { path: string, reason: string }[] }}
+ * @returns {{ files: { path: string, url: string, kind: 'http' | 'https' | 'h2', scripts: object[], isLong: boolean, fetches: boolean }[], left: { path: string, reason: string }[] }}
  */
 export function plan(checkout, only) {
   const files = []
@@ -43,10 +49,15 @@ export function plan(checkout, only) {
     }
     for (const variant of variants) {
       const url = `/${path.replace(/\.js$/, '.html')}${variant}`
-      files.push({ path: `${path}${variant}`, url, kind, scripts, isLong })
+      files.push({ path: `${path}${variant}`, url, kind, scripts, isLong, fetches: FETCHES.test(source) })
     }
   }
   return { files, left }
+}
+
+/** @param {string} path */
+export function isOfEvents(path) {
+  return path.startsWith(`${EVENTS}/`)
 }
 
 function walk(checkout, folder) {
