@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustls::ServerConfig;
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use trunkline::client::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 use trunkline::error::Error;
 
@@ -255,6 +258,56 @@ async fn whoever_does_not_read_may_take_as_long_as_they_like() {
     let (fetched, ()) = tokio::join!(exchange, async { socket.write_all(&[b'x'; 10_000]).await.unwrap() });
     assert!(fetched.unwrap().head.is_none());
     assert_eq!(text(reader.drain.finish()).len(), 80_000);
+}
+
+/// `whole`, by gzip.
+const WHOLE: &[u8] =
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x2b\xcf\xc8\xcf\x49\x05\x00\x4f\x29\x59\xc4\x05\x00\x00\x00";
+
+/// Many servers just hang up behind the last byte. Where nothing but that ends a body, it is whole only if its coding has ended within.
+#[tokio::test]
+async fn a_body_that_nothing_ends_but_a_rude_server_is_whole_only_by_its_coding() {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()).into();
+    let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let (tls, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let tasks = trunkline::pool::Tasks::new(tokio::runtime::Handle::current());
+    let client = client_of(&url, json!({ "pool": { "tls": { "ca": certified.cert.pem() } } }), &tasks);
+    let gzip = "content-encoding: gzip\r\n";
+    for (headers, body, read) in [
+        (gzip, WHOLE, Some("whole")),
+        (gzip, &WHOLE[..WHOLE.len() - 1], None),
+        (gzip, &WHOLE[..12], None),
+        (gzip, b"", None),
+        ("content-encoding: gzip\r\ncontent-length: 26\r\n", WHOLE, None),
+        ("", b"half", None),
+    ] {
+        let (reader, head) = (reader(), format!("POST\n{url}/\n1"));
+        let asked = FetchRequest::parse(&head, whole(&request())).unwrap();
+        reader.drain.choose(Reading::Text);
+        let answering = async {
+            let mut socket = tls.accept(listener.accept().await.unwrap().0).await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"}") {
+                assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0);
+            }
+            let answer = [format!("HTTP/1.1 200 OK\r\n{headers}\r\n").as_bytes(), body].concat();
+            socket.write_all(&answer).await.unwrap();
+            socket.flush().await.unwrap();
+            // Of TCP alone.
+            socket.get_mut().0.shutdown().await.unwrap();
+            socket
+        };
+        let (fetched, _socket) = tokio::join!(client.fetch(asked, reader.drain.clone()), answering);
+        let came = fetched.map(|_| text(reader.drain.finish()));
+        assert_eq!(came.as_deref().ok(), read, "{headers:?} and {} bytes: {came:?}", body.len());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

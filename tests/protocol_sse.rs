@@ -178,9 +178,11 @@ fn a_name_is_of_one_event_and_an_empty_one_is_none() {
 
 #[test]
 fn an_id_is_of_all_events_that_follow_until_another_comes() {
-    holds("format-field-id: an id is told with its event", "id:…\ndata:hello\n\n".as_bytes(), &[seen(
-        "", "hello", "…",
-    )]);
+    holds(
+        "format-field-id: an id is told with its event",
+        "id:…\ndata:hello\n\n".as_bytes(),
+        &[seen("", "hello", "…")],
+    );
     holds(
         "format-field-id-3: it persists",
         b"id: 1\ndata: 1\n\ndata: 2\n\nid: 2\ndata:3\n\ndata:4\n\n",

@@ -174,6 +174,14 @@ test('one length that is told twice is one, by the book; Node’s refuses it', a
   assert.equal((await rejected(globalThis.fetch(server.url))).message, 'fetch failed')
 })
 
+both('an answer that breaks off before its first byte is none, packed or not', async (t, fetch) => {
+  for (const coding of ['', 'content-encoding: gzip\r\n', 'content-encoding: br\r\n']) {
+    const server = await rawServer(t, (socket) => socket.end(`HTTP/1.1 200 OK\r\n${coding}content-length: 9\r\n\r\n`))
+    const read = async () => (await fetch(server.url)).text()
+    assert.ok((await rejected(read())) instanceof TypeError, coding)
+  }
+})
+
 both('what is more than the length says is not read', async (t, fetch) => {
   const server = await rawServer(t, (socket) =>
     socket.end('HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabcdef'),

@@ -176,7 +176,8 @@ impl Error {
     pub fn is_without_goodbye(&self) -> bool {
         let Some(cause) = self.cause.as_deref() else { return false };
         self.kind == Kind::Body
-            && cause_of::<std::io::Error>(cause).is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof)
+            && cause_of::<std::io::Error>(cause)
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof)
     }
 
     /// The messages of all causes, the nearest first. They are of hyper, rustls and the system, and hold nothing

@@ -60,7 +60,8 @@ impl Source {
         if codings.is_empty() || is_empty {
             return Ok(Self::Plain(frames));
         }
-        frames.may_hang_up = ![CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| headers.contains_key(name));
+        frames.may_hang_up =
+            ![CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| headers.contains_key(name));
         let mut reader: Pin<Box<dyn AsyncBufRead + Send>> = Box::pin(StreamReader::new(frames));
         // The last one was put on last.
         for coding in codings.into_iter().rev() {
@@ -87,8 +88,8 @@ impl Source {
         match read {
             Ok(0) => return Ok(None),
             Ok(read) => *made += read as u64,
-            // There was nothing to decode.
-            Err(_) if came == 0 => return Ok(None),
+            // There was nothing to decode, and nothing broke below.
+            Err(error) if came == 0 && below(&error).is_none() => return Ok(None),
             Err(error) => return Err(coding_failed(&error)),
         }
         if *made > SUSPICIOUS && *made / RATIO > came {
@@ -138,10 +139,14 @@ fn decoder(coding: Coding, from: Pin<Box<dyn AsyncBufRead + Send>>) -> Pin<Box<d
     }
 }
 
+/// What broke in the connection below, if it was that.
+fn below(error: &io::Error) -> Option<&pool::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// What broke: the connection below, or the coding.
 fn coding_failed(error: &io::Error) -> Error {
-    let below = error.get_ref().and_then(|inner| inner.downcast_ref::<pool::Error>());
-    match below {
+    match below(error) {
         Some(error) => failure::of_pool(error),
         None => {
             failure::bad_coding("the answer is not what its content-encoding says", Some(error.to_string()))
@@ -174,7 +179,9 @@ impl Frames {
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error))
-                    if self.may_hang_up && error.is_without_goodbye() && self.came.load(Ordering::Relaxed) > 0 =>
+                    if self.may_hang_up
+                        && error.is_without_goodbye()
+                        && self.came.load(Ordering::Relaxed) > 0 =>
                 {
                     return Poll::Ready(None);
                 }
