@@ -3,9 +3,11 @@
 
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { test } from 'node:test'
+import { Worker } from 'node:worker_threads'
 import { Trunkline } from 'trunkline'
-import { http, own, rawServer } from '../support.mjs'
+import { http, own, rawServer, root } from '../support.mjs'
 import { both, echo, ours, rejected, serve, streamOf } from './support.mjs'
 
 const READERS = ['text', 'json', 'arrayBuffer', 'blob', 'formData']
@@ -257,6 +259,29 @@ test('the platform’s own methods, lent to a response of ours, say that it is n
   assert.ok((await rejected((async () => Response.prototype.text.call(response))())) instanceof TypeError)
   // Which leaves it as it was.
   assert.equal((await response.json()).method, 'GET')
+})
+
+test('what a later Node gives responses and headers, ours have too', async (t) => {
+  const url = await serve(t, (_, response) => response.writeHead(201, { 'x-a': '1' }).end('text'))
+  // In a thread of its own: what is added is there before the first fetch.
+  const source = `
+    const { parentPort } = require('node:worker_threads')
+    const { text } = Response.prototype
+    const { get } = Object.getOwnPropertyDescriptor(Response.prototype, 'status')
+    const lookUp = Headers.prototype.get
+    Response.prototype.shout = async function (end) { return (await text.call(this)).toUpperCase() + end }
+    Object.defineProperty(Response.prototype, 'class', { get() { return Math.floor(get.call(this) / 100) } })
+    Headers.prototype.count = function (name) { return lookUp.call(this, name).length }
+    const { Trunkline } = require(${JSON.stringify(`${root}index.js`)})
+    const line = new Trunkline({ baseURL: 'http://127.0.0.1:9', apiKey: 'sk-test-key' })
+    line.fetch(${JSON.stringify(url)}).then(async (response) => {
+      parentPort.postMessage([response.class, response.headers.count('x-a'), await response.shout('!'), response.bodyUsed])
+      await line.close()
+    })`
+  const worker = new Worker(source, { eval: true })
+  const [said] = await once(worker, 'message')
+  assert.deepEqual(said, [2, 1, 'TEXT!', true])
+  await once(worker, 'exit')
 })
 
 test('its methods, lent to anything else, reject as those of the platform do', async (t) => {

@@ -122,6 +122,23 @@ function method(value) {
   return { value, writable: true, configurable: true }
 }
 
+// What a later Node adds it would find nothing for in ours: a genuine one of the same stream has it.
+for (const name of Object.getOwnPropertyNames(Response.prototype)) {
+  const { value, get } = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(Response.prototype, name))
+  if (name === 'constructor' || Object.hasOwn(members, name)) continue
+  if (typeof value === 'function') {
+    members[name] = method(function (...args) {
+      return value.apply(twin(this, this.body), args)
+    })
+  } else if (get !== undefined) members[name] = getter((_, response) => get.call(twin(response, null)))
+}
+
+/** @param {any} response @param {ReadableStream | null} body @returns {Response} */
+function twin(response, body) {
+  const { status, statusText, headers } = response
+  return new Response(body, { status, statusText, headers })
+}
+
 Fetched.prototype = Object.create(Response.prototype, members)
 
 /** @typedef {{ url: string, redirected: boolean, isBodiless: boolean, signal: AbortSignal | undefined }} More */
