@@ -76,7 +76,7 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    * timeouts `connect` and `queue` hold, and the figures count it; retries, fail-over, circuits, limits of rate and the other timeouts do
    * not, since whoever calls fetch has its own. An answer has 300 s for its head and for each further piece of its body. The headers
    * `trunkline-priority` and `trunkline-tenant` say how one request waits, and are not sent on. Other schemes than `http` and `https` are
-   * handed to Node's own fetch; `integrity` is refused.
+   * handed to Node's own fetch. docs/fetch.md tells what is by the book, what is not, and its bounds.
    *
    * Rejects as fetch does: with the signal's reason, or with a TypeError, whose `cause` is a {@link TrunklineError} where the network failed,
    * its `code` that of Node's own fetch (`ECONNREFUSED`, `UND_ERR_CONNECT_TIMEOUT`).

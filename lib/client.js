@@ -23,6 +23,9 @@ const { isPublisher, isToldOfConnections, publishConnection, retire } = require(
 const { Log } = require('./log.js')
 const { Witness, hooksOf, isWatched } = require('./witness.js')
 
+/** Node's own, for what is no HTTP: taken before anybody puts ours in its place, or what calls ours. To name it loads nothing. */
+const nodeFetch = globalThis.fetch
+
 /** As src/node/client.rs has them. */
 const CHAT = 0
 const EMBEDDINGS = 1
@@ -222,7 +225,10 @@ class Trunkline extends Emitter {
 
   /** Bound, and one for good. Its files are read when it is first asked for. */
   get fetch() {
-    this.#fetch ??= /** @type {typeof import('./fetch.js')} */ (require('./fetch.js')).fetchOf(this, this.#native)
+    if (this.#fetch === null) {
+      const { fetchOf } = /** @type {typeof import('./fetch.js')} */ (require('./fetch.js'))
+      this.#fetch = fetchOf(this, this.#native, nodeFetch)
+    }
     return this.#fetch
   }
 

@@ -6,15 +6,12 @@
 
 const { target, usual, unusual, has, isBadPort } = require('./fetch/request.js')
 const { Exchange, failure } = require('./fetch/exchange.js')
-const { responseOf } = require('./fetch/response.js')
+const { responseOf, checkedResponseOf } = require('./fetch/response.js')
 const { nextNumber } = require('./call.js')
 const { Witness, isWatched } = require('./witness.js')
 
 /** @typedef {import('./fetch/request.js').Plan} Plan */
 /** @typedef {InstanceType<typeof import('./fetch/exchange.js').Exchange>} Exchange */
-
-/** Node's own, for what is no HTTP: taken before anybody puts ours in its place. */
-const nodeFetch = globalThis.fetch
 
 const MAX_REDIRECTS = 20
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
@@ -31,9 +28,9 @@ const OF_ORIGINS = ['authorization', 'proxy-authorization', 'cookie', 'host']
 
 /**
  * The fetch of a client.
- * @param {import('./call.js').Owner} client @param {any} native
+ * @param {import('./call.js').Owner} client @param {any} native @param {typeof globalThis.fetch} nodeFetch for what is no HTTP
  */
-function fetchOf(client, native) {
+function fetchOf(client, native, nodeFetch) {
   /** @param {any} input @param {any} [init] @returns {Promise<Response>} */
   return function fetch(input, init) {
     try {
@@ -127,7 +124,12 @@ class Hops {
     const { href, hash } = plan.url
     const url = hash === '' && !href.endsWith('#') ? href : href.slice(0, href.indexOf('#'))
     const isBodiless = BODILESS.has(status) || plan.method === 'HEAD'
-    this.resolve(responseOf(exchange, status, head, { url, redirected: this.redirects > 0, isBodiless }))
+    const more = { url, redirected: this.redirects > 0, isBodiless, signal: plan.signal }
+    if (!plan.integrity) return this.resolve(responseOf(exchange, status, head, more))
+    checkedResponseOf(exchange, status, head, more, plan.integrity).then(this.resolve, (cause) => {
+      if (plan.signal?.aborted) this.reject(plan.signal.reason)
+      else this.#refuse('', cause)
+    })
   }
 
   /** @param {Exchange} _ @param {Promise<never>} error */
@@ -158,6 +160,9 @@ class Hops {
     this.redirects++
     if (url.username !== '' || url.password !== '') {
       return this.#refuse('cross origin not allowed for request mode "cors"')
+    }
+    if (plan.staysHome && url.origin !== plan.url.origin) {
+      return this.#refuse('request mode cannot be "same-origin"')
     }
     // What came as a stream is gone.
     if (status !== 303 && plan.body instanceof ReadableStream) return this.#refuse('the body cannot be sent again')

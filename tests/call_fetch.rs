@@ -4,15 +4,22 @@
 #[path = "support/client.rs"]
 mod support;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustls::ServerConfig;
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use trunkline::client::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 use trunkline::error::Error;
 
@@ -183,6 +190,133 @@ async fn an_answer_that_breaks_off_tells_its_head_and_fails() {
         assert_eq!(reader.head.lock().as_ref().unwrap().status, 200);
         site.quiet().await;
         assert_eq!(site.metrics()["requests"]["failed"], 1);
+    }
+}
+
+/// What a server says to a request before it falls silent.
+async fn speak(listener: &TcpListener, says: &[u8]) -> TcpStream {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"}") {
+        assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0);
+    }
+    socket.write_all(says).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn a_silent_server_has_five_minutes_for_its_head_and_for_each_further_piece() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
+    const LIMIT: Duration = Duration::from_secs(300);
+    for (says, code) in [
+        (Vec::new(), "UND_ERR_HEADERS_TIMEOUT"),
+        (HEAD.to_vec(), "UND_ERR_BODY_TIMEOUT"),
+        ([HEAD, b"half"].concat(), "UND_ERR_BODY_TIMEOUT"),
+    ] {
+        let site = Site::new(Way::H1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let head = format!("POST\nhttp://{}/\n1", listener.local_addr().unwrap());
+        let (reader, asked) = (reader(), FetchRequest::parse(&head, whole(&request())).unwrap());
+        reader.drain.choose(Reading::Text);
+        let mut exchange = pin!(site.client.fetch(asked, reader.drain.clone()));
+        let spoken = async {
+            let socket = speak(&listener, &says).await;
+            while !says.is_empty() && reader.head.lock().is_none() {
+                reader.told.notified().await;
+            }
+            socket
+        };
+        let _socket = tokio::select! {
+            ended = &mut exchange => panic!("{ended:?}"),
+            socket = spoken => socket,
+        };
+        // From here on the clock goes on by itself, to whatever is waited for next.
+        tokio::time::pause();
+        let silent_since = Instant::now();
+        let error = exchange.await.unwrap_err();
+        let waited = silent_since.elapsed();
+        assert_eq!(error.node_code, Some(code), "{error:?}");
+        assert!(waited.abs_diff(LIMIT) < Duration::from_secs(1), "{code} after {waited:?}");
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_may_take_as_long_as_they_like() {
+    let site = Site::new(Way::H1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let head = format!("POST\nhttp://{}/\n1", listener.local_addr().unwrap());
+    let (reader, asked) = (reader(), FetchRequest::parse(&head, whole(&request())).unwrap());
+    let mut exchange = pin!(site.client.fetch(asked, reader.drain.clone()));
+    let says = [&b"HTTP/1.1 200 OK\r\ncontent-length: 80000\r\n\r\n"[..], &[b'x'; 70_000]].concat();
+    let spoken = async {
+        let socket = speak(&listener, &says).await;
+        while reader.head.lock().is_none() {
+            reader.told.notified().await;
+        }
+        socket
+    };
+    let mut socket = tokio::select! {
+        ended = &mut exchange => panic!("{ended:?}"),
+        socket = spoken => socket,
+    };
+    tokio::time::pause();
+    let hour = tokio::time::timeout(Duration::from_secs(3600), &mut exchange).await;
+    assert!(hour.is_err(), "nobody has asked for more: {hour:?}");
+    tokio::time::resume();
+    reader.drain.choose(Reading::Bytes);
+    let (fetched, ()) = tokio::join!(exchange, async { socket.write_all(&[b'x'; 10_000]).await.unwrap() });
+    assert!(fetched.unwrap().head.is_none());
+    assert_eq!(text(reader.drain.finish()).len(), 80_000);
+}
+
+/// `whole`, by gzip.
+const WHOLE: &[u8] =
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x2b\xcf\xc8\xcf\x49\x05\x00\x4f\x29\x59\xc4\x05\x00\x00\x00";
+
+/// Many servers just hang up behind the last byte. Where nothing but that ends a body, it is whole only if its coding has ended within.
+#[tokio::test]
+async fn a_body_that_nothing_ends_but_a_rude_server_is_whole_only_by_its_coding() {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()).into();
+    let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let (tls, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let tasks = trunkline::pool::Tasks::new(tokio::runtime::Handle::current());
+    let client = client_of(&url, json!({ "pool": { "tls": { "ca": certified.cert.pem() } } }), &tasks);
+    let gzip = "content-encoding: gzip\r\n";
+    for (headers, body, read) in [
+        (gzip, WHOLE, Some("whole")),
+        (gzip, &WHOLE[..WHOLE.len() - 1], None),
+        (gzip, &WHOLE[..12], None),
+        (gzip, b"", None),
+        ("content-encoding: gzip\r\ncontent-length: 26\r\n", WHOLE, None),
+        ("", b"half", None),
+    ] {
+        let (reader, head) = (reader(), format!("POST\n{url}/\n1"));
+        let asked = FetchRequest::parse(&head, whole(&request())).unwrap();
+        reader.drain.choose(Reading::Text);
+        let answering = async {
+            let mut socket = tls.accept(listener.accept().await.unwrap().0).await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"}") {
+                assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0);
+            }
+            let answer = [format!("HTTP/1.1 200 OK\r\n{headers}\r\n").as_bytes(), body].concat();
+            socket.write_all(&answer).await.unwrap();
+            socket.flush().await.unwrap();
+            // Of TCP alone.
+            socket.get_mut().0.shutdown().await.unwrap();
+            socket
+        };
+        let (fetched, _socket) = tokio::join!(client.fetch(asked, reader.drain.clone()), answering);
+        let came = fetched.map(|_| text(reader.drain.finish()));
+        assert_eq!(came.as_deref().ok(), read, "{headers:?} and {} bytes: {came:?}", body.len());
     }
 }
 

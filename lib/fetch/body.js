@@ -15,15 +15,17 @@ const decoder = new TextDecoder()
 
 /** Where the bytes of a body come from: an exchange, and what is there of it in one. */
 class Feed {
-  /** @param {Exchange | null} exchange @param {string | ArrayBuffer} whole */
-  constructor(exchange, whole) {
+  /** @param {Exchange | null} exchange @param {string | ArrayBuffer} whole @param {AbortSignal | undefined} signal of the fetch */
+  constructor(exchange, whole, signal) {
     this.exchange = exchange
     this.whole = whole
+    this.signal = signal
   }
 
   /** The next piece, or a promise of it; undefined at the end. @returns {ArrayBuffer | undefined | Promise<ArrayBuffer | undefined>} */
   next() {
     const { exchange } = this
+    if (this.signal?.aborted && !this.isThrough) return Promise.reject(this.signal.reason)
     const piece = exchange?.take()
     if (piece !== undefined) return piece
     if (exchange !== null && !exchange.ended) {
@@ -35,11 +37,16 @@ class Feed {
       // The pieces before it may be on their way through a chain of streams, each of which drops what it holds when it is told of an error.
       return new Promise((resolve, reject) => setImmediate(() => exchange.tellFailure(resolve, reject)))
     }
-    this.settle()
+    if (this.isThrough) return undefined
     const { whole } = this
-    if ((typeof whole === 'string' ? whole.length : whole.byteLength) === 0) return undefined
     this.whole = ''
     return bytesOf(whole)
+  }
+
+  /** Whether all of it is here, and has been given away. */
+  get isThrough() {
+    if (!this.settle()) return false
+    return (typeof this.whole === 'string' ? this.whole.length : this.whole.byteLength) === 0
   }
 
   /** Whether all of it is here. */
@@ -82,6 +89,12 @@ class Body {
 
   get isUnusable() {
     return this.isUsed || this.stream_?.locked === true
+  }
+
+  /** The reason of an abort before anybody began to read. @returns {{ reason: unknown } | null} */
+  whyAborted() {
+    const signal = this.feed?.signal
+    return signal?.aborted && !this.isUnusable ? { reason: signal.reason } : null
   }
 
   /** All of it. @param {number} how TEXT or BYTES @param {unknown} holder @returns {Promise<any>} a string, or an ArrayBuffer */
@@ -154,7 +167,7 @@ class Body {
   clone(holder) {
     if (this.isNull) return this
     const { feed } = this
-    if (this.stream_ === null && feed?.settle()) return new Body(new Feed(null, feed.whole))
+    if (this.stream_ === null && feed?.settle()) return new Body(new Feed(null, feed.whole, feed.signal))
     const [one, other] = /** @type {ReadableStream} */ (this.stream(holder)).tee()
     this.feed = null
     this.stream_ = one
@@ -185,7 +198,8 @@ class Source {
 
   /** @param {ReadableByteStreamController} controller */
   start(controller) {
-    const { exchange } = this.#feed
+    const { exchange, signal } = this.#feed
+    if (signal?.aborted) return Promise.reject(signal.reason)
     if (exchange === null) return
     if (!exchange.ended) exchange.stream = new WeakRef(controller)
     else if (exchange.failure !== null && !exchange.hasPieces) {

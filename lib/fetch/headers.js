@@ -113,6 +113,15 @@ const methods = {
 }
 methods[Symbol.iterator] = methods.entries
 
+// What a later Node adds.
+for (const name of Object.getOwnPropertyNames(Headers.prototype)) {
+  const { value } = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(Headers.prototype, name))
+  if (name === 'constructor' || Object.hasOwn(methods, name) || typeof value !== 'function') continue
+  methods[name] = /** @param {any[]} args @this {any} */ function (...args) {
+    return value.apply(new Headers(this), args)
+  }
+}
+
 ResponseHeaders.prototype = Object.create(
   Headers.prototype,
   Object.fromEntries(

@@ -18,7 +18,9 @@ const { setImmediate } = require('../timers.js')
  *   length: number | undefined,
  *   signal: AbortSignal | undefined,
  *   redirect: string,
- * }} Plan `headers`: names and values in turn. `length`: of a stream, where a header says it.
+ *   staysHome?: boolean,
+ *   integrity?: string,
+ * }} Plan `headers`: names and values in turn. `length`: of a stream, where a header says it. `staysHome`: another origin is an error.
  */
 
 /** What of a URL is used. @typedef {{ href: string, origin: string, hash: string }} ParsedUrl */
@@ -137,13 +139,13 @@ async function unusual(input, init) {
   const request = new Request(input, init)
   const given = init?.body ?? null
   const headers = usualHeaders(request.headers) ?? []
-  if (request.integrity) {
-    throw new TypeError("'integrity' is not supported by this fetch: use the global one, or check the bytes yourself")
-  }
   for (const [name, value] of cacheHeaders(request.cache)) if (!has(headers, name)) headers.push(name, value)
   const own = init?.signal
   const signal = own !== undefined ? own : input instanceof Request ? input.signal : undefined
-  if (signal?.aborted) throw signal.reason
+  if (signal?.aborted) {
+    request.body?.cancel(signal.reason).catch(() => {})
+    throw signal.reason
+  }
   /** @type {Plan} */
   const plan = {
     method: request.method,
@@ -153,6 +155,8 @@ async function unusual(input, init) {
     length: undefined,
     signal: signal ?? undefined,
     redirect: request.redirect,
+    staysHome: request.mode === 'same-origin',
+    integrity: request.integrity,
   }
   if (request.body === null) return plan
   if (given === null) plan.body = await gathered(request.body)

@@ -9,6 +9,7 @@ const { inspect } = require('node:util')
 const { Body, Feed, TEXT, BYTES } = require('./body.js')
 const { ResponseHeaders } = require('./headers.js')
 const { collected } = require('./exchange.js')
+const { isWhole } = require('./integrity.js')
 
 /** @typedef {InstanceType<typeof import('./exchange.js').Exchange>} Exchange */
 
@@ -29,9 +30,18 @@ function stateOf(response) {
   return state
 }
 
-/** @param {any} response @param {(state: State) => Promise<any>} run */
-async function consumed(response, run) {
-  return run(stateOf(response))
+/**
+ * What a method that reads the body gives. What was aborted is told at once, though all of it be here.
+ * @param {any} response @param {(state: State) => Promise<any>} run
+ */
+function consumed(response, run) {
+  try {
+    const state = stateOf(response)
+    const aborted = state.body.whyAborted()
+    return aborted === null ? run(state) : Promise.reject(aborted.reason)
+  } catch (error) {
+    return Promise.reject(error)
+  }
 }
 
 /** A genuine response of these bytes, for what only it can read. @param {any} response @param {State} state */
@@ -112,17 +122,48 @@ function method(value) {
   return { value, writable: true, configurable: true }
 }
 
+// What a later Node adds it would find nothing for in ours: a genuine one of the same stream has it.
+for (const name of Object.getOwnPropertyNames(Response.prototype)) {
+  const { value, get } = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(Response.prototype, name))
+  if (name === 'constructor' || Object.hasOwn(members, name)) continue
+  if (typeof value === 'function') {
+    members[name] = method(function (...args) {
+      return value.apply(twin(this, this.body), args)
+    })
+  } else if (get !== undefined) members[name] = getter((_, response) => get.call(twin(response, null)))
+}
+
+/** @param {any} response @param {ReadableStream | null} body @returns {Response} */
+function twin(response, body) {
+  const { status, statusText, headers } = response
+  return new Response(body, { status, statusText, headers })
+}
+
 Fetched.prototype = Object.create(Response.prototype, members)
 
+/** @typedef {{ url: string, redirected: boolean, isBodiless: boolean, signal: AbortSignal | undefined }} More */
+
 /**
- * @param {Exchange} exchange @param {number} status @param {string} head @param {{ url: string, redirected: boolean, isBodiless: boolean }} more
+ * @param {Exchange} exchange @param {number} status @param {string} head @param {More} more
  * @returns {Response}
  */
-function responseOf(exchange, status, head, { url, redirected, isBodiless }) {
-  const body = new Body(isBodiless ? null : new Feed(exchange, ''))
+function responseOf(exchange, status, head, { url, redirected, isBodiless, signal }) {
+  const body = new Body(isBodiless ? null : new Feed(exchange, '', signal))
   const response = new /** @type {any} */ (Fetched)({ status, head, url, redirected, body, headers: null })
   if (!exchange.ended) collected.register(response, exchange, exchange)
   return response
 }
 
-module.exports = { responseOf }
+/**
+ * A response all of whose bytes are here, and are those that the metadata says: https://www.w3.org/TR/SRI/#does-response-match-metadatalist.
+ * @param {Exchange} exchange @param {number} status @param {string} head @param {More} more @param {string} integrity
+ * @returns {Promise<Response>}
+ */
+async function checkedResponseOf(exchange, status, head, { url, redirected, isBodiless, signal }, integrity) {
+  const bytes = await new Body(isBodiless ? null : new Feed(exchange, '', signal)).take(BYTES, null)
+  if (isBodiless || !isWhole(bytes, integrity)) throw new Error('integrity mismatch')
+  const body = new Body(new Feed(null, bytes, signal))
+  return new /** @type {any} */ (Fetched)({ status, head, url, redirected, body, headers: null })
+}
+
+module.exports = { responseOf, checkedResponseOf }

@@ -181,6 +181,14 @@ impl Error {
         cause_of::<std::io::Error>(cause)?.get_ref()?.downcast_ref()
     }
 
+    /// Whether the peer hung up without the goodbye of TLS. Of a body that nothing but the end of its connection ends, that may be all.
+    pub fn is_without_goodbye(&self) -> bool {
+        let Some(cause) = self.cause.as_deref() else { return false };
+        self.kind == Kind::Body
+            && cause_of::<std::io::Error>(cause)
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof)
+    }
+
     /// The messages of all causes, the nearest first. They are of hyper, rustls and the system, and hold nothing
     /// of a request.
     pub fn causes(&self) -> Option<String> {

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Method, Request, Response, StatusCode, response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -123,6 +124,7 @@ impl Lease {
         if self.untold && self.info.is_oversubscribed() {
             return Err(Error::new(Kind::Refused));
         }
+        let is_conditional = matches!(head.method, Method::GET | Method::HEAD);
         let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => {
@@ -161,6 +163,11 @@ impl Lease {
                 self.info.count_answer();
                 if self.protocol() == Protocol::H1 {
                     self.info.take_hint(Hint::of(&head.headers));
+                    if is_followed(&head, is_conditional) {
+                        self.held = None;
+                        self.info.close_with(CloseReason::Error);
+                        self.shared.discard(&self.info);
+                    }
                 }
                 if head.status == StatusCode::MISDIRECTED_REQUEST {
                     self.misdirected();
@@ -379,6 +386,19 @@ async fn answered<T>(
 pub struct Body {
     incoming: Incoming,
     lease: Option<Lease>,
+}
+
+/// Whether a head tells of a body where there can be none. Whoever tells of it may send it, and the next answer would begin with it. A 304 may
+/// say how long the body would be that it spares.
+fn is_followed(head: &response::Parts, is_conditional: bool) -> bool {
+    let is_bodiless = match head.status {
+        StatusCode::NO_CONTENT => true,
+        StatusCode::NOT_MODIFIED => !is_conditional,
+        _ => false,
+    };
+    is_bodiless
+        && (head.headers.contains_key(TRANSFER_ENCODING)
+            || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0"))
 }
 
 impl Body {

@@ -1,5 +1,9 @@
 //! Server-sent events, by the parsing rules of WHATWG HTML §9.2.6, over bytes in any chunking.
 //!
+//! By the letter but for three things, since nobody reconnects here in the middle of an answer: `retry` is passed over; what is longer than
+//! [`MAX_EVENT`] is refused; and bytes that are no UTF-8 are left to the reader, who takes them for an error and not for U+FFFD.
+//! `tests/protocol_sse.rs` has the cases.
+//!
 //! Linear in bytes: a byte is looked at once (by memchr) and copied at most twice, however the network cuts the body.
 
 use memchr::memchr2;

@@ -16,7 +16,7 @@ use async_compression::zstd::DParameter;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body::Body as _;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 use tokio_util::io::StreamReader;
@@ -55,11 +55,13 @@ impl Source {
     pub(super) fn of(body: Body, headers: &HeaderMap, counters: Arc<Counters>) -> Result<Self, Error> {
         let came = Arc::new(AtomicU64::new(0));
         let is_empty = body.is_end_stream();
-        let frames = Frames { body, counters, came: came.clone() };
+        let mut frames = Frames { body, counters, came: came.clone(), may_hang_up: false };
         let codings = codings_of(headers)?;
         if codings.is_empty() || is_empty {
             return Ok(Self::Plain(frames));
         }
+        frames.may_hang_up =
+            ![CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| headers.contains_key(name));
         let mut reader: Pin<Box<dyn AsyncBufRead + Send>> = Box::pin(StreamReader::new(frames));
         // The last one was put on last.
         for coding in codings.into_iter().rev() {
@@ -86,8 +88,8 @@ impl Source {
         match read {
             Ok(0) => return Ok(None),
             Ok(read) => *made += read as u64,
-            // There was nothing to decode.
-            Err(_) if came == 0 => return Ok(None),
+            // There was nothing to decode, and nothing broke below.
+            Err(error) if came == 0 && below(&error).is_none() => return Ok(None),
             Err(error) => return Err(coding_failed(&error)),
         }
         if *made > SUSPICIOUS && *made / RATIO > came {
@@ -137,10 +139,14 @@ fn decoder(coding: Coding, from: Pin<Box<dyn AsyncBufRead + Send>>) -> Pin<Box<d
     }
 }
 
+/// What broke in the connection below, if it was that.
+fn below(error: &io::Error) -> Option<&BodyError> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// What broke: the connection below, or the coding.
 fn coding_failed(error: &io::Error) -> Error {
-    let below = error.get_ref().and_then(|inner| inner.downcast_ref::<BodyError>());
-    match below {
+    match below(error) {
         Some(BodyError::Pool(error)) => failure::of_pool(error),
         Some(BodyError::Cassette(error)) => error.clone(),
         None => {
@@ -154,6 +160,9 @@ pub(super) struct Frames {
     body: Body,
     counters: Arc<Counters>,
     came: Arc<AtomicU64>,
+    /// Whether the peer may just hang up behind the last byte, without the goodbye of TLS. Many do; where nothing else ends the body,
+    /// and a coding does not end it within, nobody could tell that from a body that is cut off.
+    may_hang_up: bool,
 }
 
 impl Frames {
@@ -170,6 +179,13 @@ impl Frames {
         loop {
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => return Poll::Ready(None),
+                Some(Err(error))
+                    if self.may_hang_up
+                        && matches!(&error, BodyError::Pool(error) if error.is_without_goodbye())
+                        && self.came.load(Ordering::Relaxed) > 0 =>
+                {
+                    return Poll::Ready(None);
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(frame)) => frame,
             };

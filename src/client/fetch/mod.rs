@@ -47,6 +47,8 @@ use crate::pool::{self, Checkout, Kind as Pool, Origin};
 const SILENCE: Duration = Duration::from_secs(300);
 /// A request that was not processed is sent again this often.
 const REPLAYS: usize = 3;
+/// One that came to the wrong server, once, as fetch has it.
+const MISDIRECTED: usize = 1;
 /// The end of a body that nobody wants is read for this long and this many bytes, so that its socket can be used again.
 const DISCARDED_FOR: Duration = Duration::from_secs(1);
 const DISCARDED: usize = 64 * 1024;
@@ -295,7 +297,7 @@ async fn send(
         .or_else(|| providers().next())
         .ok_or_else(Error::closed)?;
     let timeouts = provider.timeouts(&client.options);
-    let (mut fresh, mut replays) = (false, 0);
+    let (mut fresh, mut replays, mut misdirected) = (false, 0, 0);
     loop {
         let how = Checkout {
             lane: request.lane(),
@@ -314,6 +316,17 @@ async fn send(
         client.counters.sent(request.size());
         let answer = timeout(SILENCE, lease.send(message)).await;
         match answer.map_err(|_| failure::silent_head(SILENCE))? {
+            // "You came by a connection that is not for this": another one may be.
+            Ok(response)
+                if response.status() == StatusCode::MISDIRECTED_REQUEST
+                    && misdirected < MISDIRECTED
+                    && request.is_whole() =>
+            {
+                misdirected += 1;
+                fresh = true;
+                told.head(response.status().as_u16());
+                told.end(None);
+            }
             Ok(response) => {
                 told.head(response.status().as_u16());
                 return Ok((response, sent));

@@ -176,6 +176,11 @@ impl FetchRequest {
         if let FetchBody::Whole(body) = &self.body { body.len() } else { 0 }
     }
 
+    /// Whether it can be sent as often as one likes.
+    pub(super) fn is_whole(&self) -> bool {
+        !matches!(&self.body, FetchBody::Pieces(_))
+    }
+
     /// Whether it can be sent from its beginning.
     pub(super) fn can_be_sent(&self) -> bool {
         !matches!(&self.body, FetchBody::Pieces(upload) if upload.has_begun())
