@@ -144,6 +144,8 @@ class Trunkline extends Emitter {
   #log
   /** @type {typeof globalThis.fetch | null} */
   #fetch = null
+  /** Of its dashboards, what ends them. @type {Set<() => unknown>} */
+  #dashboards = new Set()
   /** Whether `close` has come to its end. */
   #ended = false
 
@@ -245,6 +247,24 @@ class Trunkline extends Emitter {
   /** @param {any} [options] */
   savings(options = {}) {
     return money.savingsReport(this.#native.savings(), options)
+  }
+
+  /** @param {any} [options] */
+  async dashboard(options) {
+    if (this.#ended) throw closedError()
+    const { openDashboard } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
+    const dashboard = await openDashboard(this, options)
+    this.#dashboards.add(dashboard.close)
+    return dashboard
+  }
+
+  /** @param {any} [options] */
+  dashboardHandler(options) {
+    if (this.#ended) throw closedError()
+    const { dashboardHandler } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
+    const handler = dashboardHandler(this, options)
+    this.#dashboards.add(handler.close)
+    return handler
   }
 
   /** @param {any} [options] */
@@ -511,6 +531,8 @@ class Trunkline extends Emitter {
       })
     } finally {
       this.#ended = true
+      for (const close of this.#dashboards) close()
+      this.#dashboards.clear()
       this.#log?.end()
       this.#native.setLogLevel(0)
       this.listenersChanged()
