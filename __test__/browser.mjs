@@ -20,7 +20,14 @@ export class Browser {
 
   constructor() {
     this.#profile = mkdtempSync(join(tmpdir(), 'trunkline-chromium-'))
-    const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--hide-scrollbars']
+    const flags = [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-dev-shm-usage',
+      '--no-first-run',
+      '--hide-scrollbars',
+    ]
     // What it asks of its maker is not asked here.
     flags.push('--disable-background-networking', '--disable-component-update', '--no-proxy-server', '--mute-audio')
     this.#child = spawn(
@@ -89,7 +96,8 @@ class Page {
 
   heard(method, params) {
     if (method === 'Network.requestWillBeSent') this.asked.push(params.request.url)
-    if (method === 'Runtime.exceptionThrown') this.errors.push(params.exceptionDetails.exception?.description ?? 'exception')
+    if (method === 'Runtime.exceptionThrown')
+      this.errors.push(params.exceptionDetails.exception?.description ?? 'exception')
     if (method === 'Runtime.consoleAPICalled' && params.type === 'error') this.errors.push(JSON.stringify(params.args))
     if (method === 'Log.entryAdded' && params.entry.level === 'error') this.errors.push(params.entry.text)
   }

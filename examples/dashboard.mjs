@@ -8,11 +8,23 @@ import { MockUpstream } from 'trunkline/testing'
 const stay = process.argv.includes('--stay')
 const pace = stay ? 1 : 0.2
 
-const first = await MockUpstream.start({ tls: true, roundTrip: 24 * pace, latency: 260 * pace, tokensPerSecond: 160 / pace })
-const second = await MockUpstream.start({ tls: true, http2: false, roundTrip: 31 * pace, latency: 420 * pace, tokensPerSecond: 130 / pace })
+const first = await MockUpstream.start({
+  tls: true,
+  roundTrip: 24 * pace,
+  latency: 260 * pace,
+  tokensPerSecond: 160 / pace,
+})
+const second = await MockUpstream.start({
+  tls: true,
+  http2: false,
+  roundTrip: 31 * pace,
+  latency: 420 * pace,
+  tokensPerSecond: 130 / pace,
+})
 const third = await MockUpstream.start({ latency: 60 * pace, tokensPerSecond: 400 / pace })
 const usage = { prompt_tokens: 1850, completion_tokens: 240, total_tokens: 2090 }
-for (const upstream of [first, second, third]) upstream.reply({}, { content: 'A line that many calls share. '.repeat(5), usage })
+for (const upstream of [first, second, third])
+  upstream.reply({}, { content: 'A line that many calls share. '.repeat(5), usage })
 
 const line = new Trunkline({
   providers: {
@@ -38,7 +50,7 @@ const line = new Trunkline({
     'llama-3.3-70b': { input: 0.1, output: 0.3 },
   },
   budget: { limit: 25, window: 'day', perModel: { 'claude-sonnet-4-5': 16 }, alertAt: [0.8] },
-  pool: { maxConnections: 10, tls: { ca: [first.ca, second.ca] } },
+  pool: { maxConnections: 6, tls: { ca: [first.ca, second.ca] } },
   rateLimit: { requestsPerMinute: 6000 },
   retry: { baseDelay: 60 * pace },
 })
@@ -98,7 +110,9 @@ await Promise.all(users)
 const { metrics, costs, time, advice } = await (await fetch(`${dashboard.url}snapshot`)).json()
 const slowest = time.toSorted((one, other) => other.mean - one.mean)[0]
 console.log(`what did it cost: $${costs.today.total.toFixed(2)} today, for ${metrics.requests.started} calls`)
-console.log(`why was it slow: ${slowest.name} took ${slowest.mean.toFixed(0)} ms, ${slowest.firstByte.toFixed(0)} ms of it until the first byte`)
+console.log(
+  `why was it slow: ${slowest.name} took ${slowest.mean.toFixed(0)} ms, ${slowest.firstByte.toFixed(0)} ms of it until the first byte`,
+)
 console.log(`what would a larger pool change: ${advice.title}`)
 console.log(`${failures} of ${calls} calls failed`)
 

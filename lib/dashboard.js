@@ -27,7 +27,12 @@ const TEXT = 'text/plain; charset=utf-8'
  * @param {any} line @param {any} [options]
  */
 async function openDashboard(line, options = {}) {
-  const { port = 0, host = '127.0.0.1', hosts, ref = false } = only(options, ['port', 'host', 'hosts', 'ref'], 'dashboard')
+  const {
+    port = 0,
+    host = '127.0.0.1',
+    hosts,
+    ref = false,
+  } = only(options, ['port', 'host', 'hosts', 'ref'], 'dashboard')
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw configError(`dashboard.port: must be an integer from 0 to 65535, got ${shown(port)}`)
   if (typeof host !== 'string' || host === '')

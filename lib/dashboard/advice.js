@@ -21,8 +21,7 @@ function advise(samples, metrics) {
   const calls = last.calls - first.calls
   const { max } = metrics.pool.connections
   const peak = most(samples, ({ busy }) => busy)
-  // What had a socket, and what wanted one.
-  const wanted = most(samples, ({ busy, waiting }) => busy + waiting)
+  const wanted = most(samples, ({ wanted }) => wanted)
   const took = last.took - first.took
   const of = (/** @type {string} */ name) => Math.max(0, last[name] - first[name])
   const figures = {
@@ -43,7 +42,11 @@ function advise(samples, metrics) {
   const waited = `A call waited ${time(wait)} for a connection in the mean, ${percent(waitShare)} of its ${time(mean)}`
   const others = turnsOf(figures)
   if (waitShare < MATTERS) {
-    const text = `${waited}. At most ${peak} of ${max} connections were in use at one time.${others}`
+    const used =
+      peak >= max
+        ? `All ${max} connections were in use at times, yet a call`
+        : `At most ${peak} of ${max} connections were in use at one time, and a call`
+    const text = `${used} waited ${time(wait)} for one in the mean, ${percent(waitShare)} of its ${time(mean)}.${others}`
     return { ...figures, verdict: 'nothing', title: 'Nothing', text }
   }
   if (peak >= max) {

@@ -31,17 +31,23 @@ function run() {
   const short = new Intl.NumberFormat(locale, { notation: 'compact', maximumSignificantDigits: 3 })
   const count = (/** @type {number} */ n) => (n < 100_000 ? whole.format(n) : short.format(n))
   const rate = (/** @type {number} */ n) => (n === 0 ? '0' : n < 10 ? n.toFixed(1) : count(n))
+  const bytes = (/** @type {number} */ n) => {
+    const unit = ['B', 'kB', 'MB', 'GB', 'TB'].findIndex((_, at) => n < 1000 ** (at + 1) || at === 4)
+    return `${(n / 1000 ** unit).toPrecision(3).replace(/\.0+$/, '')} ${['B', 'kB', 'MB', 'GB', 'TB'][unit]}`
+  }
   const percent = (/** @type {number} */ share) => `${(share * 100).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`
   const dollars = (/** @type {number} */ n) =>
     n >= 1000 ? `$${short.format(n)}` : `$${n.toFixed(n === 0 || n >= 1 ? 2 : n >= 0.01 ? 3 : 6)}`
+
+  const trimmed = (/** @type {number} */ n) => n.toFixed(n < 10 ? 1 : 0).replace('.0', '')
 
   /** @param {number | null} ms @returns {[string, string]} */
   function timeParts(ms) {
     if (ms === null) return ['–', '']
     if (ms < 1000) return [ms === 0 ? '0' : ms < 1 ? ms.toFixed(2) : ms < 10 ? ms.toFixed(1) : ms.toFixed(0), 'ms']
-    if (ms < 60_000) return [(ms / 1000).toFixed(ms < 10_000 ? 2 : 1), 's']
-    if (ms < 3_600_000) return [(ms / 60_000).toFixed(1), 'min']
-    return ms < 172_800_000 ? [(ms / 3_600_000).toFixed(1), 'h'] : [(ms / 86_400_000).toFixed(1), 'days']
+    if (ms < 60_000) return [ms < 10_000 ? (ms / 1000).toFixed(2) : trimmed(ms / 1000), 's']
+    if (ms < 3_600_000) return [trimmed(ms / 60_000), 'min']
+    return ms < 172_800_000 ? [trimmed(ms / 3_600_000), 'h'] : [trimmed(ms / 86_400_000), 'days']
   }
   const time = (/** @type {number | null} */ ms) => timeParts(ms).join(' ').trim()
   const plural = (/** @type {number} */ n, /** @type {string} */ word) => `${count(n)} ${word}${n === 1 ? '' : 's'}`
@@ -85,7 +91,8 @@ function run() {
     drawn.set(id, text)
     const focused = place.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null
     place.replaceChildren(...make())
-    if (focused !== null) [...place.querySelectorAll('[tabindex]')].find((node) => node.getAttribute('aria-label') === focused)?.focus()
+    if (focused !== null)
+      [...place.querySelectorAll('[tabindex]')].find((node) => node.getAttribute('aria-label') === focused)?.focus()
   }
 
   /** @param {string} label @param {string[]} heads @param {any[][]} rows @param {(row: any[], at: number) => string | undefined} [kind] */
@@ -108,7 +115,8 @@ function run() {
   }
 
   const empty = (/** @type {string} */ text) => el('p', { class: 'empty' }, text)
-  const pill = (/** @type {string} */ text, /** @type {string} */ level) => el('span', { class: 'pill', 'data-level': level }, text)
+  const pill = (/** @type {string} */ text, /** @type {string} */ level) =>
+    el('span', { class: 'pill', 'data-level': level }, text)
   const levelOf = (/** @type {number} */ share) => (share >= 1 ? 'bad' : share >= 0.8 ? 'warn' : 'good')
 
   /** @param {any} title @param {any} value @param {number} share @param {any} [under] @param {string} [level] */
@@ -118,7 +126,11 @@ function run() {
       'div',
       { class: 'row' },
       el('p', {}, el('span', { title: typeof title === 'string' ? title : undefined }, title), el('span', {}, value)),
-      el('div', { class: 'meter', 'aria-hidden': 'true' }, el('i', { 'data-level': level ?? levelOf(share), style: { width } })),
+      el(
+        'div',
+        { class: 'meter', 'aria-hidden': 'true' },
+        el('i', { 'data-level': level ?? levelOf(share), style: { width } }),
+      ),
       under === undefined ? null : el('p', { class: 'under' }, under),
     )
   }
@@ -148,11 +160,14 @@ function run() {
       const x = ((point.at - from) / (to - from)) * width
       runs[runs.length - 1].push([x, height - (Math.min(value, top) / top) * height])
     }
-    const path = (/** @type {number[][]} */ run) => run.map(([x, y], at) => `${at === 0 ? 'M' : 'L'}${x.toFixed(1)} ${y.toFixed(1)}`).join('')
+    const path = (/** @type {number[][]} */ run) =>
+      run.map(([x, y], at) => `${at === 0 ? 'M' : 'L'}${x.toFixed(1)} ${y.toFixed(1)}`).join('')
     const full = runs.filter((run) => run.length > 1)
     return {
       line: full.map(path).join(''),
-      area: full.map((run) => `${path(run)}L${run[run.length - 1][0].toFixed(1)} ${height}L${run[0][0].toFixed(1)} ${height}Z`).join(''),
+      area: full
+        .map((run) => `${path(run)}L${run[run.length - 1][0].toFixed(1)} ${height}L${run[0][0].toFixed(1)} ${height}Z`)
+        .join(''),
     }
   }
 
@@ -187,7 +202,9 @@ function run() {
     const frame = { ...span(), top, width: 600, height: 168 }
     const last = points[points.length - 1]
     const now = series.map(([name, of]) => `${name} ${of(last) === null ? 'unknown' : words(of(last) ?? 0)}`).join(', ')
-    const lines = [0, 0.5, 1].map((share) => svg('line', { x1: 0, x2: 600, y1: 168 * share, y2: 168 * share, class: 'grid-line' }))
+    const lines = [0, 0.5, 1].map((share) =>
+      svg('line', { x1: 0, x2: 600, y1: 168 * share, y2: 168 * share, class: 'grid-line' }),
+    )
     const shapes = series.map(([, of, color], at) => {
       const { line, area } = traces(of, frame)
       return svg(
@@ -200,9 +217,17 @@ function run() {
     const place = $(id)
     let box = place.querySelector('.chart')
     if (box === null) {
-      place.replaceChildren(el('ul', { class: 'legend' }), el('div', { class: 'chart' }), el('div', { class: 'axis', 'aria-hidden': 'true' }, el('span'), el('span', {}, 'now')))
+      place.replaceChildren(
+        el('ul', { class: 'legend' }),
+        el('div', { class: 'chart' }),
+        el('div', { class: 'axis', 'aria-hidden': 'true' }, el('span'), el('span', {}, 'now')),
+      )
       box = place.querySelector('.chart')
-      box.append(el('div', { class: 'plot' }), el('div', { class: 'cross', hidden: '' }), el('div', { class: 'tip', hidden: '' }))
+      box.append(
+        el('div', { class: 'plot' }),
+        el('div', { class: 'cross', hidden: '' }),
+        el('div', { class: 'tip', hidden: '' }),
+      )
       box.addEventListener('pointermove', (/** @type {any} */ event) => point(box, event))
       box.addEventListener('pointerleave', () => point(box, null))
     }
@@ -212,13 +237,32 @@ function run() {
     place.querySelector('.legend').replaceChildren(
       ...series.map(([name, of, color]) => {
         const value = of(last)
-        return el('li', {}, el('i', { class: 'key', style: { color: `var(${color})` } }), name, el('b', {}, value === null ? '–' : words(value)))
+        return el(
+          'li',
+          {},
+          el('i', { class: 'key', style: { color: `var(${color})` } }),
+          name,
+          el('b', {}, value === null ? '–' : words(value)),
+        )
       }),
     )
-    box.querySelector('.plot').replaceChildren(
-      svg('svg', { viewBox: '0 0 600 168', preserveAspectRatio: 'none', role: 'img', 'aria-label': `${label}: ${now}` }, ...lines, ...shapes),
-      ...[0, 0.5].map((share) => el('span', { class: 'tick', 'aria-hidden': 'true', style: { top: `${168 * share + 15}px` } }, words(top * (1 - share)))),
-    )
+    box
+      .querySelector('.plot')
+      .replaceChildren(
+        svg(
+          'svg',
+          { viewBox: '0 0 600 168', preserveAspectRatio: 'none', role: 'img', 'aria-label': `${label}: ${now}` },
+          ...lines,
+          ...shapes,
+        ),
+        ...[0, 0.5].map((share) =>
+          el(
+            'span',
+            { class: 'tick', 'aria-hidden': 'true', style: { top: `${168 * share + 15}px` } },
+            words(top * (1 - share)),
+          ),
+        ),
+      )
     place.querySelector('.axis span').textContent = `${time(frame.to - frame.from)} ago`
     if (box.event) point(box, box.event)
   }
@@ -236,7 +280,9 @@ function run() {
     const near = points.reduce((best, one) => (Math.abs(one.at - at) < Math.abs(best.at - at) ? one : best))
     const x = ((near.at - from) / (to - from)) * width
     cross.style.left = `${x}px`
-    const words = box.series.map(([name, of]) => `${name} ${of(near) === null ? '–' : box.words(of(near))}`)
+    const words = box.series.map(
+      (/** @type {any} */ [name, of]) => `${name} ${of(near) === null ? '–' : box.words(of(near))}`,
+    )
     tip.textContent = [clock(near.at), ...words].join(' · ')
     tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth, x - tip.offsetWidth / 2))}px`
   }
@@ -246,7 +292,7 @@ function run() {
   /** @param {any} shown */
   function show(shown) {
     const { metrics, costs, budget, savings, advice, errors, window, process, point: now } = shown
-    header(metrics, budget, process, window)
+    header(metrics, budget, process)
     tiles(metrics, costs, now)
     chart(
       'latency',
@@ -272,22 +318,29 @@ function run() {
     draw('time', shown.time, () => slow(shown.time))
     draw('advice', [advice, metrics.pool.connections], () => larger(advice, metrics.pool))
     draw('spend', costs, () => spend(costs))
-    draw('budget', [budget, savings.handshakesAvoided, savings.requestsSaved, savings.costSaved], () => money(budget, savings))
+    draw('budget', [budget, savings.handshakesAvoided, savings.requestsSaved, savings.costSaved], () =>
+      money(budget, savings),
+    )
     draw('origins', metrics.pool.origins, () => origins(metrics.pool))
     draw('queue', metrics.queue, () => queue(metrics.queue))
     draw('spread', [metrics.latency, metrics.firstByte, metrics.queue, metrics.pool.handshake], () => spread(metrics))
     draw('circuits', [metrics.circuits, metrics.limits], () => circuits(metrics))
     draw('errors', errors, () => failures(errors))
-    $('foot').textContent = `${plural(metrics.requests.started, 'call')} since the client was made · ${short.format(metrics.bytes.sent)}B sent, ${short.format(metrics.bytes.received)}B received`
+    $('foot').textContent =
+      `${plural(metrics.requests.started, 'call')} since the client was made · ${bytes(metrics.bytes.sent)} sent, ${bytes(metrics.bytes.received)} received`
   }
 
-  /** @param {any} metrics @param {any} budget @param {any} process @param {number} window */
-  function header(metrics, budget, process, window) {
-    const open = Object.entries(metrics.circuits).filter(([name, { state }]) => name.includes('/') && state !== 'closed')
+  /** @param {any} metrics @param {any} budget @param {any} process */
+  function header(metrics, budget, process) {
+    const open = Object.entries(metrics.circuits).filter(
+      ([name, { state }]) => name.includes('/') && state !== 'closed',
+    )
     const full = (budget?.limits ?? []).filter((/** @type {any} */ limit) => limit.spent >= limit.limit)
     const waiting = Object.values(metrics.queue.depth).reduce((sum, n) => sum + n, 0)
     const recent = points.slice(-30)
-    const failing = recent.reduce((sum, { failed }) => sum + failed, 0) / (recent.reduce((sum, { failed, answered }) => sum + failed + answered, 0) || 1)
+    const failing =
+      recent.reduce((sum, { failed }) => sum + failed, 0) /
+      (recent.reduce((sum, { failed, answered }) => sum + failed + answered, 0) || 1)
     const [level, text] =
       full.length > 0
         ? ['bad', 'a budget is spent']
@@ -303,7 +356,6 @@ function run() {
     status.dataset.level = level
     document.title = level === 'good' ? 'Trunkline' : `(${text}) Trunkline`
     $('facts').textContent = `client up ${time(metrics.uptime)} · Node ${process.node} · process ${process.pid}`
-    void window
   }
 
   /** @param {any} metrics @param {any} costs @param {any} now */
@@ -312,12 +364,66 @@ function run() {
     const [p50, unit] = timeParts(now.p50)
     const ended = now.answered + now.failed + now.aborted
     const all = [
-      ['Calls a second', rate(ended), '', `${count(requests.succeeded)} answered, ${count(requests.failed)} failed`, 'requests.succeeded', requests.succeeded, (/** @type {any} */ point) => point.answered + point.failed + point.aborted, '--rest'],
-      ['Under way', count(requests.inFlight), '', waiting > 0 ? `${count(waiting)} of them or others wait` : 'none wait', 'requests.inFlight', requests.inFlight, (/** @type {any} */ point) => point.underWay, '--first'],
-      ['Median latency', p50, unit, `all: p50 ${time(latency.p50)}, p99 ${time(latency.p99)}`, 'latency.p99', latency.p99, (/** @type {any} */ point) => point.p50, '--p50'],
-      ['Tokens a second', rate(tokens.perSecond), '', `${count(tokens.input)} in, ${count(tokens.output)} out`, 'tokens.output', tokens.output, (/** @type {any} */ point) => point.tokens, '--p90'],
-      ['Connections reused', percent(pool.reuseRate), '', `${count(pool.opened)} opened, ${count(pool.reused)} reused`, 'pool.reused', pool.reused, (/** @type {any} */ point) => point.busy, '--connecting'],
-      ['Spent today', dollars(costs.today.total), '', `yesterday ${dollars(costs.yesterday.total)}`, 'costs.today', costs.today.total, (/** @type {any} */ point) => point.spending, '--queued'],
+      [
+        'Calls a second',
+        rate(ended),
+        '',
+        `${count(requests.succeeded)} answered, ${count(requests.failed)} failed`,
+        'requests.succeeded',
+        requests.succeeded,
+        (/** @type {any} */ point) => point.answered + point.failed + point.aborted,
+        '--rest',
+      ],
+      [
+        'Under way',
+        count(requests.inFlight),
+        '',
+        waiting > 0 ? `${count(waiting)} of them or others wait` : 'none wait',
+        'requests.inFlight',
+        requests.inFlight,
+        (/** @type {any} */ point) => point.underWay,
+        '--first',
+      ],
+      [
+        'Median latency',
+        p50,
+        unit,
+        `p90 ${time(latency.p90)}, p99 ${time(latency.p99)}`,
+        'latency.p99',
+        latency.p99,
+        (/** @type {any} */ point) => point.p50,
+        '--p50',
+      ],
+      [
+        'Tokens a second',
+        rate(tokens.perSecond),
+        '',
+        `${count(tokens.input)} in, ${count(tokens.output)} out`,
+        'tokens.output',
+        tokens.output,
+        (/** @type {any} */ point) => point.tokens,
+        '--p90',
+      ],
+      [
+        'Connections reused',
+        percent(pool.reuseRate),
+        '',
+        `${count(pool.opened)} opened, ${count(pool.reused)} reused`,
+        'pool.reused',
+        pool.reused,
+        (/** @type {any} */ point) => point.busy,
+        '--connecting',
+      ],
+      [
+        'Spent today',
+        dollars(costs.today.total),
+        '',
+        `yesterday ${dollars(costs.yesterday.total)}`,
+        'costs.today',
+        costs.today.total,
+        (/** @type {any} */ point) => point.spending,
+        '--queued',
+      ],
     ]
     const place = $('tiles')
     place.replaceChildren(
@@ -343,17 +449,36 @@ function run() {
       const mean = models.reduce((sum, model) => sum + model[part] * model.calls, 0) / calls
       return el('li', {}, el('i', { class: 'key', style: { color: `var(${color})` } }), name, el('b', {}, time(mean)))
     })
-    const rows = models.flatMap((model) => {
+    const rows = models.map((model) => {
       const words = PARTS.map(([part, name]) => `${name} ${time(model[part])}`).join(', ')
       const bars = PARTS.filter(([part]) => model[part] > 0).map(([part, name, color]) =>
-        el('i', { title: `${name}: ${time(model[part])}`, style: { color: `var(${color})`, flex: `${model[part]} 0 0` } }),
+        el('i', {
+          title: `${name}: ${time(model[part])}`,
+          style: { color: `var(${color})`, flex: `${model[part]} 0 0` },
+        }),
       )
       const failed = model.failed > 0 ? `, ${count(model.failed)} failed` : ''
-      return [
-        el('div', { class: 'name', title: model.name }, model.name, el('small', {}, `${plural(model.calls, 'call')}${failed}`)),
-        el('div', { class: 'bar', role: 'img', 'aria-label': `${model.name}: ${words}`, style: { width: `${Math.max(1, (model.mean / longest) * 100)}%` } }, ...bars),
+      return el(
+        'div',
+        {},
+        el(
+          'div',
+          { class: 'name', title: model.name },
+          model.name,
+          el('small', {}, `${plural(model.calls, 'call')}${failed}`),
+        ),
+        el(
+          'div',
+          {
+            class: 'bar',
+            role: 'img',
+            'aria-label': `${model.name}: ${words}`,
+            style: { width: `${Math.max(1, (model.mean / longest) * 100)}%` },
+          },
+          ...bars,
+        ),
         el('div', { class: 'mean', title: `the longest took ${time(model.longest)}` }, time(model.mean)),
-      ]
+      )
     })
     return [el('ul', { class: 'legend' }, ...legend), el('div', { class: 'slow' }, ...rows)]
   }
@@ -365,30 +490,59 @@ function run() {
     return [
       el('p', { class: 'verdict' }, advice.title),
       el('p', { class: 'words' }, advice.text),
-      meter('Connections in use', figure('pool.connections.active', active, `${count(busy)} of ${count(max)}`), busy / max, `${count(idle)} idle, ${count(connecting)} connecting, ${count(draining)} closing; ${count(peak)} open at most so far`),
+      meter(
+        'Connections in use',
+        figure('pool.connections.active', active, `${count(busy)} of ${count(max)}`),
+        busy / max,
+        `${count(idle)} idle, ${count(connecting)} connecting, ${count(draining)} closing; ${count(peak)} open at most so far`,
+      ),
     ]
   }
 
   /** @param {any} costs */
   function spend({ today, yesterday, month }) {
     const sum = (/** @type {string} */ name, /** @type {string} */ label, /** @type {any} */ report) =>
-      el('div', {}, el('span', {}, label), el('b', {}, figure(`costs.${name}`, report.total, dollars(report.total))), el('span', {}, report.estimated > 0 ? `${dollars(report.estimated)} estimated` : 'as reported'))
-    const sums = el('div', { class: 'sums' }, sum('yesterday', 'Yesterday (UTC)', yesterday), sum('today', 'Today', today), sum('month', 'This month', month))
-    if (month.models.length === 0) return [sums, empty('Nothing has been spent this month.')]
-    const in_ = (/** @type {any} */ report, /** @type {string} */ name) => report.models.find((/** @type {any} */ model) => model.name === name)
-    const cost = (/** @type {any} */ model) => (model === undefined ? el('span', { class: 'dim' }, '–') : model.unpriced === model.requests ? el('span', { class: 'dim' }, 'no price') : dollars(model.cost))
-    const rows = month.models.map((/** @type {any} */ model) => [
-      model.name,
-      cost(in_(yesterday, model.name)),
-      cost(in_(today, model.name)),
-      cost(model),
-      count(model.requests),
-      count(model.inputTokens),
-      count(model.outputTokens),
+      el(
+        'div',
+        {},
+        el('span', {}, label),
+        el('b', {}, figure(`costs.${name}`, report.total, dollars(report.total))),
+        el('span', {}, report.estimated > 0 ? `${dollars(report.estimated)} estimated` : 'as reported'),
+      )
+    const sums = el(
+      'div',
+      { class: 'sums' },
+      sum('yesterday', 'Yesterday (UTC)', yesterday),
+      sum('today', 'Today', today),
+      sum('month', 'This month', month),
+    )
+    if (month.models.length + yesterday.models.length === 0) return [sums, empty('Nothing has been spent this month.')]
+    const names = new Set(
+      [month, yesterday, today].flatMap(({ models }) => models.map((/** @type {any} */ { name }) => name)),
+    )
+    const modelOf = (/** @type {any} */ report, /** @type {string} */ name) =>
+      report.models.find((/** @type {any} */ model) => model.name === name)
+    const cost = (/** @type {any} */ model) =>
+      model === undefined
+        ? el('span', { class: 'dim' }, '–')
+        : model.unpriced === model.requests
+          ? el('span', { class: 'dim' }, 'no price')
+          : dollars(model.cost)
+    const rows = [...names].map((name) => [
+      name,
+      cost(modelOf(yesterday, name)),
+      cost(modelOf(today, name)),
+      cost(modelOf(month, name)),
+      ...['requests', 'inputTokens', 'outputTokens'].map((what) => count(modelOf(month, name)?.[what] ?? 0)),
     ])
     const more = month.more > 0 ? [empty(`and ${plural(month.more, 'more model')}`)] : []
     const unpriced = month.unpriced.length > 0 ? [empty(`No price is known of: ${month.unpriced.join(', ')}.`)] : []
-    return [sums, table('Spending by model', ['Model', 'Yesterday', 'Today', 'Month', 'Requests', 'Tokens in', 'out'], rows), ...more, ...unpriced]
+    return [
+      sums,
+      table('Spending by model', ['Model', 'Yesterday', 'Today', 'Month', 'Requests', 'Tokens in', 'out'], rows),
+      ...more,
+      ...unpriced,
+    ]
   }
 
   /** @param {any} budget @param {any} savings */
@@ -397,15 +551,31 @@ function run() {
       const amount = limit.unit === 'usd' ? dollars : (/** @type {number} */ n) => `${count(n)} tokens`
       const whose = limit.name === null ? `All calls, a ${limit.window}` : `${limit.name}, a ${limit.window}`
       const reserved = limit.reserved > 0 ? `${amount(limit.reserved)} spoken for; ` : ''
-      const resets = limit.resetsAt - Date.now() > 86_400_000 ? new Date(limit.resetsAt).toLocaleDateString() : clock(limit.resetsAt)
-      return meter(whose, figure(`budget.${limit.name ?? 'all'}`, limit.spent, `${amount(limit.spent)} of ${amount(limit.limit)}`), limit.spent / limit.limit, `${reserved}anew at ${resets}`)
+      const resets =
+        limit.resetsAt - Date.now() > 86_400_000 ? new Date(limit.resetsAt).toLocaleDateString() : clock(limit.resetsAt)
+      return meter(
+        whose,
+        figure(`budget.${limit.name ?? 'all'}`, limit.spent, `${amount(limit.spent)} of ${amount(limit.limit)}`),
+        limit.spent / limit.limit,
+        `${reserved}anew at ${resets}`,
+      )
     })
     const problem = budget?.problem ? [el('p', { class: 'empty' }, budget.problem)] : []
     const pair = el(
       'div',
       { class: 'pair' },
-      el('div', {}, el('b', {}, figure('savings.handshakesAvoided', savings.handshakesAvoided, count(savings.handshakesAvoided))), el('span', {}, `handshakes avoided: ${time(savings.timeSaved)} of waiting`)),
-      el('div', {}, el('b', {}, figure('savings.costSaved', savings.costSaved, dollars(savings.costSaved))), el('span', {}, `not spent, by ${plural(savings.requestsSaved, 'request')} saved`)),
+      el(
+        'div',
+        {},
+        el('b', {}, figure('savings.handshakesAvoided', savings.handshakesAvoided, count(savings.handshakesAvoided))),
+        el('span', {}, `handshakes avoided: ${time(savings.timeSaved)} of waiting`),
+      ),
+      el(
+        'div',
+        {},
+        el('b', {}, figure('savings.costSaved', savings.costSaved, dollars(savings.costSaved))),
+        el('span', {}, `not spent, by ${plural(savings.requestsSaved, 'request')} saved`),
+      ),
     )
     return [...(rows.length > 0 ? rows : [empty('No budget is set.')]), ...problem, pair]
   }
@@ -428,15 +598,30 @@ function run() {
         requests === 0 ? '–' : percent(one.reused / requests),
       ]
     })
-    return [table('Connections by origin', ['Origin', '', 'Busy', 'Idle', 'Waiting', 'Streams', 'Opened', 'Reused', ''], rows)]
+    return [
+      table(
+        'Connections by origin',
+        ['Origin', '', 'Busy', 'Idle', 'Waiting', 'Streams', 'Opened', 'Reused', ''],
+        rows,
+      ),
+    ]
   }
 
   /** @param {any} queue */
   function queue({ depth, wait, turns, refused }) {
     const names = ['critical', 'interactive', 'batch', 'background']
     const most = Math.max(1, ...names.map((name) => depth[name]))
+    const line = (/** @type {string} */ name) => [
+      el('span', {}, name),
+      el(
+        'div',
+        { class: 'meter', 'aria-hidden': 'true' },
+        el('i', { style: { width: `${(depth[name] / most) * 100}%` } }),
+      ),
+      figure(`queue.depth.${name}`, depth[name], count(depth[name])),
+    ]
     return [
-      ...names.map((name) => meter(name, figure(`queue.depth.${name}`, depth[name], count(depth[name])), depth[name] / most, undefined, 'good')),
+      el('div', { class: 'lines' }, ...names.flatMap(line)),
       el(
         'div',
         { class: 'pair' },
@@ -456,7 +641,11 @@ function run() {
       ['Handshake', 'pool.handshake', pool.handshake],
     ].map(([label, name, histogram]) => [
       label,
-      ...['p50', 'p90', 'p99', 'max'].map((part) => (histogram.count === 0 ? el('span', { class: 'dim' }, '–') : figure(`${name}.${part}`, histogram[part], time(histogram[part])))),
+      ...['p50', 'p90', 'p99', 'max'].map((part) =>
+        histogram.count === 0
+          ? el('span', { class: 'dim' }, '–')
+          : figure(`${name}.${part}`, histogram[part], time(histogram[part])),
+      ),
       el('span', { class: 'dim' }, figure(`${name}.count`, histogram.count, count(histogram.count))),
     ])
     return [table('How long things take', ['', 'p50', 'p90', 'p99', 'most', 'count'], rows)]
@@ -464,24 +653,31 @@ function run() {
 
   /** @param {any} metrics */
   function circuits({ circuits, limits }) {
-    const level = { closed: 'good', 'half-open': 'warn', halfOpen: 'warn', open: 'bad' }
+    /** @type {Record<string, string>} */
+    const level = { closed: 'good', 'half-open': 'warn', open: 'bad' }
     const names = [...new Set([...Object.keys(circuits), ...Object.keys(limits)])]
     if (names.length === 0) return [empty('No provider has been asked yet.')]
-    const rank = (/** @type {string} */ name) => (circuits[name] === undefined || circuits[name].state === 'closed' ? 1 : 0)
+    const rank = (/** @type {string} */ name) =>
+      circuits[name] === undefined || circuits[name].state === 'closed' ? 1 : 0
     const rows = names
       .sort((one, other) => rank(one) - rank(other) || (one < other ? -1 : 1))
       .slice(0, 60)
       .map((name) => {
         const circuit = circuits[name]
         const limit = limits[name]
-        const left = (/** @type {number | null | undefined} */ n) => (n === null || n === undefined ? el('span', { class: 'dim' }, '–') : count(n))
+        const left = (/** @type {number | null | undefined} */ n) =>
+          n === null || n === undefined ? el('span', { class: 'dim' }, '–') : count(n)
         return [
           name,
-          circuit === undefined ? '–' : pill(circuit.state, level[/** @type {keyof level} */ (circuit.state)] ?? 'warn'),
+          circuit === undefined ? '–' : pill(circuit.state, level[circuit.state] ?? 'warn'),
           circuit === undefined ? '–' : count(circuit.failures),
           left(limit?.requestsRemaining),
           left(limit?.tokensRemaining),
-          limit === undefined ? el('span', { class: 'dim' }, '–') : limit.throttled > 0 ? pill(count(limit.throttled), 'warn') : '0',
+          limit === undefined
+            ? el('span', { class: 'dim' }, '–')
+            : limit.throttled > 0
+              ? pill(count(limit.throttled), 'warn')
+              : '0',
         ]
       })
     return [table('Circuits and limits', ['', 'Circuit', 'Failures', 'Calls left', 'Tokens left', '429s'], rows)]
@@ -491,7 +687,12 @@ function run() {
   function failures(errors) {
     if (errors.length === 0) return [empty('None since the dashboard is there.')]
     const rows = errors.map(({ at, name, code, message, provider, model, status, attempts, operation }) => {
-      const where = [operation, [provider, model].filter(Boolean).join('/'), status === null ? null : `status ${status}`, attempts > 0 ? plural(attempts, 'attempt') : null]
+      const where = [
+        operation,
+        [provider, model].filter(Boolean).join('/'),
+        status === null ? null : `status ${status}`,
+        attempts > 0 ? plural(attempts, 'attempt') : null,
+      ]
       return el(
         'li',
         {},

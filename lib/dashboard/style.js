@@ -5,7 +5,7 @@ const style = `
 :root {
   color-scheme: light dark;
   --page: #f4f5f8; --card: #ffffff; --edge: #e3e6ec; --ink: #14181f; --soft: #5a6474; --faint: #eef0f4;
-  --accent: #2f6fed; --good: #0a7d57; --warn: #9a5b00; --bad: #c02f3a; --good-wash: #e3f5ee; --warn-wash: #fdf1dc; --bad-wash: #fdeaec;
+  --accent: #2f6fed; --link: #1f55c4; --good: #0a7d57; --warn: #9a5b00; --bad: #c02f3a; --good-wash: #e3f5ee; --warn-wash: #fdf1dc; --bad-wash: #fdeaec;
   --queued: #e09a12; --connecting: #b565a7; --retried: #d1495b; --first: #2f6fed; --rest: #1aa37a;
   --p50: #2f6fed; --p90: #8a63d2; --p99: #d9822b;
   --shadow: 0 1px 2px rgb(16 24 40 / .05), 0 4px 16px rgb(16 24 40 / .04);
@@ -13,7 +13,7 @@ const style = `
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0c0f14; --card: #151a22; --edge: #242b37; --ink: #e9edf4; --soft: #98a3b5; --faint: #1d2430;
-    --accent: #6b9dff; --good: #43d3a0; --warn: #f2b355; --bad: #ff7c86; --good-wash: #10291f; --warn-wash: #2d2313; --bad-wash: #33181c;
+    --accent: #6b9dff; --link: #8ab1ff; --good: #43d3a0; --warn: #f2b355; --bad: #ff7c86; --good-wash: #10291f; --warn-wash: #2d2313; --bad-wash: #33181c;
     --queued: #f0b542; --connecting: #d08bc4; --retried: #f0707f; --first: #6b9dff; --rest: #3fcf9f;
     --p50: #6b9dff; --p90: #b597f2; --p99: #f2a65a;
     --shadow: none;
@@ -73,7 +73,8 @@ tr.sum td { font-weight: 640; }
 .legend li { display: flex; align-items: center; gap: 6px; }
 .legend b { color: var(--ink); font-weight: 600; }
 .key { width: 10px; height: 10px; border-radius: 3px; flex: none; background: currentColor; }
-.slow { display: grid; grid-template-columns: minmax(110px, 200px) minmax(0, 1fr) auto; gap: 10px 16px; align-items: center; }
+.slow { display: grid; gap: 11px; }
+.slow > div { display: grid; grid-template-columns: 200px minmax(0, 1fr) 68px; gap: 5px 16px; align-items: center; }
 .slow .name { font-weight: 540; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .slow .name small { display: block; font-size: 12px; font-weight: 400; color: var(--soft); }
 .slow .mean { text-align: right; font-weight: 600; }
@@ -87,14 +88,16 @@ tr.sum td { font-weight: 640; }
 .row p > :first-child { font-weight: 540; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .row p > :last-child { white-space: nowrap; }
 .row .under { margin: 4px 0 0; color: var(--soft); font-size: 12.5px; }
+.lines { display: grid; grid-template-columns: auto minmax(0, 1fr) minmax(2ch, auto); gap: 11px 14px; align-items: center; }
+.lines > :nth-child(3n) { text-align: right; font-weight: 560; }
 .verdict { font-size: 20px; font-weight: 660; letter-spacing: -.015em; line-height: 1.25; margin-bottom: 8px; text-wrap: balance; }
 .words { color: var(--soft); margin-bottom: 16px; text-wrap: pretty; overflow-wrap: anywhere; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; border-top: 1px solid var(--edge); padding-top: 14px; margin-top: 16px; }
-.pair b { display: block; font-size: 19px; font-weight: 640; letter-spacing: -.015em; }
-.pair span { color: var(--soft); font-size: 12.5px; }
+.pair b { display: block; white-space: nowrap; font-size: 19px; font-weight: 640; letter-spacing: -.015em; }
+.pair > div > span { color: var(--soft); font-size: 12.5px; }
 .sums { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 12px; margin-bottom: 16px; }
-.sums b { display: block; font-size: 24px; font-weight: 660; letter-spacing: -.02em; line-height: 1.25; }
-.sums span { color: var(--soft); font-size: 12.5px; }
+.sums b { display: block; white-space: nowrap; font-size: 24px; font-weight: 660; letter-spacing: -.02em; line-height: 1.25; }
+.sums > div > span { color: var(--soft); font-size: 12.5px; }
 .pill { display: inline-block; border-radius: 99px; padding: 1px 9px; font-size: 12px; font-weight: 560; background: var(--faint); color: var(--soft); }
 .pill[data-level=good] { background: var(--good-wash); color: var(--good); }
 .pill[data-level=warn] { background: var(--warn-wash); color: var(--warn); }
@@ -106,7 +109,7 @@ tr.sum td { font-weight: 640; }
 .errors .text small { display: block; color: var(--soft); font-size: 12.5px; }
 .empty { color: var(--soft); padding: 6px 0; }
 footer { display: flex; justify-content: space-between; gap: 8px 24px; flex-wrap: wrap; color: var(--soft); font-size: 12.5px; padding: 18px 4px 0; }
-a { color: var(--accent); text-underline-offset: 2px; }
+a { color: var(--link); text-underline-offset: 2px; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 body.stale main { opacity: .55; }
 @media (max-width: 1100px) {
@@ -123,9 +126,9 @@ body.stale main { opacity: .55; }
   .tile .value { font-size: 24px; }
   .card { padding: 14px 14px 16px; }
   .scroll { margin: 0 -14px -4px; padding: 0 14px 4px; }
-  .slow { grid-template-columns: minmax(0, 1fr) auto; gap: 5px 12px; }
-  .slow .bar { grid-column: 1 / -1; grid-row: auto; margin-bottom: 8px; }
-  .slow .mean { grid-column: 2; }
+  .slow { gap: 14px; }
+  .slow > div { grid-template-columns: minmax(0, 1fr) auto; }
+  .slow .bar { grid-column: 1 / -1; grid-row: 2; }
   .sums b { font-size: 19px; }
   .errors li { grid-template-columns: auto 1fr; }
   .errors .text { grid-column: 1 / -1; }

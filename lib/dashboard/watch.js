@@ -103,11 +103,11 @@ class Watch {
   #wait() {
     clearTimeout(this.#timer)
     const weak = new WeakRef(this)
-    this.#timer = setTimeout(() => weak.deref()?.#tick(), this.#viewers.size > 0 ? LOOKED_AT : UNSEEN)
+    this.#timer = setTimeout(() => weak.deref()?.tick(), this.#viewers.size > 0 ? LOOKED_AT : UNSEEN)
     this.#timer.unref()
   }
 
-  #tick() {
+  tick() {
     if (this.#viewers.size > 0) {
       const text = JSON.stringify(this.snapshot())
       for (const show of this.#viewers) show(text)
@@ -121,8 +121,12 @@ class Watch {
     const raw = rawOf(metrics, now)
     const last = this.#samples.at(-1)
     const point = pointOf(metrics, raw, last?.raw, this.#percentiles(now))
-    // Two that look within a moment see the same.
-    if (last !== undefined && now - last.raw.at < LOOKED_AT / 2) return { metrics, point: last.point }
+    // Two that look within a moment see the same; peaks are kept.
+    if (last !== undefined && now - last.raw.at < LOOKED_AT / 2) {
+      last.raw.busy = Math.max(last.raw.busy, raw.busy)
+      last.raw.wanted = Math.max(last.raw.wanted, raw.wanted)
+      return { metrics, point: last.point }
+    }
     this.#samples.push({ point, raw })
     while (this.#samples[0].raw.at < now - WINDOW) this.#samples.shift()
     return { metrics, point }
@@ -142,7 +146,12 @@ class Watch {
     const { models, times } = this.#slot(now)
     const name = attempt.model ? `${attempt.provider}/${attempt.model}` : attempt.provider
     const key = models.has(name) || models.size < MOST_MODELS ? name : '(others)'
-    const sums = models.get(key) ?? { calls: 0, failed: 0, longest: 0, ...Object.fromEntries(PARTS.map((part) => [part, 0])) }
+    const sums = models.get(key) ?? {
+      calls: 0,
+      failed: 0,
+      longest: 0,
+      ...Object.fromEntries(PARTS.map((part) => [part, 0])),
+    }
     models.set(key, sums)
     sums.calls++
     if (error !== undefined) sums.failed++
@@ -178,7 +187,7 @@ class Watch {
     return [0.5, 0.9, 0.99].map((share) => {
       let seen = 0
       const found = sorted.find(([, count]) => (seen += count) >= share * calls)
-      return found === undefined ? null : valueOf(found[0])
+      return found === undefined ? null : timeOf(found[0])
     })
   }
 
@@ -192,7 +201,9 @@ class Watch {
       for (const [name, sums] of slot.models) {
         const all = models.get(name)
         if (all === undefined) models.set(name, { name, ...sums })
-        else for (const [key, value] of Object.entries(sums)) all[key] = key === 'longest' ? Math.max(all[key], value) : all[key] + value
+        else
+          for (const [key, value] of Object.entries(sums))
+            all[key] = key === 'longest' ? Math.max(all[key], value) : all[key] + value
       }
     }
     const took = (/** @type {any} */ sums) => PARTS.reduce((sum, part) => sum + sums[part], 0)
@@ -240,6 +251,8 @@ function rawOf({ requests, queue, latency, tokens, pool, cost }, at) {
     handshakes: sum(pool.handshake),
     busy: pool.connections.active + pool.connections.connecting,
     waiting,
+    // With what wanted one and had none.
+    wanted: pool.connections.active + pool.connections.connecting + waiting,
   }
 }
 
@@ -268,15 +281,29 @@ function pointOf(metrics, raw, last, [p50, p90, p99]) {
 /** Of a report of costs what is shown: the dearest models. @param {any} report */
 function spending({ total, estimated, byModel, unpriced }) {
   const models = Object.entries(byModel)
-    .map(([name, { requests, inputTokens, outputTokens, cost, unpriced }]) => ({ name, requests, inputTokens, outputTokens, cost, unpriced }))
+    .map(([name, { requests, inputTokens, outputTokens, cost, unpriced }]) => ({
+      name,
+      requests,
+      inputTokens,
+      outputTokens,
+      cost,
+      unpriced,
+    }))
     .sort((one, other) => other.cost - one.cost || other.requests - one.requests)
-  return { total, estimated, models: models.slice(0, SHOWN_MODELS), more: Math.max(0, models.length - SHOWN_MODELS), unpriced: unpriced.slice(0, SHOWN_MODELS) }
+  return {
+    total,
+    estimated,
+    models: models.slice(0, SHOWN_MODELS),
+    more: Math.max(0, models.length - SHOWN_MODELS),
+    unpriced: unpriced.slice(0, SHOWN_MODELS),
+  }
 }
 
 /** What the time of a call was, in parts that together are all of it. @param {any} meta @param {boolean} failed @returns {any} */
 function partsOf({ attempts, timings }, failed) {
   const { total } = timings
-  const within = (/** @type {number} */ time, /** @type {number} */ most) => Math.min(Math.max(0, time), Math.max(0, most))
+  const within = (/** @type {number} */ time, /** @type {number} */ most) =>
+    Math.min(Math.max(0, time), Math.max(0, most))
   // All before the last attempt: others that failed, and the pauses between.
   const retried = attempts.length > 1 ? within(total - attempts.at(-1).duration, total) : 0
   let left = total - retried
@@ -294,28 +321,41 @@ function partsOf({ attempts, timings }, failed) {
 /** @param {any} error @param {any} message @param {number} at */
 function errorOf(error, { operation, model, meta }, at) {
   // The cause of a fetch's TypeError.
+  /** @type {any} */
   const ours = [error, error?.cause].find((one) => one instanceof TrunklineError)
   const last = meta?.attempts.at(-1)
-  const where = { at, operation, provider: ours?.provider || last?.provider || null, model: ours?.model || last?.model || model || null }
+  const where = {
+    at,
+    operation,
+    provider: ours?.provider || last?.provider || null,
+    model: ours?.model || last?.model || model || null,
+  }
   const attempts = meta?.attempts.length ?? 0
   if (ours === undefined) {
     // What somebody else wrote, the reason of an abort, may say anything: its name alone.
     const name = error instanceof Error || error instanceof DOMException ? String(error.name) : typeof error
-    return { ...where, name: name.slice(0, 80), code: null, message: operation === 'fetch' ? 'the fetch failed, or was aborted' : 'aborted by the caller', status: null, attempts }
+    return {
+      ...where,
+      name: name.slice(0, 80),
+      code: null,
+      message: operation === 'fetch' ? 'the fetch failed, or was aborted' : 'aborted by the caller',
+      status: null,
+      attempts,
+    }
   }
   const text = String(ours.message)
   const message = text.length > LONGEST_MESSAGE ? `${text.slice(0, LONGEST_MESSAGE)}…` : text
   return { ...where, name: ours.constructor.name, code: ours.code, message, status: ours.status || null, attempts }
 }
 
-/** Of times, in milliseconds: ten for each doubling. @param {number} time */
+/** Of times, in milliseconds: twenty for each doubling. @param {number} time */
 function bucketOf(time) {
-  return Math.round(Math.log2(Math.max(time, 0.001)) * 10)
+  return Math.round(Math.log2(Math.max(time, 0.001)) * 20)
 }
 
 /** @param {number} bucket */
-function valueOf(bucket) {
-  return 2 ** (bucket / 10)
+function timeOf(bucket) {
+  return 2 ** (bucket / 20)
 }
 
 module.exports = { Watch }
