@@ -321,7 +321,7 @@ function run() {
     draw('budget', [budget, savings.handshakesAvoided, savings.requestsSaved, savings.costSaved], () =>
       money(budget, savings),
     )
-    draw('origins', metrics.pool.origins, () => origins(metrics.pool))
+    draw('origins', [metrics.pool.origins, metrics.pool.closed], () => origins(metrics.pool))
     draw('queue', metrics.queue, () => queue(metrics.queue))
     draw('spread', [metrics.latency, metrics.firstByte, metrics.queue, metrics.pool.handshake], () => spread(metrics))
     draw('circuits', [metrics.circuits, metrics.limits], () => circuits(metrics))
@@ -408,10 +408,10 @@ function run() {
         'Connections reused',
         percent(pool.reuseRate),
         '',
-        `${count(pool.opened)} opened, ${count(pool.reused)} reused`,
+        `${count(pool.reused)} times, ${count(pool.opened)} opened`,
         'pool.reused',
         pool.reused,
-        (/** @type {any} */ point) => point.busy,
+        (/** @type {any} */ point) => point.reuse,
         '--connecting',
       ],
       [
@@ -581,7 +581,7 @@ function run() {
   }
 
   /** @param {any} pool */
-  function origins({ origins }) {
+  function origins({ origins, closed }) {
     if (origins.length === 0) return [empty('No connection yet.')]
     const rows = origins.slice(0, 50).map((/** @type {any} */ one) => {
       const of = [one.provider, one.tenant, one.lane].filter((part) => part !== null).join(', ')
@@ -598,12 +598,25 @@ function run() {
         requests === 0 ? '–' : percent(one.reused / requests),
       ]
     })
+    const reasons = {
+      clockJump: 'after sleep',
+      idle: 'idle too long',
+      age: 'too old',
+      server: 'by the server',
+      evicted: 'to make room for another origin or caller',
+      error: 'broken',
+    }
+    const whys = Object.entries(closed)
+      .filter(([, n]) => n > 0)
+      .sort(([, one], [, other]) => other - one)
+      .map(([why, n]) => `${count(n)} ${/** @type {Record<string, string>} */ (reasons)[why] ?? why}`)
     return [
       table(
         'Connections by origin',
-        ['Origin', '', 'Busy', 'Idle', 'Waiting', 'Streams', 'Opened', 'Reused', ''],
+        ['Origin', 'Speaks', 'Busy', 'Idle', 'Waiting', 'Streams', 'Opened', 'Reused', 'Rate'],
         rows,
       ),
+      ...(whys.length > 0 ? [el('p', { class: 'empty' }, `Closed so far: ${whys.join(', ')}.`)] : []),
     ]
   }
 

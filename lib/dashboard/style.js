@@ -108,6 +108,7 @@ tr.sum td { font-weight: 640; }
 .errors .text { overflow-wrap: anywhere; }
 .errors .text small { display: block; color: var(--soft); font-size: 12.5px; }
 .empty { color: var(--soft); padding: 6px 0; }
+.scroll + .empty { padding: 12px 0 0; font-size: 12.5px; }
 footer { display: flex; justify-content: space-between; gap: 8px 24px; flex-wrap: wrap; color: var(--soft); font-size: 12.5px; padding: 18px 4px 0; }
 a { color: var(--link); text-underline-offset: 2px; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }

@@ -248,6 +248,7 @@ function rawOf({ requests, queue, latency, tokens, pool, cost }, at) {
     output: tokens.output,
     cost,
     opened: pool.opened,
+    reused: pool.reused,
     handshakes: sum(pool.handshake),
     busy: pool.connections.active + pool.connections.connecting,
     waiting,
@@ -260,6 +261,7 @@ function rawOf({ requests, queue, latency, tokens, pool, cost }, at) {
 function pointOf(metrics, raw, last, [p50, p90, p99]) {
   const seconds = last === undefined ? 0 : (raw.at - last.at) / 1000
   const rate = (/** @type {string} */ name) => (seconds > 0 ? Math.max(0, raw[name] - last[name]) / seconds : 0)
+  const [found, opened] = [rate('reused'), rate('opened')]
   const depth = Object.values(metrics.queue.depth).reduce((sum, count) => sum + count, 0)
   return {
     at: raw.at,
@@ -274,7 +276,8 @@ function pointOf(metrics, raw, last, [p50, p90, p99]) {
     tokens: rate('output'),
     spending: rate('cost') * 3600,
     busy: raw.busy,
-    reuse: metrics.pool.reuseRate,
+    // Null where no request went out.
+    reuse: found + opened > 0 ? found / (found + opened) : null,
   }
 }
 
