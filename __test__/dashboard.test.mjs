@@ -205,6 +205,10 @@ test('figures for Prometheus are beside it', async (t) => {
   assert.equal(status, 200)
   assert.match(headers['content-type'], /^text\/plain; version=0\.0\.4/)
   assert.match(text, /^# TYPE trunkline_/m)
+  const accept = 'application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3'
+  const open = await ask(`${dashboard.url}metrics`, { accept })
+  assert.match(open.headers['content-type'], /^application\/openmetrics-text; version=1\.0\.0/)
+  assert.match(open.text, /# EOF\n$/)
 })
 
 test('a name that was made to lead here learns nothing, and addresses of this machine do', async (t) => {

@@ -21,6 +21,8 @@ const HEADERS = {
 }
 
 const TEXT = 'text/plain; charset=utf-8'
+const PROMETHEUS = 'text/plain; version=0.0.4; charset=utf-8'
+const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
 
 /**
  * A server of its own. Resolves when it listens.
@@ -139,10 +141,12 @@ function dashboardHandler(line, options = {}) {
     })
   }
 
-  /** @param {import('node:http').IncomingMessage} _req @param {import('node:http').ServerResponse} res */
-  function showMetrics(_req, res) {
+  /** @param {import('node:http').IncomingMessage} req @param {import('node:http').ServerResponse} res */
+  function showMetrics(req, res) {
     if (typeof line.prometheus !== 'function') return say(res, 501, 'this version has no figures for Prometheus\n')
-    return say(res, 200, line.prometheus(), 'text/plain; version=0.0.4; charset=utf-8')
+    const isOpen = /\bapplication\/openmetrics-text\b/.test(req.headers.accept ?? '')
+    const text = line.prometheus({ format: isOpen ? 'openmetrics' : 'prometheus' })
+    return say(res, 200, text, isOpen ? OPEN_METRICS : PROMETHEUS)
   }
 
   handler.close = () => {
