@@ -150,6 +150,16 @@ test('the last errors are told by code and place, the newest first, and an abort
   assert.doesNotMatch(text, /xyzzy|sk-test-key/)
 })
 
+test('a fetch that fails is told by its cause, without the query of its URL', async (t) => {
+  const { upstream, line, dashboard } = await shown(t)
+  await upstream.close()
+  await rejection(line.fetch(`${upstream.url}/path?key=xyzzy`))
+  const { text } = await ask(`${dashboard.url}snapshot`)
+  const [error] = JSON.parse(text).errors
+  assert.deepEqual([error.operation, error.code, error.name], ['fetch', 'ECONNREFUSED', 'ConnectionError'])
+  assert.doesNotMatch(text, /xyzzy/)
+})
+
 test('it tells of its own client alone', async (t) => {
   const { upstream, line, dashboard } = await shown(t)
   const other = client(t, upstream)
@@ -205,6 +215,14 @@ test('figures for Prometheus are beside it', async (t) => {
   assert.equal(status, 200)
   assert.match(headers['content-type'], /^text\/plain; version=0\.0\.4/)
   assert.match(text, /^# TYPE trunkline_/m)
+  // The three agree on what was spent.
+  const spent = [...text.matchAll(/^trunkline_cost_dollars_total\{[^}]*\} (\S+)$/gm)].reduce(
+    (sum, [, value]) => sum + Number(value),
+    0,
+  )
+  assert.ok(line.costs().total > 0)
+  assert.ok(Math.abs(spent - line.costs().total) < 1e-9, `${spent} is not ${line.costs().total}`)
+  assert.equal((await snapshot(dashboard.url)).costs.today.total, line.costs({ window: 'day' }).total)
   const accept = 'application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3'
   const open = await ask(`${dashboard.url}metrics`, { accept })
   assert.match(open.headers['content-type'], /^application\/openmetrics-text; version=1\.0\.0/)
@@ -364,6 +382,30 @@ test('a handler that was dropped holds neither its client nor itself', async () 
   for (const reference of dropped) await collected(reference)
 })
 
+test('a handler that was dropped ends though its client goes on', async (t) => {
+  const { channel } = await import('node:diagnostics_channel')
+  const { line } = await start(t)
+  const dropped = (() => new WeakRef(line.dashboardHandler()))()
+  await collected(dropped)
+  // What hears of the next call finds nobody there, and leaves.
+  await line.chat(REQUEST)
+  await until(async () => {
+    await line.chat(REQUEST)
+    globalThis.gc()
+    return !channel('trunkline:request:end').hasSubscribers
+  })
+})
+
+test('a client that closes while its dashboard is being opened leaves none', async (t) => {
+  const { line } = await start(t)
+  const opening = line.dashboard({ host: 'localhost' }).catch((error) => error)
+  await line.close()
+  const outcome = await opening
+  // Either came first.
+  if (outcome instanceof Error) assert.equal(outcome.code, 'ERR_CLOSED')
+  else await assert.rejects(ask(outcome.url), { code: 'ECONNREFUSED' })
+})
+
 test('a dashboard keeps no process alive, looked at or not, unless it is asked to', async () => {
   const program = (ref) => `
     import { get } from 'node:http'
@@ -435,7 +477,7 @@ describe('in Chromium', { skip: missing }, () => {
       'latency.p50',
       'latency.p99',
       'firstByte.p90',
-      'pool.reused',
+      'pool.opened',
       'tokens.output',
       'queue.depth.batch',
     ])

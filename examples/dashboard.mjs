@@ -53,6 +53,7 @@ const line = new Trunkline({
   pool: { maxConnections: 6, tls: { ca: [first.ca, second.ca] } },
   rateLimit: { requestsPerMinute: 6000 },
   retry: { baseDelay: 60 * pace },
+  circuitBreaker: { recoveryTimeout: 4000 * pace },
 })
 
 const dashboard = await line.dashboard({ port: stay ? 4400 : 0, ref: true })
@@ -79,10 +80,12 @@ async function user(model, priority, pause, stream) {
 /** What goes wrong: now and then a server that fails, refuses or stops in the middle of an answer. */
 async function weather() {
   const faults = [
-    [third, { kind: 'status', status: 503 }, 6],
+    [third, { kind: 'status', status: 503 }, 5],
     [second, { kind: 'status', status: 529 }, 2],
     [first, { kind: 'cut', afterTokens: 4 }, 1],
     [first, { kind: 'status', status: 400 }, 1],
+    [third, { kind: 'garbage' }, 2],
+    [first, { kind: 'status', status: 404 }, 1],
     [second, { kind: 'reset', after: 'request' }, 2],
   ]
   for (let at = 0; going; at++) {

@@ -254,8 +254,15 @@ class Trunkline extends Emitter {
     if (this.#ended) throw closedError()
     const { openDashboard } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
     const dashboard = await openDashboard(this, options)
-    this.#dashboards.add(dashboard.close)
-    return dashboard
+    const { close } = dashboard
+    // It may have been closed meanwhile.
+    if (this.#ended) {
+      await close()
+      throw closedError()
+    }
+    this.#dashboards.add(close)
+    dashboard.closed.then(() => this.#dashboards.delete(close))
+    return { url: dashboard.url, port: dashboard.port, close }
   }
 
   /** @param {any} [options] */
@@ -263,7 +270,9 @@ class Trunkline extends Emitter {
     if (this.#ended) throw closedError()
     const { dashboardHandler } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
     const handler = dashboardHandler(this, options)
-    this.#dashboards.add(handler.close)
+    // Whoever mounts it holds it; one that nobody holds ends.
+    const weak = new WeakRef(handler)
+    this.#dashboards.add(() => weak.deref()?.close())
     return handler
   }
 

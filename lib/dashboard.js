@@ -53,15 +53,14 @@ async function openDashboard(line, options = {}) {
     throw refusal(error, port, host)
   }
   const address = /** @type {import('node:net').AddressInfo} */ (server.address())
-  /** @type {Promise<void> | undefined} */
-  let closing
-  const close = () =>
-    (closing ??= new Promise((resolve) => {
-      handler.close()
-      server.close(() => resolve(undefined))
-      server.closeAllConnections()
-    }))
-  return { url: `http://${reachableAt(host)}:${address.port}/`, port: address.port, close }
+  const closed = new Promise((resolve) => server.once('close', () => resolve(undefined)))
+  const close = async () => {
+    handler.close()
+    if (server.listening) server.close()
+    server.closeAllConnections()
+    await closed
+  }
+  return { url: `http://${reachableAt(host)}:${address.port}/`, port: address.port, close, closed }
 }
 
 /**

@@ -368,7 +368,7 @@ function run() {
         'Calls a second',
         rate(ended),
         '',
-        `${count(requests.succeeded)} answered, ${count(requests.failed)} failed`,
+        `${count(requests.failed)} failed of ${count(requests.succeeded + requests.failed)}`,
         'requests.succeeded',
         requests.succeeded,
         (/** @type {any} */ point) => point.answered + point.failed + point.aborted,
@@ -378,7 +378,7 @@ function run() {
         'Under way',
         count(requests.inFlight),
         '',
-        waiting > 0 ? `${count(waiting)} of them or others wait` : 'none wait',
+        waiting > 0 ? `${count(waiting)} waiting` : 'none waiting',
         'requests.inFlight',
         requests.inFlight,
         (/** @type {any} */ point) => point.underWay,
@@ -408,9 +408,9 @@ function run() {
         'Connections reused',
         percent(pool.reuseRate),
         '',
-        `${count(pool.reused)} times, ${count(pool.opened)} opened`,
-        'pool.reused',
-        pool.reused,
+        `${count(pool.opened)} opened so far`,
+        'pool.opened',
+        pool.opened,
         (/** @type {any} */ point) => point.reuse,
         '--connecting',
       ],
@@ -714,7 +714,7 @@ function run() {
         el('div', { class: 'text' }, message, el('small', {}, where.filter(Boolean).join(' · '))),
       )
     })
-    return [el('ul', { class: 'errors' }, ...rows)]
+    return [el('ul', { class: 'errors', tabindex: 0, 'aria-label': 'Last errors' }, ...rows)]
   }
 
   // ── The stream of figures, while somebody looks

@@ -102,7 +102,7 @@ tr.sum td { font-weight: 640; }
 .pill[data-level=good] { background: var(--good-wash); color: var(--good); }
 .pill[data-level=warn] { background: var(--warn-wash); color: var(--warn); }
 .pill[data-level=bad] { background: var(--bad-wash); color: var(--bad); }
-.errors { list-style: none; margin: 0; padding: 0; }
+.errors { list-style: none; margin: 0 -18px -8px; padding: 0 18px 8px; max-height: 400px; overflow-y: auto; }
 .errors li { display: grid; grid-template-columns: 88px minmax(150px, auto) minmax(0, 1fr); gap: 2px 16px; padding: 9px 0; border-top: 1px solid var(--edge); }
 .errors li:first-child { border-top: 0; padding-top: 0; }
 .errors .text { overflow-wrap: anywhere; }

@@ -16,6 +16,7 @@ const SLOT = 10_000
 /** Between two samples, while somebody looks and while nobody does. */
 const LOOKED_AT = 1000
 const UNSEEN = 5000
+const RATE_OVER = 4000
 
 const MOST_ERRORS = 50
 /** Of a slot, and of what is shown. Calls of models beyond are `(others)`. */
@@ -120,7 +121,9 @@ class Watch {
     const now = Date.now()
     const raw = rawOf(metrics, now)
     const last = this.#samples.at(-1)
-    const point = pointOf(metrics, raw, last?.raw, this.#percentiles(now))
+    // Rates of single seconds are all peaks.
+    const before = this.#samples.findLast((sample) => sample.raw.at <= now - RATE_OVER) ?? this.#samples[0]
+    const point = pointOf(metrics, raw, before?.raw, this.#percentiles(now))
     // Two that look within a moment see the same; peaks are kept.
     if (last !== undefined && now - last.raw.at < LOOKED_AT / 2) {
       last.raw.busy = Math.max(last.raw.busy, raw.busy)
