@@ -150,6 +150,19 @@ test('the last errors are told by code and place, the newest first, and an abort
   assert.doesNotMatch(text, /xyzzy|sk-test-key/)
 })
 
+test('errors are kept in bounds, and aborts leave room for the others', async (t) => {
+  const { upstream, line, dashboard } = await shown(t)
+  upstream.fault({ kind: 'status', status: 400 }, { times: 1000 })
+  for (let call = 0; call < 45; call++) await rejection(line.chat(REQUEST))
+  for (let call = 0; call < 30; call++) await rejection(line.chat(REQUEST, { signal: AbortSignal.abort() }))
+  const { errors } = await snapshot(dashboard.url)
+  assert.equal(errors.length, 50)
+  assert.deepEqual(
+    errors.map(({ code }) => code),
+    [...Array(10).fill(null), ...Array(40).fill('ERR_BAD_REQUEST')],
+  )
+})
+
 test('a fetch that fails is told by its cause, without the query of its URL', async (t) => {
   const { upstream, line, dashboard } = await shown(t)
   await upstream.close()
@@ -432,6 +445,9 @@ test('a dashboard keeps no process alive, looked at or not, unless it is asked t
 
 const missing = chromium === undefined && 'SKIPPED: chromium is missing (apt-get install chromium)'
 if (missing) console.log(`!! ${missing}`)
+
+// A suite that is left out would not be counted.
+test('there is a Chromium to look at the page', { skip: missing }, () => assert.ok(chromium))
 
 describe('in Chromium', { skip: missing }, () => {
   /** @type {Browser} */

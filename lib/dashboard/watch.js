@@ -19,6 +19,7 @@ const UNSEEN = 5000
 const RATE_OVER = 4000
 
 const MOST_ERRORS = 50
+const MOST_ABORTS = 10
 /** Of a slot, and of what is shown. Calls of models beyond are `(others)`. */
 const MOST_MODELS = 100
 const SHOWN_MODELS = 24
@@ -35,7 +36,7 @@ class Watch {
   #samples = []
   /** Of ended calls, the newest last. @type {{ at: number, models: Map<string, any>, times: Map<number, number> }[]} */
   #slots = []
-  /** @type {object[]} */
+  /** The newest first. @type {{ code: string | null }[]} */
   #errors = []
   /** @type {Set<(snapshot: string) => void>} */
   #viewers = new Set()
@@ -141,6 +142,9 @@ class Watch {
     const now = Date.now()
     if (error !== undefined) {
       this.#errors.unshift(errorOf(error, message, now))
+      // Who aborts all the time leaves room for what went wrong.
+      const aborts = this.#errors.filter(({ code }) => code === null)
+      if (aborts.length > MOST_ABORTS) this.#errors.splice(this.#errors.indexOf(aborts[MOST_ABORTS]), 1)
       this.#errors.length = Math.min(this.#errors.length, MOST_ERRORS)
     }
     // Of a fetch, and of what was aborted, nobody knows where the time went.
