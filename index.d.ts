@@ -1338,7 +1338,7 @@ export interface DashboardHandlerOptions {
 
 export interface DashboardHandler {
   /** What is nothing of the page's goes to `next`, or else is answered 404. */
-  (request: IncomingMessage, response: ServerResponse, next?: (error?: any) => void): void
+  (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void): void
   /** Calls are watched no more, and who looks is hung up on. */
   close(): void
 }
