@@ -29,6 +29,9 @@ const LONGEST_MESSAGE = 400
 /** Where the time of a call goes; together they are all of it. */
 const PARTS = ['queued', 'connecting', 'retried', 'firstByte', 'rest']
 
+/** Milliseconds since 1970 that never go back, whatever becomes of the system's clock. */
+const clock = () => Math.round(performance.timeOrigin + performance.now())
+
 /** The figures of a client over time. Whoever drops it ends it: its timer and its subscription hold it weakly. */
 class Watch {
   #line
@@ -43,7 +46,7 @@ class Watch {
   /** @type {NodeJS.Timeout | undefined} */
   #timer
   #subscriber
-  #startedAt = Date.now()
+  #startedAt = clock()
 
   /** @param {any} line */
   constructor(line) {
@@ -71,7 +74,7 @@ class Watch {
     const line = this.#line
     return {
       point,
-      window: Math.min(WINDOW, Date.now() - this.#startedAt),
+      window: Math.min(WINDOW, clock() - this.#startedAt),
       process: { pid: process.pid, node: process.version, uptime: process.uptime() * 1000 },
       metrics,
       costs: {
@@ -119,7 +122,7 @@ class Watch {
 
   #sample() {
     const metrics = this.#line.metrics()
-    const now = Date.now()
+    const now = clock()
     const raw = rawOf(metrics, now)
     const last = this.#samples.at(-1)
     // Rates of single seconds are all peaks.
@@ -139,7 +142,7 @@ class Watch {
   /** @param {any} message */
   told(message) {
     const { error, meta, operation } = message
-    const now = Date.now()
+    const now = clock()
     if (error !== undefined) {
       this.#errors.unshift(errorOf(error, message, now))
       // Who aborts all the time leaves room for what went wrong.
@@ -200,7 +203,7 @@ class Watch {
 
   /** Where the time went, by model, those first that took the most of it. */
   #time() {
-    const from = Date.now() - WINDOW
+    const from = clock() - WINDOW
     /** @type {Map<string, any>} */
     const models = new Map()
     for (const slot of this.#slots) {
