@@ -5,6 +5,7 @@
  */
 
 import { EventEmitter } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Cassette } from './testing.js'
 
 // ───────────────────────────── the client ─────────────────────────────
@@ -104,6 +105,21 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    * `String()` of it is a text for people. Usable after {@link close}.
    */
   savings(options?: SavingsOptions): SavingsReport
+
+  /**
+   * A page with the figures of this client, live, on a server of its own: for whoever runs the program, so on loopback, any free port and without a password unless it is
+   * told otherwise. `/metrics` beside it has what `prometheus()` has, `/snapshot` what the page shows as JSON. It ends with {@link close}. While it is there calls are watched,
+   * which costs some microseconds each; docs/dashboard.md has all of it.
+   * @throws {ConfigError} for bad options, and for a port or host that cannot be listened on (`dashboard.port: 4400 is in use on 127.0.0.1`); {@link ClosedError}.
+   */
+  dashboard(options?: DashboardOptions): Promise<Dashboard>
+
+  /**
+   * The same page for a server of your own: `app.use('/trunkline', line.dashboardHandler())` in Express, or by its `path` in any other.
+   * Who may look is that server's to decide.
+   * @throws {ConfigError} for bad options; {@link ClosedError}.
+   */
+  dashboardHandler(options?: DashboardHandlerOptions): DashboardHandler
 
   /**
    * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
@@ -1289,6 +1305,42 @@ export interface Metrics {
   bytes: { sent: number; received: number }
   /** Milliseconds since the client was made. */
   uptime: number
+}
+
+export interface DashboardOptions {
+  /** 0 to 65535. Default 0: any free one. */
+  port?: number
+  /** The name or address to listen on. Default `127.0.0.1`. Whoever can reach another one sees the figures: there is no password. */
+  host?: string
+  /**
+   * Further names by which browsers may ask for it, without ports (`ops.example.com`). Default none: `localhost`, loopback addresses, the address that a request came in on, and `host`.
+   * Others are answered 403, since a stranger's page could have its name lead here (DNS rebinding).
+   */
+  hosts?: string[]
+  /** Whether it keeps the process alive. Default false. */
+  ref?: boolean
+}
+
+export interface Dashboard {
+  /** `http://127.0.0.1:4400/` */
+  readonly url: string
+  readonly port: number
+  /** Ends at once, with the connections of those who look. */
+  close(): Promise<void>
+}
+
+export interface DashboardHandlerOptions {
+  /** What it is mounted under, where the server does not take that off the URL, as Express does. Default `/`. */
+  path?: string
+  /** As {@link DashboardOptions.hosts}. */
+  hosts?: string[]
+}
+
+export interface DashboardHandler {
+  /** What is nothing of the page's goes to `next`, or else is answered 404. */
+  (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void): void
+  /** Calls are watched no more, and who looks is hung up on. */
+  close(): void
 }
 
 export interface CostOptions {

@@ -57,6 +57,12 @@ const examples = {
     /^budget of the tenant zeta: /m,
     /^ {2}handshakes +\d/m,
   ],
+  'dashboard.mjs': [
+    /^dashboard: http:\/\/127\.0\.0\.1:\d+\/$/m,
+    /^what did it cost: \$\d+\.\d\d today, for \d+ calls$/m,
+    /^why was it slow: \S+ took \d+ ms, \d+ ms of it until the first byte$/m,
+    /^what would a larger pool change: \S/m,
+  ],
   'keys.mjs': [
     /^10 questions answered; 1 time a key was limited/m,
     /^sk-one: 10 requests, sk-two: 1 requests$/m,

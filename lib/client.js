@@ -144,6 +144,8 @@ class Trunkline extends Emitter {
   #log
   /** @type {typeof globalThis.fetch | null} */
   #fetch = null
+  /** Of its dashboards, what ends them. @type {Set<() => unknown>} */
+  #dashboards = new Set()
   /** Whether `close` has come to its end. */
   #ended = false
 
@@ -245,6 +247,33 @@ class Trunkline extends Emitter {
   /** @param {any} [options] */
   savings(options = {}) {
     return money.savingsReport(this.#native.savings(), options)
+  }
+
+  /** @param {any} [options] */
+  async dashboard(options) {
+    if (this.#ended) throw closedError()
+    const { openDashboard } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
+    const dashboard = await openDashboard(this, options)
+    const { close } = dashboard
+    // It may have been closed meanwhile.
+    if (this.#ended) {
+      await close()
+      throw closedError()
+    }
+    this.#dashboards.add(close)
+    dashboard.closed.then(() => this.#dashboards.delete(close))
+    return { url: dashboard.url, port: dashboard.port, close }
+  }
+
+  /** @param {any} [options] */
+  dashboardHandler(options) {
+    if (this.#ended) throw closedError()
+    const { dashboardHandler } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
+    const handler = dashboardHandler(this, options)
+    // Whoever mounts it holds it; one that nobody holds ends.
+    const weak = new WeakRef(handler)
+    this.#dashboards.add(() => weak.deref()?.close())
+    return handler
   }
 
   /** @param {any} [options] */
@@ -511,6 +540,8 @@ class Trunkline extends Emitter {
       })
     } finally {
       this.#ended = true
+      for (const close of this.#dashboards) close()
+      this.#dashboards.clear()
       this.#log?.end()
       this.#native.setLogLevel(0)
       this.listenersChanged()

@@ -1,6 +1,7 @@
 // Uses as documentation shows them, and what they give.
 
 import { channel } from 'node:diagnostics_channel'
+import { createServer, type RequestListener } from 'node:http'
 import {
   APIError,
   type Attempt,
@@ -332,6 +333,16 @@ export async function fromMemory() {
   line.stream({ model: 'm', messages }, { cache: false })
   is<number | undefined>()(line.metrics().cache?.evicted, true)
   is<number>()(line.metrics().requests.coalesced, true)
+}
+
+export async function dashboard(line: Trunkline) {
+  const { url, port, close } = await line.dashboard({ port: 4400, host: '::1', hosts: ['ops.example.com'], ref: true })
+  is<string>()(url, true)
+  is<number>()(port, true)
+  is<Promise<void>>()(close(), true)
+  const handler: RequestListener = line.dashboardHandler({ path: '/trunkline' })
+  createServer(handler)
+  line.dashboardHandler().close()
 }
 
 export async function money(line: Trunkline) {

@@ -170,3 +170,11 @@ const theirs: OpenAI.Chat.Completions.ChatCompletion = { id: 5 }
 const ours: ChatRequest = theirs
 
 export { ours }
+
+// Dashboards.
+// @ts-expect-error: a number
+line.dashboard({ port: '4400' })
+// @ts-expect-error: of a handler alone
+line.dashboard({ path: '/trunkline' })
+// @ts-expect-error: a list
+line.dashboardHandler({ hosts: 'ops.example.com' })
