@@ -1,0 +1,75 @@
+'use strict'
+
+/** What follows for the pool from what was seen. Only what is to be other than by default. */
+
+const { quoted } = require('./code.js')
+const { count, time } = require('./screen.js')
+const { sizeOf } = require('./size.js')
+
+/** As the pool has them. */
+const IDLE = 120_000
+const STREAMS = 100
+const PER_ORIGIN = 100
+
+/** What a connection rests less than the server keeps it: what is on its way must not cross the server's close. */
+const MARGIN = 0.8
+
+/**
+ * @param {{ steps: any, load: any, values: any, problems: any[] }} visit
+ * @returns {{ isKnown: boolean, pool: any, rows: [string, unknown, string][], warmup: { connections: number, why: string } | null }}
+ */
+function settingsFor({ steps, load, values }) {
+  const { http, rest, pool, tls } = steps
+  const isKnown = Boolean(http?.protocol) || pool?.status != null
+  if (!isKnown) return { isKnown, pool: {}, rows: [], warmup: null }
+  const isH2 = (http?.protocol ?? pool.protocol) === 'h2'
+  /** @type {[string, unknown, string][]} */
+  const rows = []
+  const streams = http?.maxConcurrentStreams ?? (isH2 ? STREAMS : 1)
+  rows.push(...sizes(load, isH2 ? Math.min(STREAMS, streams) : 1))
+  const idle = idleTime(http, rest)
+  if (idle) rows.push(idle)
+  if (isH2 && streams < STREAMS) rows.push(['maxStreamsPerConnection', streams, "the server's own limit"])
+  if (values.h1) rows.push(['http2', quoted('never'), 'as --h1'])
+  if (values.h2) rows.push(['http2', quoted('prior-knowledge'), 'as --h2'])
+  const settings = Object.fromEntries(rows.map(([name, value]) => [name, typeof value === 'string' ? value.slice(1, -1) : value]))
+  if (values.ca) rows.push(['tls', `{ ca: readFileSync(${quoted(values.ca)}, 'utf8') }`, 'as --ca'])
+  const handshake = pool?.handshake ?? tls?.ms ?? 0
+  const connections = isH2 ? 1 : Math.min(5, settings.maxIdleConnections ?? 5)
+  // A warm connection that the server closes after each answer is none.
+  const warmup =
+    handshake >= 1 && connections > 0 && !http?.keepAlive?.closes
+      ? { connections, why: `the first ${connections === 1 ? 'call' : 'calls'} ${isH2 || connections === 1 ? 'saves' : 'save'} ${time(handshake)} each` }
+      : null
+  if (warmup && connections === 1) warmup.why = `the first call saves ${time(handshake)}`
+  return { isKnown, pool: settings, rows, warmup }
+}
+
+/** @param {any} load @param {number} streams @returns {[string, unknown, string][]} */
+function sizes(load, streams) {
+  if (!load) return []
+  const { pool, callsAtOnce } = sizeOf(load, streams)
+  const needed = Math.ceil(pool.maxConnections / streams)
+  const calls = `${count(Math.ceil(callsAtOnce))} calls at once and a tenth more`
+  // One beside those that are needed, for when a server lets one go.
+  const most = streams > 1 ? needed + 1 : needed
+  const why = streams > 1 ? `${calls}, ${streams} on each, and one to spare` : calls
+  /** @type {[string, unknown, string][]} */
+  const rows = [['maxConnections', most, why]]
+  if (most > PER_ORIGIN) rows.push(['maxConnectionsPerOrigin', most, `the default is ${PER_ORIGIN}`])
+  rows.push(['maxIdleConnections', streams > 1 ? most : Math.min(most, pool.maxIdleConnections), streams > 1 ? 'all of them' : 'half of them kept warm'])
+  return rows
+}
+
+/** @param {any} http @param {any} rest @returns {[string, unknown, string] | undefined} */
+function idleTime(http, rest) {
+  const seen = rest?.closedAfter ?? null
+  const said = http?.keepAlive?.timeout == null ? null : http.keepAlive.timeout * 1000
+  if (seen === null && said === null) return undefined
+  const kept = Math.min(seen ?? Number.POSITIVE_INFINITY, said ?? Number.POSITIVE_INFINITY)
+  if (kept * MARGIN >= IDLE || kept * MARGIN < 1) return undefined
+  const why = seen !== null && kept === seen ? `the server closes after ${time(seen)}` : `the server says ${time(kept)}`
+  return ['idleTimeout', Math.floor(kept * MARGIN), why]
+}
+
+module.exports = { settingsFor }
