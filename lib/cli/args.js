@@ -37,7 +37,7 @@ function parse(command, args) {
     const [least, most] = command.positionals
     if (positionals.length < least) throw new UsageError(`something is missing: trunkline ${command.usage[0]}`)
     if (positionals.length > most) throw new UsageError(`'${positionals[most]}' is one argument too many`)
-    const parsed = Object.entries(values).map(([name, value]) => [name, valueOf(name, options[name], value)])
+    const parsed = Object.entries(values).map(([name, value]) => [name, readValue(name, options[name], value)])
     return { values: Object.fromEntries(parsed), positionals }
   } catch (error) {
     if (error instanceof UsageError) error.command = command.name
@@ -72,7 +72,7 @@ function raw(options, args) {
 }
 
 /** @param {string} name @param {Option} option @param {any} given */
-function valueOf(name, { type, least = 0, most = 2 ** 31 - 1, of }, given) {
+function readValue(name, { type, least = 0, most = 2 ** 31 - 1, of }, given) {
   if (of && !of.includes(given)) throw new UsageError(`--${name}: must be one of ${of.join(', ')}, got '${given}'`)
   if (type === 'text' && given === '') throw new UsageError(`--${name}: must not be empty`)
   if (type === 'flag' || type === 'text') return given
@@ -105,7 +105,7 @@ function distance(one, other) {
   return rows[one.length][other.length]
 }
 
-/** @param {import('./screen.js').Screen} screen @param {Command} command */
+/** @param {import('./screen.js').Terminal} screen @param {Command} command */
 function helpOf(screen, command) {
   const options = Object.entries({ ...command.options, ...COMMON }).map(([name, { value, about, negatable }]) => [
     `--${negatable ? '[no-]' : ''}${name}${value ? ` ${value}` : ''}`,
@@ -131,7 +131,7 @@ function helpOf(screen, command) {
   ].join('\n')
 }
 
-/** @param {import('./screen.js').Screen} screen @param {Command[]} commands */
+/** @param {import('./screen.js').Terminal} screen @param {Command[]} commands */
 function overview(screen, commands) {
   return [
     `${screen.paint('bold', 'trunkline')} COMMAND [options]`,

@@ -29,7 +29,10 @@ const command = {
     'key-env': { type: 'text', value: 'NAME', about: 'the environment variable that has the key' },
     ca: { type: 'text', value: 'FILE', about: 'certificates to trust, in PEM' },
     yes: { type: 'flag', about: 'real requests may be made' },
-    mock: { type: 'flag', about: `against a stand-in over TLS, ${MOCK_ROUND_TRIP} ms away, that thinks for ${MOCK_LATENCY} ms` },
+    mock: {
+      type: 'flag',
+      about: `against a stand-in over TLS, ${MOCK_ROUND_TRIP} ms away, that thinks for ${MOCK_LATENCY} ms`,
+    },
   }),
   examples: /** @type {[string, string][]} */ ([
     ['bench --mock', 'what a pool saves, without asking anybody'],
@@ -112,7 +115,7 @@ function targetOf(base, { body }, values) {
   return { url, headers, method: body === undefined ? 'GET' : 'POST' }
 }
 
-/** @param {any} target @param {any} work @param {Record<string, any>} values @param {import('./screen.js').Screen} errors */
+/** @param {any} target @param {any} work @param {Record<string, any>} values @param {import('./screen.js').Terminal} errors */
 async function allowed({ url, method }, { requests }, values, errors) {
   if (values.yes || isLoopback(url.hostname)) return
   const warning = `${count(requests * 2)} real requests go to ${url.origin} (${method} ${plain(url.pathname)}), and may be billed.`
@@ -124,7 +127,7 @@ async function allowed({ url, method }, { requests }, values, errors) {
   if (!/^y(es)?$/i.test(answer.trim())) throw failure('DECLINED', 'nothing was sent')
 }
 
-/** @param {any} target @param {any} work @param {string | undefined} ca @param {import('./screen.js').Screen} screen */
+/** @param {any} target @param {any} work @param {string | undefined} ca @param {import('./screen.js').Terminal} screen */
 async function measured(target, work, ca, screen) {
   const ways = [pooled(target, work, ca), alone(target, work, ca)]
   screen.say(
@@ -138,7 +141,14 @@ async function measured(target, work, ca, screen) {
       for (const way of round % 2 === 0 ? ways : [...ways].reverse()) await turn(way, share, work.concurrency)
     }
     const [pool, single] = ways.map(figuresOf)
-    const data = { url: target.url.origin + target.url.pathname, method: target.method, ...work, body: undefined, pool, single }
+    const data = {
+      url: target.url.origin + target.url.pathname,
+      method: target.method,
+      ...work,
+      body: undefined,
+      pool,
+      single,
+    }
     for (const line of linesOf(data, screen)) screen.say(line)
     return { ok: [pool, single].every(({ failed, refused }) => failed === 0 && refused === 0), data }
   } finally {
@@ -173,7 +183,12 @@ function pooled({ url, headers, method }, { body, concurrency }, ca) {
     ...blank(),
     name: 'through the pool',
     ask: async () => {
-      const response = await line.fetch(url.href, { method, headers, redirect: 'manual', ...(body === undefined ? {} : { body }) })
+      const response = await line.fetch(url.href, {
+        method,
+        headers,
+        redirect: 'manual',
+        ...(body === undefined ? {} : { body }),
+      })
       await response.arrayBuffer()
       return response.status
     },
@@ -185,9 +200,12 @@ function pooled({ url, headers, method }, { body, concurrency }, ca) {
 /** Node's own client without an agent. @param {any} target @param {any} work @param {string | undefined} ca @returns {Way} */
 function alone({ url, headers, method }, { body }, ca) {
   const isTls = url.protocol === 'https:'
+  /** @type {{ request: any }} */
   const { request } = isTls ? require('node:https') : require('node:http')
   // Made once: to read the certificates for each connection would count for more than the handshake.
-  const secureContext = isTls ? require('node:tls').createSecureContext(ca ? { ca: [ca, ...trusted()] } : {}) : undefined
+  const secureContext = isTls
+    ? require('node:tls').createSecureContext(ca ? { ca: [ca, ...trusted()] } : {})
+    : undefined
   let opened = 0
   return {
     ...blank(),
@@ -199,7 +217,10 @@ function alone({ url, headers, method }, { body }, ca) {
         sent.on('timeout', () => sent.destroy(Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' })))
         sent.on('error', reject)
         sent.on('response', (/** @type {any} */ response) => {
-          response.on('error', reject).on('end', () => resolve(response.statusCode)).resume()
+          response
+            .on('error', reject)
+            .on('end', () => resolve(response.statusCode))
+            .resume()
         })
         sent.end(body)
       }),
@@ -252,7 +273,7 @@ function figuresOf({ name, latencies, spent, statuses, errors, handshakes }) {
   }
 }
 
-/** @param {any} data @param {import('./screen.js').Screen} screen */
+/** @param {any} data @param {import('./screen.js').Terminal} screen */
 function* linesOf({ pool, single }, screen) {
   const ms = (/** @type {number | null} */ value) => (value === null ? '–' : time(value))
   const rows = [pool, single].map(({ name, p50, p99, callsPerSecond, handshakes }) => [
@@ -274,7 +295,8 @@ function* linesOf({ pool, single }, screen) {
   }
   if (pool.p50 === null || single.p50 === null) return
   const saved = single.p50 - pool.p50
-  if (saved > 0) yield `A call through the pool takes ${time(saved)} less in the middle, ${Math.round((saved / single.p50) * 100)} % of it.`
+  if (saved > 0)
+    yield `A call through the pool takes ${time(saved)} less in the middle, ${Math.round((saved / single.p50) * 100)} % of it.`
   else yield 'The pool saves no time here: to connect takes next to nothing.'
 }
 

@@ -15,12 +15,8 @@ const MOST_TOKENS = 1e9
 /** Its own way of ending, since it reads two kinds of things. */
 const command = {
   name: 'costs',
-  summary: 'what was spent by a budget\'s state file, list prices, and what a month would cost',
-  usage: [
-    'costs FILE',
-    'costs --prices [MODEL]',
-    'costs --model NAME --requests N --input-tokens N --output-tokens N',
-  ],
+  summary: "what was spent by a budget's state file, list prices, and what a month would cost",
+  usage: ['costs FILE', 'costs --prices [MODEL]', 'costs --model NAME --requests N --input-tokens N --output-tokens N'],
   about:
     'A FILE is that of budget.state: it is only read, also while a client writes it. Windows are of the calendar in UTC. Prices are the built-in list prices in US dollars for a million tokens; an estimate by them is no bill.',
   positionals: /** @type {[number, number]} */ ([0, 1]),
@@ -29,17 +25,34 @@ const command = {
     prices: { type: 'flag', about: 'the built-in table, or a row of it' },
     model: { type: 'text', value: 'NAME', about: 'whose price is taken' },
     requests: { type: 'number', value: 'N', about: 'how many are made' },
-    per: { type: 'text', value: 'SPAN', of: Object.keys(IN_MONTH), about: 'in a second, minute, hour, day or month. Default day' },
+    per: {
+      type: 'text',
+      value: 'SPAN',
+      of: Object.keys(IN_MONTH),
+      about: 'in a second, minute, hour, day or month. Default day',
+    },
     'input-tokens': { type: 'integer', value: 'N', most: MOST_TOKENS, about: 'of one request, all that goes in' },
-    'cached-tokens': { type: 'integer', value: 'N', most: MOST_TOKENS, about: 'of them, read from the provider\'s cache. Default 0' },
+    'cached-tokens': {
+      type: 'integer',
+      value: 'N',
+      most: MOST_TOKENS,
+      about: "of them, read from the provider's cache. Default 0",
+    },
     'output-tokens': { type: 'integer', value: 'N', most: MOST_TOKENS, about: 'of one answer' },
-    'input-price': { type: 'number', value: 'USD', about: 'for a million tokens, in place of the table\'s; with --output-price' },
+    'input-price': {
+      type: 'number',
+      value: 'USD',
+      about: "for a million tokens, in place of the table's; with --output-price",
+    },
     'output-price': { type: 'number', value: 'USD', about: 'for a million tokens' },
   }),
   examples: /** @type {[string, string][]} */ ([
     ['costs /var/lib/app/budget.log', 'what was spent in this hour, day and month'],
     ['costs --prices gpt-4o', 'what a model costs, and where that is from'],
-    ['costs --model gpt-4o --requests 10000 --input-tokens 1200 --output-tokens 300', '10,000 requests a day, for a month'],
+    [
+      'costs --model gpt-4o --requests 10000 --input-tokens 1200 --output-tokens 300',
+      '10,000 requests a day, for a month',
+    ],
   ]),
   exits: 'the file cannot be read, or not all of it; no price is known of the model',
 }
@@ -51,7 +64,8 @@ async function run({ values, positionals, screen }) {
   const file = values.state ?? (values.prices ? undefined : positionals[0])
   const asked = [file !== undefined, values.prices === true, isEstimate].filter(Boolean).length
   if (asked !== 1) throw wrong('one of FILE, --prices and --model is needed')
-  if (values.state !== undefined && positionals.length > 0) throw wrong('--state and FILE are the same: give one of them')
+  if (values.state !== undefined && positionals.length > 0)
+    throw wrong('--state and FILE are the same: give one of them')
   if (values.prices) return prices(positionals[0], now, screen)
   return isEstimate ? estimate(values, now, screen) : state(file, now, screen)
 }
@@ -61,7 +75,7 @@ function wrong(message) {
   return Object.assign(new UsageError(message), { command: 'costs' })
 }
 
-/** @param {string} file @param {Date} now @param {import('./screen.js').Screen} screen */
+/** @param {string} file @param {Date} now @param {import('./screen.js').Terminal} screen */
 function state(file, now, screen) {
   const { rows, unreadable, begun, open } = readState(textOf(file))
   if (!begun && rows.size === 0) throw failure('NO_STATE', `${file} is no state file of a budget`)
@@ -138,7 +152,7 @@ function textOf(file) {
   }
 }
 
-/** @param {string | undefined} model @param {Date} now @param {import('./screen.js').Screen} screen */
+/** @param {string | undefined} model @param {Date} now @param {import('./screen.js').Terminal} screen */
 function prices(model, now, screen) {
   const found = model === undefined ? rows(now) : [known(model, now)]
   const price = (/** @type {number | undefined} */ dollars) => (dollars === undefined ? '' : String(dollars))
@@ -160,12 +174,21 @@ function prices(model, now, screen) {
 function known(model, now) {
   const row = priceOf(model, now)
   if (row) return row
-  throw failure('NO_PRICE', `no price is known of '${plain(model)}'. Give it by --input-price and --output-price; costs --prices has the table.`)
+  throw failure(
+    'NO_PRICE',
+    `no price is known of '${plain(model)}'. Give it by --input-price and --output-price; costs --prices has the table.`,
+  )
 }
 
-/** @param {Record<string, any>} values @param {Date} now @param {import('./screen.js').Screen} screen */
+/** @param {Record<string, any>} values @param {Date} now @param {import('./screen.js').Terminal} screen */
 function estimate(values, now, screen) {
-  const { requests, per = 'day', 'input-tokens': input, 'output-tokens': output, 'cached-tokens': cachedInput = 0 } = values
+  const {
+    requests,
+    per = 'day',
+    'input-tokens': input,
+    'output-tokens': output,
+    'cached-tokens': cachedInput = 0,
+  } = values
   for (const name of ['requests', 'input-tokens', 'output-tokens'])
     if (values[name] === undefined) throw wrong(`--${name} is needed`)
   if (cachedInput > input) throw wrong(`--cached-tokens: must be at most --input-tokens (${input}), got ${cachedInput}`)
@@ -178,7 +201,12 @@ function estimate(values, now, screen) {
     price,
     requests: { count: requests, per, month: inMonth },
     tokens: { input, cachedInput, output },
-    cost: { request: perRequest, day: (perRequest * inMonth) / 30, month: perRequest * inMonth, year: (perRequest * inMonth * 365) / 30 },
+    cost: {
+      request: perRequest,
+      day: (perRequest * inMonth) / 30,
+      month: perRequest * inMonth,
+      year: (perRequest * inMonth * 365) / 30,
+    },
     isEstimate: true,
   }
   screen.say(
@@ -195,7 +223,9 @@ function estimate(values, now, screen) {
   for (const line of screen.table(spans)) screen.say(line)
   screen.say()
   const source = price.source ? `list price, checked ${price.checked}: ${price.source}` : 'the given price'
-  screen.say(screen.wrap(`By ${source}. Without discounts, taxes, retries, or what is charged by something else than tokens.`))
+  screen.say(
+    screen.wrap(`By ${source}. Without discounts, taxes, retries, or what is charged by something else than tokens.`),
+  )
   return { ok: true, data }
 }
 

@@ -5,7 +5,7 @@
 const { readFileSync } = require('node:fs')
 const { isIP } = require('node:net')
 const advice = require('./advice.js')
-const { failure } = require('./args.js')
+const { UsageError, failure } = require('./args.js')
 const { poolCode } = require('./code.js')
 const { credentials, hostOf, portOf, urlOf } = require('./place.js')
 const probe = require('./probe.js')
@@ -21,10 +21,14 @@ const command = {
   summary: 'what lies between here and a provider, and what settings of the pool follow from it',
   usage: ['doctor URL [options]'],
   about:
-    'Looks at addresses, connections, TLS, HTTP and the pool itself, one after the other, and says what to do where something is wrong. URL is a base URL (https://api.openai.com/v1); a few GETs and HEADs go there, which no provider bills.',
+    'Looks at addresses, connections, TLS, HTTP and the pool itself, one after the other, and says what to do where something is wrong. URL is a base URL (https://api.openai.com/v1); a few GETs go there, which no provider bills.',
   positionals: /** @type {[number, number]} */ ([1, 1]),
   options: /** @type {Record<string, import('./args.js').Option>} */ ({
-    'key-env': { type: 'text', value: 'NAME', about: 'the environment variable that has the key: whether it is taken is looked at too' },
+    'key-env': {
+      type: 'text',
+      value: 'NAME',
+      about: 'the environment variable that has the key: whether it is taken is looked at too',
+    },
     h1: { type: 'flag', about: 'HTTP/1.1 alone' },
     h2: { type: 'flag', about: 'HTTP/2 alone; over http:// by prior knowledge' },
     ca: { type: 'text', value: 'FILE', about: 'certificates to trust, in PEM' },
@@ -65,14 +69,14 @@ class Visit {
   /** @type {{ step: string, message: string }[]} */
   notes = []
 
-  /** @param {URL} url @param {Record<string, any>} values @param {import('./screen.js').Screen} screen */
+  /** @param {URL} url @param {Record<string, any>} values @param {import('./screen.js').Terminal} screen */
   constructor(url, values, screen) {
     this.url = url
     this.screen = screen
     this.values = values
     this.load = loadOf(values, 'doctor')
     if (values.h1 && values.h2)
-      throw Object.assign(new (require('./args.js').UsageError)('--h1 and --h2: give one of them'), { command: 'doctor' })
+      throw Object.assign(new UsageError('--h1 and --h2: give one of them'), { command: 'doctor' })
     this.key = credentials(values['key-env'], url, 'doctor')
     this.ca = values.ca === undefined ? undefined : certificates(values.ca)
     this.timeout = values.timeout ?? TIMEOUT
@@ -123,7 +127,13 @@ class Visit {
     if (!addresses) return undefined
     const port = this.proxy && !place.port ? (place.protocol.startsWith('socks') ? 1080 : portOf(place)) : portOf(place)
     const tried = await Promise.all(addresses.map((address) => probe.connect(address, port, this.timeout)))
-    this.steps.connect = tried.map(({ address, family, ms, code }) => ({ address, port, family, ms, error: code ?? null }))
+    this.steps.connect = tried.map(({ address, family, ms, code }) => ({
+      address,
+      port,
+      family,
+      ms,
+      error: code ?? null,
+    }))
     const good = tried.filter(({ socket }) => socket)
     const bad = tried.filter(({ socket }) => !socket)
     const fastest = good.sort((one, other) => one.ms - other.ms)[0]
@@ -133,9 +143,14 @@ class Visit {
       this.problem('connect', advice.ofConnect(bad[0].code ?? '', host, port, Boolean(this.proxy)), failures)
       return undefined
     }
-    this.tell('connect', 'ok', [`${time(fastest.ms)} to ${fastest.address}, port ${port}`, ...(good.length > 1 ? [`${good.length} of ${tried.length} addresses answer`] : []), ...failures])
+    this.tell('connect', 'ok', [
+      `${time(fastest.ms)} to ${fastest.address}, port ${port}`,
+      ...(good.length > 1 ? [`${good.length} of ${tried.length} addresses answer`] : []),
+      ...failures,
+    ])
     if (bad.length > 0) {
-      const family = bad.every((one) => one.family === bad[0].family) && good.every((one) => one.family !== bad[0].family)
+      const family =
+        bad.every((one) => one.family === bad[0].family) && good.every((one) => one.family !== bad[0].family)
       this.note(
         'connect',
         family
@@ -183,7 +198,10 @@ class Visit {
     try {
       const { addresses, ms } = await probe.resolve(host, this.timeout)
       this.steps.dns = { host, ms, addresses }
-      this.tell('address', 'ok', [`${many(addresses.length, 'address')} of ${host} in ${time(ms)}`, addresses.map(({ address }) => address).join(', ')])
+      this.tell('address', 'ok', [
+        `${many(addresses.length, 'address')} of ${host} in ${time(ms)}`,
+        addresses.map((/** @type {any} */ { address }) => address).join(', '),
+      ])
       return addresses.slice(0, 8)
     } catch (/** @type {any} */ error) {
       this.steps.dns = { host, error: error.code }
@@ -228,7 +246,9 @@ class Visit {
     const lines = [
       `${plain(first.version)}, ${plain(first.cipher)}, a handshake in ${time(first.ms)}; ${more}`,
       ...(certificate
-        ? [`certificate of ${plain(certificate.subject, 80)} by ${plain(certificate.issuer, 80)}, ${certificate.daysLeft < 0 ? 'expired' : `${many(certificate.daysLeft, 'day')} left`}`]
+        ? [
+            `certificate of ${plain(certificate.subject, 80)} by ${plain(certificate.issuer, 80)}, ${validity(certificate)}`,
+          ]
         : []),
       `ALPN: ${first.alpn ?? 'none, so HTTP/1.1'}`,
     ]
@@ -236,7 +256,8 @@ class Visit {
       this.problem('tls', advice.ofCertificate(first.error, certificate, this.url.hostname), lines)
     } else {
       this.tell('tls', 'ok', lines)
-      if (certificate && certificate.daysLeft < 14) this.note('tls', `the certificate ends in ${many(certificate.daysLeft, 'day')}.`)
+      if (certificate && certificate.daysLeft < 14)
+        this.note('tls', `the certificate ends in ${many(certificate.daysLeft, 'day')}.`)
     }
     return first.socket
   }
@@ -269,7 +290,11 @@ class Visit {
     const socket = await this.dial?.().catch(() => undefined)
     if (!socket) return false
     try {
-      const { socket: secured } = await probe.secure(socket, { host: hostOf(this.url), protocols: ['http/1.1'], timeout: this.timeout })
+      const { socket: secured } = await probe.secure(socket, {
+        host: hostOf(this.url),
+        protocols: ['http/1.1'],
+        timeout: this.timeout,
+      })
       secured.destroy()
       return true
     } catch {
@@ -287,6 +312,7 @@ class Visit {
     const hasKey = Object.keys(key).length > 0
     const path = hasKey ? `${this.url.pathname.replace(/\/$/, '')}${modelsPath(this.url)}` : this.url.pathname
     const talk = isH2 ? probe.talkH2 : probe.talkH1
+    /** @type {any} */
     let seen
     try {
       seen = await talk(socket, this.url, { path, headers: key, timeout: this.timeout })
@@ -305,15 +331,22 @@ class Visit {
       ? `HTTP/2, ${streams === null ? 'any number of streams' : many(streams ?? 0, 'stream')} at a time on a connection`
       : `HTTP/1.1, ${kept.closes ? 'the connection is closed after each answer' : kept.timeout === null ? 'no word on how long a connection may rest' : `a connection may rest for ${kept.timeout} s`}${kept.max ? `, for ${many(kept.max, 'request')}` : ''}`
     const lines = [
-      `${how}; round trip ${time(http.roundTrip)}${isH2 ? '' : ' (HEAD)'}`,
+      `${how}; ${isH2 ? 'round trip' : 'an answer takes'} ${time(http.roundTrip)}`,
       `GET ${plain(path, 100)}: ${http.status}${http.contentType ? `, ${plain(http.contentType, 60)}` : ''}`,
     ]
     const found = advice.ofAnswer(http, this.url, hasKey)
     if (found) this.problem('http', found, lines)
     else this.tell('http', 'ok', lines)
-    if (kept?.closes) this.note('http', 'no connection can be used again: each call pays for one of its own. Something on the way (a proxy, a balancer) may be set to do so.')
+    if (kept?.closes)
+      this.note(
+        'http',
+        'no connection can be used again: each call pays for one of its own. Something on the way (a proxy, a balancer) may be set to do so.',
+      )
     if (http.skew !== null && Math.abs(http.skew) > 60_000)
-      this.note('http', `this machine's clock is ${time(Math.abs(http.skew))} ${http.skew > 0 ? 'behind' : 'ahead of'} the server's.`)
+      this.note(
+        'http',
+        `this machine's clock is ${time(Math.abs(http.skew))} ${http.skew > 0 ? 'behind' : 'ahead of'} the server's.`,
+      )
     await this.watch(rest)
   }
 
@@ -329,7 +362,9 @@ class Visit {
     rest.end()
     this.steps.rest = { waited: closedAfter ?? wait, closedAfter }
     this.tell('rest', 'ok', [
-      closedAfter === null ? `still open after ${time(wait)} of rest` : `the server closes a connection that has rested for ${time(closedAfter)}`,
+      closedAfter === null
+        ? `still open after ${time(wait)} of rest`
+        : `the server closes a connection that has rested for ${time(closedAfter)}`,
     ])
   }
 
@@ -351,7 +386,9 @@ class Visit {
   /** @param {string} step @param {'ok' | 'bad' | 'none'} state @param {string[]} lines */
   tell(step, state, lines) {
     const { screen } = this
-    const mark = { ok: screen.paint('green', '✓'), bad: screen.paint('red', '✗'), none: screen.paint('dim', '–') }[state]
+    const mark = { ok: screen.paint('green', '✓'), bad: screen.paint('red', '✗'), none: screen.paint('dim', '–') }[
+      state
+    ]
     const [first, ...rest] = lines.map((line) => screen.wrap(line, INDENT))
     screen.say(`  ${mark} ${step.padEnd(INDENT - 4)}${first}`)
     for (const line of rest) screen.say(`${' '.repeat(INDENT)}${screen.paint('dim', line)}`)
@@ -361,7 +398,9 @@ class Visit {
   problem(step, problem, lines = []) {
     this.problems.push({ step, ...problem })
     this.tell(step, 'bad', [problem.message, ...lines])
-    this.screen.say(`${' '.repeat(INDENT)}${this.screen.paint('yellow', '→')} ${this.screen.wrap(problem.advice, INDENT + 2)}`)
+    this.screen.say(
+      `${' '.repeat(INDENT)}${this.screen.paint('yellow', '→')} ${this.screen.wrap(problem.advice, INDENT + 2)}`,
+    )
   }
 
   /** @param {string} step @param {string} message */
@@ -382,17 +421,32 @@ class Visit {
       for (const line of poolCode(rows, { baseURL })) screen.say(line)
       if (warmup) screen.say(`await line.warmup({ connections: ${warmup.connections} }) // ${warmup.why}`)
       screen.say()
-      if (rows.length === 0) screen.say('Nothing: the defaults suit.')
-      if (!this.load) screen.say(screen.wrap('How many connections a load needs: --peak, --response-time and --interval here, or trunkline size.'))
-      screen.say()
+      if (rows.length === 0) screen.say('The defaults of the pool suit what was seen.')
+      if (!this.load)
+        screen.say(
+          screen.wrap(
+            'How many connections a load needs: --peak, --response-time and --interval here, or trunkline size.',
+          ),
+        )
+      if (rows.length === 0 || !this.load) screen.say()
     }
     const { length } = this.problems
-    screen.say(length === 0 ? `${screen.paint('green', '✓')} All is well.` : `${screen.paint('red', '✗')} ${many(length, 'problem')}.`)
+    screen.say(
+      length === 0
+        ? `${screen.paint('green', '✓')} All is well.`
+        : `${screen.paint('red', '✗')} ${many(length, 'problem')}.`,
+    )
   }
 }
 
 /** Of what is said of each step. */
 const INDENT = 13
+
+/** @param {{ daysLeft: number, validTo: string }} certificate */
+function validity({ daysLeft, validTo }) {
+  if (daysLeft < 0) return 'expired'
+  return daysLeft > 3650 ? `until ${validTo.slice(0, 4).replace('+', '')}` : `${many(daysLeft, 'day')} left`
+}
 
 /** @param {string} file */
 function certificates(file) {
@@ -402,7 +456,8 @@ function certificates(file) {
   } catch (/** @type {any} */ error) {
     throw failure(error.code, `${file}: ${error.code === 'ENOENT' ? 'there is no such file' : error.message}`)
   }
-  if (!text.includes('-----BEGIN CERTIFICATE-----')) throw failure('NO_CERTIFICATE', `${file}: has no certificate in PEM`)
+  if (!text.includes('-----BEGIN CERTIFICATE-----'))
+    throw failure('NO_CERTIFICATE', `${file}: has no certificate in PEM`)
   return text
 }
 

@@ -22,7 +22,9 @@ const WRONG = 2
 /** @param {string[]} args Those behind the program's name. */
 async function main(args) {
   // Whoever reads the beginning alone (`| head`) is no failure.
-  process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) => process.exit(error.code === 'EPIPE' ? OK : FAILED))
+  process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) =>
+    process.exit(error.code === 'EPIPE' ? OK : FAILED),
+  )
   process.exitCode = await run(args)
 }
 
@@ -40,10 +42,14 @@ async function run(args) {
   }
 }
 
-/** @param {string[]} args @param {Screen} screen @param {Screen} errors */
+/** @param {string[]} args @param {import('./screen.js').Terminal} screen @param {import('./screen.js').Terminal} errors */
 async function dispatch([first, ...rest], screen, errors) {
   const names = Object.keys(COMMANDS)
-  const all = () => overview(screen, names.map((name) => COMMANDS[name]().command))
+  const all = () =>
+    overview(
+      screen,
+      names.map((name) => COMMANDS[name]().command),
+    )
   if (first === undefined) {
     errors.say(all())
     return WRONG

@@ -19,7 +19,11 @@ const command = {
   options: /** @type {Record<string, import('./args.js').Option>} */ ({
     port: { type: 'integer', value: 'N', most: 65_535, about: 'on 127.0.0.1. Default: any free one' },
     tls: { type: 'flag', about: 'TLS, with a certificate of an authority of its own' },
-    'ca-out': { type: 'text', value: 'FILE', about: "where that authority's certificate is written, for NODE_EXTRA_CA_CERTS; with --tls" },
+    'ca-out': {
+      type: 'text',
+      value: 'FILE',
+      about: "where that authority's certificate is written, for NODE_EXTRA_CA_CERTS; with --tls",
+    },
     http2: { type: 'flag', negatable: true, about: 'whether HTTP/2 is spoken. Default: yes' },
     latency: { type: 'number', value: 'MS', about: 'before the head of each answer, a tenth more or less. Default 0' },
     'round-trip': { type: 'number', value: 'MS', about: 'how far away it is. Default 0' },
@@ -43,11 +47,18 @@ async function run({ values, screen }) {
   const upstream = await started(optionsOf(values))
   const report = values.json
     ? (/** @type {any} */ data) => screen.write(`${JSON.stringify(data)}\n`)
-    : (/** @type {any} */ data) => screen.say(data.request ? requestLine(data.request, screen) : placeLines(data, screen))
-  if (values['ca-out'] !== undefined) writeFileSync(values['ca-out'], upstream.ca)
+    : (/** @type {any} */ data) =>
+        screen.say(data.request ? requestLine(data.request, screen) : placeLines(data, screen))
+  if (values['ca-out'] !== undefined) writeFileSync(values['ca-out'], upstream.ca ?? '')
   let requests = 0
   if (!values.quiet) watch(upstream, (request) => report({ request: { ...request, number: ++requests } }))
-  report({ url: upstream.url, baseURL: `${upstream.url}/v1`, tls: Boolean(values.tls), ca: values['ca-out'] ?? null, pid: process.pid })
+  report({
+    url: upstream.url,
+    baseURL: `${upstream.url}/v1`,
+    tls: Boolean(values.tls),
+    ca: values['ca-out'] ?? null,
+    pid: process.pid,
+  })
   await interrupted()
   const { opened } = upstream.connections
   await upstream.close()
@@ -99,7 +110,7 @@ function withoutKey(path) {
   return path.replace(/([?&]key=)[^&]*/g, '$1…')
 }
 
-/** @param {any} place @param {import('./screen.js').Screen} screen */
+/** @param {any} place @param {import('./screen.js').Terminal} screen */
 function placeLines({ url, baseURL, tls, ca }, screen) {
   return [
     `${screen.title('Mock upstream')} at ${screen.paint('cyan', url)}, until Ctrl-C`,
@@ -108,12 +119,14 @@ function placeLines({ url, baseURL, tls, ca }, screen) {
     `  export ANTHROPIC_BASE_URL=${url} ANTHROPIC_API_KEY=any`,
     `  export GOOGLE_GEMINI_BASE_URL=${url} GEMINI_API_KEY=any`,
     ...(ca ? [`  export NODE_EXTRA_CA_CERTS=${ca}`] : []),
-    ...(tls && !ca ? ['  (its certificate is of its own authority: --ca-out FILE writes that, for NODE_EXTRA_CA_CERTS)'] : []),
+    ...(tls && !ca
+      ? ['  (its certificate is of its own authority: --ca-out FILE writes that, for NODE_EXTRA_CA_CERTS)']
+      : []),
     '',
   ].join('\n')
 }
 
-/** @param {any} request @param {import('./screen.js').Screen} screen */
+/** @param {any} request @param {import('./screen.js').Terminal} screen */
 function requestLine({ at, method, path, model, isStream, connection, stream }, screen) {
   const where = `connection ${connection}${stream === null ? '' : `, stream ${stream}`}`
   const what = `${model === null ? '' : `  ${plain(model, 60)}`}${isStream ? '  stream' : ''}`

@@ -46,7 +46,11 @@ function isLoopback(hostname) {
 function credentials(name, { hostname }, command) {
   if (name === undefined) return {}
   const key = process.env[name]
-  const problem = !key ? 'is not set, or empty' : /[^\x21-\x7e]/.test(key) ? 'has what no key has (a space, a line break?)' : undefined
+  const problem = !key
+    ? 'is not set, or empty'
+    : /[^\x21-\x7e]/.test(key)
+      ? 'has what no key has (a space, a line break?)'
+      : undefined
   if (!key || problem) {
     // Somebody may have given the key itself.
     const shown = /^[A-Z_][A-Z0-9_]*$/i.test(name) && name.length <= 64 ? `the variable ${name}` : 'that variable'

@@ -40,7 +40,9 @@ function within(ms, begin) {
 /** @param {string} host @param {number} timeout */
 async function resolve(host, timeout) {
   const began = performance.now()
-  const found = await within(timeout, (resolve, reject) => dns.lookup(host, { all: true, verbatim: true }).then(resolve, reject))
+  const found = await within(timeout, (resolve, reject) =>
+    dns.lookup(host, { all: true, verbatim: true }).then(resolve, reject),
+  )
   const ms = performance.now() - began
   if (found.length === 0) throw fault('ENOTFOUND', 'no address')
   return { addresses: found, ms }
@@ -150,7 +152,8 @@ function extra() {
 /** @param {tls.PeerCertificate} certificate */
 function certificateOf(certificate) {
   if (!certificate?.valid_to) return null
-  const name = (/** @type {any} */ { CN, O }) => [CN, O === CN ? undefined : O].filter(Boolean).join(', ') || '(no name)'
+  const name = (/** @type {any} */ { CN, O }) =>
+    [CN, O === CN ? undefined : O].filter(Boolean).join(', ') || '(no name)'
   const [from, to] = [new Date(certificate.valid_from), new Date(certificate.valid_to)]
   return {
     subject: name(certificate.subject ?? {}),
@@ -178,28 +181,32 @@ async function answersPlainHttp(socket, url, timeout) {
 
 /** @param {any} socket @param {URL} url @param {Ask} ask */
 async function talkH1(socket, url, { path, headers, timeout }) {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
-  /** @type {any} */ (agent).createConnection = () => socket
+  const agent = new http.Agent({ keepAlive: true })
+  Object.assign(agent, { createConnection: () => socket })
   // Node's own closes a connection shortly before the server said that it would: how long that keeps it is what is asked.
   agent.keepSocketAlive = () => true
-  /** @param {string} method @returns {Promise<{ response: http.IncomingMessage, body: Buffer }>} */
-  const exchange = (method) =>
+  // No HEAD: Node closes a connection behind an answer to one that says no length.
+  /** @param {string} path @param {Record<string, string>} headers @returns {Promise<{ response: http.IncomingMessage, body: Buffer }>} */
+  const exchange = (path, headers) =>
     within(timeout, (resolve, reject) => {
       const own = { ...headers, host: url.host, accept: 'application/json', 'user-agent': 'trunkline-doctor' }
-      const request = http.request({ agent, method, path, headers: own })
+      const request = http.request({ agent, path, headers: own })
       request.on('error', reject)
-      request.on('response', (response) => bodyOf(response).then((body) => resolve({ response, body }), reject))
+      request.on('response', (response) =>
+        // Once the connection is free again.
+        bodyOf(response).then((body) => setImmediate(() => resolve({ response, body })), reject),
+      )
       request.end()
     })
   try {
     const began = performance.now()
-    const { response, body } = await exchange('GET')
+    const { response, body } = await exchange(path, headers)
     const firstMs = performance.now() - began
     return {
       protocol: 'h1',
       ...answer(Number(response.statusCode), response.headers, body),
       keepAlive: { ...hint(response.headers['keep-alive']), closes: isClosing(response, socket) },
-      roundTrip: await median(() => exchange('HEAD'), isClosing(response, socket) ? 0 : ROUND_TRIPS, firstMs),
+      roundTrip: await median(() => exchange(url.pathname, {}), isClosing(response, socket) ? 0 : ROUND_TRIPS, firstMs),
       rest: restOf(socket, () => {
         agent.destroy()
         socket.destroy()
@@ -223,7 +230,13 @@ async function talkH2(socket, url, { path, headers, timeout }) {
       session.once('remoteSettings', resolve)
       session.once('close', () => reject(fault('ECONNRESET', 'closed before its settings came')))
     })
-    const own = { ...headers, ':path': path, ':method': 'GET', accept: 'application/json', 'user-agent': 'trunkline-doctor' }
+    const own = {
+      ...headers,
+      ':path': path,
+      ':method': 'GET',
+      accept: 'application/json',
+      'user-agent': 'trunkline-doctor',
+    }
     const { head, body } = await within(timeout, (/** @type {(seen: any) => void} */ resolve, reject) => {
       fail = reject
       const stream = session.request(own)
@@ -268,7 +281,9 @@ function answer(status, headers, body) {
     contentType: headers['content-type'] ?? null,
     location: headers.location ?? null,
     server: headers.server ?? null,
-    isHtml: /^text\/html/i.test(headers['content-type'] ?? '') || /^\s*<(!doctype|html)/i.test(body.toString('latin1', 0, 200)),
+    isHtml:
+      /^text\/html/i.test(headers['content-type'] ?? '') ||
+      /^\s*<(!doctype|html)/i.test(body.toString('latin1', 0, 200)),
     /** How far this clock is behind the server's. */
     skew: Number.isNaN(date) ? null : date - Date.now(),
   }
@@ -336,17 +351,33 @@ async function pool(url, { ca, http2, timeout }) {
   const exchange = async () => {
     const began = performance.now()
     const response = await line.fetch(url.href, { redirect: 'manual', signal: AbortSignal.timeout(2 * timeout) })
-    await response.body?.cancel()
+    await response.arrayBuffer()
     return { status: response.status, ms: performance.now() - began }
   }
   try {
     const first = await exchange()
     const second = await exchange()
     const { opened: connections, handshake } = line.metrics().pool
-    return { status: first.status, protocol: opened?.protocol ?? line.metrics().pool.origins[0]?.protocol ?? null, ms: first.ms, handshake: handshake.max, again: second.ms, connections, error: null }
+    return {
+      status: first.status,
+      protocol: opened?.protocol ?? line.metrics().pool.origins[0]?.protocol ?? null,
+      ms: first.ms,
+      handshake: handshake.max,
+      again: second.ms,
+      connections,
+      error: null,
+    }
   } catch (/** @type {any} */ error) {
     const { cause = error } = error
-    return { status: null, protocol: null, ms: null, handshake: null, again: null, connections: line.metrics().pool.opened, error: { code: cause.code ?? cause.name, message: cause.message } }
+    return {
+      status: null,
+      protocol: null,
+      ms: null,
+      handshake: null,
+      again: null,
+      connections: line.metrics().pool.opened,
+      error: { code: cause.code ?? cause.name, message: cause.message },
+    }
   } finally {
     await line.close({ drainTimeout: 1 })
   }

@@ -7,7 +7,10 @@ const { hostOf, portOf } = require('./place.js')
 
 /** @param {URL} url @param {NodeJS.ProcessEnv} env @returns {{ url: URL, from: string } | undefined} */
 function proxyFor(url, env) {
-  const own = url.protocol === 'https:' ? ['https_proxy', 'HTTPS_PROXY'] : ['http_proxy', ...(env.REQUEST_METHOD ? [] : ['HTTP_PROXY'])]
+  const own =
+    url.protocol === 'https:'
+      ? ['https_proxy', 'HTTPS_PROXY']
+      : ['http_proxy', ...(env.REQUEST_METHOD ? [] : ['HTTP_PROXY'])]
   // The first one that is set holds, be it empty.
   const from = [...own, 'all_proxy', 'ALL_PROXY'].find((name) => env[name] !== undefined)
   const value = from === undefined ? '' : (env[from] ?? '')
@@ -33,7 +36,8 @@ function fits(entry, host, port) {
   const bare = String(name).replace(/^\[|\]$/g, '')
   const [address, bits] = bare.split('/')
   const family = isIP(host)
-  if (isIP(address) !== 0) return isIP(address) === family && isWithin(host, address, bits, family === 6 ? 'ipv6' : 'ipv4')
+  if (isIP(address) !== 0)
+    return isIP(address) === family && isWithin(host, address, bits, family === 6 ? 'ipv6' : 'ipv4')
   const domain = bare.replace(/^\*?\./, '')
   return domain !== '' && (host === domain || host.endsWith(`.${domain}`))
 }

@@ -4,6 +4,8 @@
 
 const { styleText, stripVTControlCharacters } = require('node:util')
 
+/** @typedef {Screen} Terminal */
+
 const WIDEST = 100
 const NARROWEST = 40
 
@@ -53,7 +55,8 @@ class Screen {
     const lines = []
     for (const word of text.split(' ')) {
       const last = lines.at(-1)
-      if (last !== undefined && lengthOf(last) + 1 + lengthOf(word) <= width) lines[lines.length - 1] = `${last} ${word}`
+      if (last !== undefined && lengthOf(last) + 1 + lengthOf(word) <= width)
+        lines[lines.length - 1] = `${last} ${word}`
       else lines.push(word)
     }
     return lines.join(`\n${' '.repeat(indent)}`)

@@ -11,6 +11,9 @@ const IDLE = 120_000
 const STREAMS = 100
 const PER_ORIGIN = 100
 
+/** Connections that are worth warming where each call needs one. */
+const FEW = 5
+
 /** What a connection rests less than the server keeps it: what is on its way must not cross the server's close. */
 const MARGIN = 0.8
 
@@ -25,6 +28,7 @@ function settingsFor({ steps, load, values }) {
   const isH2 = (http?.protocol ?? pool.protocol) === 'h2'
   /** @type {[string, unknown, string][]} */
   const rows = []
+  /** @type {number} */
   const streams = http?.maxConcurrentStreams ?? (isH2 ? STREAMS : 1)
   rows.push(...sizes(load, isH2 ? Math.min(STREAMS, streams) : 1))
   const idle = idleTime(http, rest)
@@ -32,17 +36,23 @@ function settingsFor({ steps, load, values }) {
   if (isH2 && streams < STREAMS) rows.push(['maxStreamsPerConnection', streams, "the server's own limit"])
   if (values.h1) rows.push(['http2', quoted('never'), 'as --h1'])
   if (values.h2) rows.push(['http2', quoted('prior-knowledge'), 'as --h2'])
-  const settings = Object.fromEntries(rows.map(([name, value]) => [name, typeof value === 'string' ? value.slice(1, -1) : value]))
+  /** @type {any} */
+  const settings = Object.fromEntries(
+    rows.map(([name, value]) => [name, typeof value === 'string' ? value.slice(1, -1) : value]),
+  )
   if (values.ca) rows.push(['tls', `{ ca: readFileSync(${quoted(values.ca)}, 'utf8') }`, 'as --ca'])
-  const handshake = pool?.handshake ?? tls?.ms ?? 0
-  const connections = isH2 ? 1 : Math.min(5, settings.maxIdleConnections ?? 5)
-  // A warm connection that the server closes after each answer is none.
-  const warmup =
-    handshake >= 1 && connections > 0 && !http?.keepAlive?.closes
-      ? { connections, why: `the first ${connections === 1 ? 'call' : 'calls'} ${isH2 || connections === 1 ? 'saves' : 'save'} ${time(handshake)} each` }
-      : null
-  if (warmup && connections === 1) warmup.why = `the first call saves ${time(handshake)}`
+  const warmup = warmupFor(isH2, http, pool?.handshake ?? tls?.ms ?? 0, settings)
   return { isKnown, pool: settings, rows, warmup }
+}
+
+/** @param {boolean} isH2 @param {any} http @param {number} handshake @param {any} settings */
+function warmupFor(isH2, http, handshake, settings) {
+  const connections = isH2 ? 1 : Math.min(FEW, settings.maxIdleConnections ?? FEW)
+  // Of a warm connection that the server closes after each answer nothing is left; on loopback there is nothing to save.
+  if (handshake < 1 || connections === 0 || http?.keepAlive?.closes) return null
+  const why =
+    connections === 1 ? `the first call saves ${time(handshake)}` : `the first calls save ${time(handshake)} each`
+  return { connections, why }
 }
 
 /** @param {any} load @param {number} streams @returns {[string, unknown, string][]} */
@@ -57,7 +67,11 @@ function sizes(load, streams) {
   /** @type {[string, unknown, string][]} */
   const rows = [['maxConnections', most, why]]
   if (most > PER_ORIGIN) rows.push(['maxConnectionsPerOrigin', most, `the default is ${PER_ORIGIN}`])
-  rows.push(['maxIdleConnections', streams > 1 ? most : Math.min(most, pool.maxIdleConnections), streams > 1 ? 'all of them' : 'half of them kept warm'])
+  rows.push([
+    'maxIdleConnections',
+    streams > 1 ? most : Math.min(most, pool.maxIdleConnections),
+    streams > 1 ? 'all of them' : 'half of them kept warm',
+  ])
   return rows
 }
 

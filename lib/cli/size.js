@@ -14,7 +14,12 @@ const PER_ORIGIN = 100
 
 /** @type {Record<string, import('./args.js').Option>} */
 const LOAD = {
-  peak: { type: 'integer', value: 'N', least: 1, about: 'users, workers or jobs that call at the same time at the peak' },
+  peak: {
+    type: 'integer',
+    value: 'N',
+    least: 1,
+    about: 'users, workers or jobs that call at the same time at the peak',
+  },
   'response-time': { type: 'number', value: 'MS', about: 'how long one call takes' },
   interval: { type: 'number', value: 'MS', about: 'from one call of each of them to its next' },
 }
@@ -24,7 +29,7 @@ const command = {
   summary: 'how large the pool should be for a load, and why',
   usage: ['size --peak N --response-time MS --interval MS', 'size --preset NAME', 'size --presets'],
   about:
-    'Little\'s law: as many calls are there at once as come in a second, times the seconds that each is there. A tenth is added for bursts; half of the sum is kept warm.',
+    "Little's law: as many calls are there at once as come in a second, times the seconds that each is there. A tenth is added for bursts; half of the sum is kept warm.",
   positionals: [0, 0],
   options: {
     ...LOAD,
@@ -87,13 +92,16 @@ function sizeOf(load, streams) {
   }
 }
 
-/** @param {ReturnType<typeof sizeOf>} sized @param {import('./screen.js').Screen} screen */
+/** @param {ReturnType<typeof sizeOf>} sized @param {import('./screen.js').Terminal} screen */
 function wordsOf({ load, callsPerSecond, callsAtOnce, pool, http2 }, screen) {
   const number = (/** @type {number} */ n) => (n < 10 ? Number(n.toFixed(2)) : count(n))
   return [
     screen.title('Load'),
     ...screen.list([
-      ['calls a second', `${number(callsPerSecond)}, of ${count(load.peakConcurrent)} that ask every ${time(load.requestInterval)}`],
+      [
+        'calls a second',
+        `${number(callsPerSecond)}, of ${count(load.peakConcurrent)} that ask every ${time(load.requestInterval)}`,
+      ],
       ['calls at once', `${number(callsAtOnce)}, since each takes ${time(load.responseTime)}`],
       ['with a tenth for bursts', count(pool.maxConnections)],
     ]),
@@ -101,14 +109,23 @@ function wordsOf({ load, callsPerSecond, callsAtOnce, pool, http2 }, screen) {
     screen.title('Connections'),
     ...screen.list([
       ['HTTP/1.1', `${count(pool.maxConnections)}: each call has one to itself`],
-      ['HTTP/2', `${many(http2.connections, 'connection')}: up to ${count(http2.streamsPerConnection)} calls share one; the limit below is never reached`],
+      [
+        'HTTP/2',
+        `${many(http2.connections, 'connection')}: up to ${count(http2.streamsPerConnection)} calls share one; the limit below is never reached`,
+      ],
     ]),
     '',
     ...poolCode(
       [
         ['maxConnections', pool.maxConnections, 'calls at once, and a tenth more'],
         ...(pool.maxConnectionsPerOrigin
-          ? [/** @type {[string, number, string]} */ (['maxConnectionsPerOrigin', pool.maxConnectionsPerOrigin, `to one provider; the default is ${PER_ORIGIN}`])]
+          ? [
+              /** @type {[string, number, string]} */ ([
+                'maxConnectionsPerOrigin',
+                pool.maxConnectionsPerOrigin,
+                `to one provider; the default is ${PER_ORIGIN}`,
+              ]),
+            ]
           : []),
         ['maxIdleConnections', pool.maxIdleConnections, 'half of them kept warm between bursts'],
       ],
@@ -125,7 +142,7 @@ function wordsOf({ load, callsPerSecond, callsAtOnce, pool, http2 }, screen) {
   ]
 }
 
-/** @param {import('./screen.js').Screen} screen */
+/** @param {import('./screen.js').Terminal} screen */
 function all(screen) {
   const rows = Object.entries(presets).map(([name, { pool = {}, timeouts = {}, retry, tenants }]) => [
     name,
@@ -135,19 +152,23 @@ function all(screen) {
     retry && retry.maxRetries !== undefined ? String(retry.maxRetries) : '',
     tenants?.maxConnections ? String(tenants.maxConnections) : '',
   ])
-  for (const line of screen.table([['preset', 'connections', 'idle kept', 'attempt', 'retries', 'each tenant'], ...rows]))
+  for (const line of screen.table([
+    ['preset', 'connections', 'idle kept', 'attempt', 'retries', 'each tenant'],
+    ...rows,
+  ]))
     screen.say(line)
   screen.say()
-  screen.say("What is empty has its default. To use one: new Trunkline({ ...presets.backend, apiKey })")
+  screen.say('What is empty has its default. To use one: new Trunkline({ ...presets.backend, apiKey })')
   return { ok: true, data: presets }
 }
 
-/** @param {string} name @param {import('./screen.js').Screen} screen */
+/** @param {string} name @param {import('./screen.js').Terminal} screen */
 function one(name, screen) {
   screen.say(`const { Trunkline, presets } = require('trunkline')`)
   screen.say(`const line = new Trunkline({ ...presets.${name} })`)
   screen.say()
-  for (const line of JSON.stringify(presets[name], null, 2).split('\n')) screen.say(screen.paint('dim', `// ${line.replace(/"(\w+)":/, '$1:')}`))
+  for (const line of JSON.stringify(presets[name], null, 2).split('\n'))
+    screen.say(screen.paint('dim', `// ${line.replace(/"(\w+)":/, '$1:')}`))
   return { ok: true, data: presets[name] }
 }
 

@@ -22,7 +22,10 @@ function readState(text) {
   const rows = new Map()
   /** @type {Map<number, any>} */
   const open = new Map()
-  const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n').slice(0, -1)
+  const lines = text
+    .slice(0, text.lastIndexOf('\n') + 1)
+    .split('\n')
+    .slice(0, -1)
   const begin = lines.length > 0 ? parse(lines[0])?.begin : undefined
   let unreadable = begin?.version === VERSION ? 0 : 1
   for (const line of lines.slice(1)) if (!enter(parse(line), rows, open)) unreadable++
