@@ -329,7 +329,7 @@ class Visit {
     const kept = http.keepAlive
     const how = isH2
       ? `HTTP/2, ${streams === null ? 'any number of streams' : many(streams ?? 0, 'stream')} at a time on a connection`
-      : `HTTP/1.1, ${kept.closes ? 'the connection is closed after each answer' : kept.timeout === null ? 'no word on how long a connection may rest' : `a connection may rest for ${kept.timeout} s`}${kept.max ? `, for ${many(kept.max, 'request')}` : ''}`
+      : `HTTP/1.1, ${kept.closes ? 'the connection is closed after each answer' : !kept.timeout ? 'no word on how long a connection may rest' : `a connection may rest for ${kept.timeout} s`}${kept.max ? `, for ${many(kept.max, 'request')}` : ''}`
     const lines = [
       `${how}; ${isH2 ? 'round trip' : 'an answer takes'} ${time(http.roundTrip)}`,
       `GET ${plain(path, 100)}: ${http.status}${http.contentType ? `, ${plain(http.contentType, 60)}` : ''}`,

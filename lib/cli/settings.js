@@ -78,7 +78,8 @@ function sizes(load, streams) {
 /** @param {any} http @param {any} rest @returns {[string, unknown, string] | undefined} */
 function idleTime(http, rest) {
   const seen = rest?.closedAfter ?? null
-  const said = http?.keepAlive?.timeout == null ? null : http.keepAlive.timeout * 1000
+  // A server that rounds down to 0 says nothing.
+  const said = http?.keepAlive?.timeout ? http.keepAlive.timeout * 1000 : null
   if (seen === null && said === null) return undefined
   const kept = Math.min(seen ?? Number.POSITIVE_INFINITY, said ?? Number.POSITIVE_INFINITY)
   if (kept * MARGIN >= IDLE || kept * MARGIN < 1) return undefined
