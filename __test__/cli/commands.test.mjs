@@ -143,7 +143,7 @@ test('the commands are in the package as it is published', async (t) => {
   )
   const file = join(folder, filename)
   npm('init', '-y')
-  npm('install', '--no-audit', '--no-fund', '--ignore-scripts', '--prefer-offline', file)
+  npm('install', '--no-audit', '--no-fund', '--ignore-scripts', '--offline', file)
   const npx = (...args) =>
     begin(['--no-install', 'trunkline', ...args], { command: 'npx', before: [], cwd: folder }).ended
   const prices = await npx('costs', '--prices', 'gpt-4o')
