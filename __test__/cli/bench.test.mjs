@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { MockUpstream } from 'trunkline/testing'
-import { json, trunkline } from './run.mjs'
+import { root } from '../support.mjs'
+import { begin, json, trunkline, without } from './run.mjs'
 
 async function mock(t, options) {
   const upstream = await MockUpstream.start(options)
@@ -81,4 +82,15 @@ test('elsewhere than on this machine nothing is sent without --yes', async () =>
   assert.match(err, /10 real requests go to https:\/\/provider\.invalid .*may be billed\. Say --yes/)
   const yes = await json(['bench', 'https://provider.invalid/v1', '--requests', '1', '--yes'])
   assert.deepEqual([yes.code, yes.data.pool.failed, yes.data.single.failed], [1, 1, 1])
+})
+
+test('on a terminal it asks before it sends anything elsewhere', { skip: without('script') }, async () => {
+  const line = `${process.execPath} ${join(root, 'bin/trunkline.js')} bench https://provider.invalid/v1 --requests 1`
+  const answered = (input) => begin(['-qec', line, '/dev/null'], { command: 'script', before: [], input }).ended
+  for (const no of ['n\n', '\n', '\u0004']) {
+    const { code, out } = await answered(no)
+    assert.equal(code, 1)
+    assert.match(out, /Go on\? \[y\/N\][\s\S]*nothing was sent/)
+  }
+  assert.match((await answered('y\n')).out, /through the pool: 1 × /)
 })

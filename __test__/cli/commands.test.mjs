@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { root } from '../support.mjs'
-import { begin, json, trunkline } from './run.mjs'
+import { begin, json, trunkline, without } from './run.mjs'
 
 const COMMANDS = ['doctor', 'bench', 'mock', 'size', 'costs']
 const ESCAPE = '\u001b['
@@ -90,7 +90,7 @@ test('there are colours where FORCE_COLOR asks for them, and none in a pipe or w
   assert.equal((await trunkline([...args, '--json'], { env: { FORCE_COLOR: '1' } })).out.includes(ESCAPE), false)
 })
 
-test('there are colours on a terminal, but with NO_COLOR or a dumb one', async () => {
+test('there are colours on a terminal, but with NO_COLOR or a dumb one', { skip: without('script') }, async () => {
   const line = `${process.execPath} ${join(root, 'bin/trunkline.js')} --help`
   const coloured = async (env) => {
     const options = { command: 'script', before: [], env: { TERM: 'xterm', ...env } }

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { MockUpstream } from 'trunkline/testing'
-import { json, trunkline } from './run.mjs'
+import { json, trunkline, without } from './run.mjs'
 
 /** Where tests may write. */
 function scratch(t) {
@@ -40,10 +40,12 @@ async function listening(t, server) {
   return server.address().port
 }
 
+/** Of the tests that need certificates of some kind. */
+const openssl = { skip: without('openssl') }
 const DAY = 86_400_000
 
 /** A key and a certificate of its own authority, made by openssl: for a name, valid from and to so many days from now. */
-function certificate(t, names, from = -1, to = 30) {
+function certificate(t, names, from = -1, to = 30, subject = 'Test') {
   const folder = scratch(t)
   const at = (name) => join(folder, name)
   const day = (offset) => new Date(Date.now() + offset * DAY).toISOString().replace(/[-:T]|\.\d+/g, '')
@@ -70,9 +72,9 @@ distinguished_name = name
 [name]
 `,
   )
-  const openssl = (...args) => execFileSync('openssl', args, { stdio: 'pipe' })
+  const run = (...args) => execFileSync('openssl', args, { stdio: 'pipe' })
   const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  openssl(
+  run(
     'req',
     '-new',
     '-config',
@@ -83,7 +85,7 @@ distinguished_name = name
     '-out',
     at('csr.pem'),
     '-subj',
-    '/CN=Test',
+    `/CN=${subject}`,
   )
   const own = [
     '-config',
@@ -96,7 +98,7 @@ distinguished_name = name
     '-out',
     at('cert.pem'),
   ]
-  openssl('ca', '-batch', '-notext', ...own, '-startdate', day(from), '-enddate', day(to))
+  run('ca', '-batch', '-notext', ...own, '-startdate', day(from), '-enddate', day(to))
   return { key: readFileSync(at('key.pem')), cert: readFileSync(at('cert.pem')), file: at('cert.pem') }
 }
 
@@ -231,31 +233,47 @@ test('https:// where plain HTTP is spoken, and http:// where TLS is', async (t) 
   assert.deepEqual(codes((await json(['doctor', url.replace('https', 'http')])).data), ['http TLS_AT_PLAIN_HTTP_PORT'])
 })
 
-test('certificates that are expired, of the future, of another host, or by nobody: each is told as what it is', async (t) => {
-  const cases = [
-    [['DNS:other.example'], 'ERR_TLS_CERT_ALTNAME_INVALID', /other\.example/],
-    [['IP:127.0.0.1', -9, -2], 'CERT_HAS_EXPIRED', /clock/],
-    [['IP:127.0.0.1', 5, 9], 'CERT_NOT_YET_VALID', /clock is most likely wrong/],
-    [['IP:127.0.0.1'], 'DEPTH_ZERO_SELF_SIGNED_CERT', /NODE_EXTRA_CA_CERTS/, 'untrusted'],
-  ]
-  for (const [made, expected, says, trust] of cases) {
-    const { key, cert, file } = certificate(t, ...made)
-    const port = await listening(t, createHttps({ key, cert }, ok))
-    const args = ['doctor', `https://127.0.0.1:${port}/v1`, ...(trust ? [] : ['--ca', file]), '--key-env', 'KEY']
-    const { code, data } = await json(args, { env: { KEY: 'sk-never-shown' } })
-    assert.deepEqual([code, codes(data), data.steps.tls.trusted], [1, [`tls ${expected}`], false])
-    assert.match(data.problems[0].advice, says)
-  }
-})
+test(
+  'certificates that are expired, of the future, of another host, or by nobody: each is told as what it is',
+  openssl,
+  async (t) => {
+    const cases = [
+      [['DNS:other.example'], 'ERR_TLS_CERT_ALTNAME_INVALID', /other\.example/],
+      [['IP:127.0.0.1', -9, -2], 'CERT_HAS_EXPIRED', /clock/],
+      [['IP:127.0.0.1', 5, 9], 'CERT_NOT_YET_VALID', /clock is most likely wrong/],
+      [['IP:127.0.0.1'], 'DEPTH_ZERO_SELF_SIGNED_CERT', /NODE_EXTRA_CA_CERTS/, 'untrusted'],
+    ]
+    for (const [made, expected, says, trust] of cases) {
+      const { key, cert, file } = certificate(t, ...made)
+      const port = await listening(t, createHttps({ key, cert }, ok))
+      const args = ['doctor', `https://127.0.0.1:${port}/v1`, ...(trust ? [] : ['--ca', file]), '--key-env', 'KEY']
+      const { code, data } = await json(args, { env: { KEY: 'sk-never-shown' } })
+      assert.deepEqual([code, codes(data), data.steps.tls.trusted], [1, [`tls ${expected}`], false])
+      assert.match(data.problems[0].advice, says)
+    }
+  },
+)
 
-test('a certificate that ends soon is told', async (t) => {
+test('a certificate that ends soon is told', openssl, async (t) => {
   const { key, cert, file } = certificate(t, 'IP:127.0.0.1', -1, 5)
   const port = await listening(t, createHttps({ key, cert }, ok))
   const { data } = await json(['doctor', `https://127.0.0.1:${port}/v1`, '--ca', file])
   assert.match(data.notes[0].message, /the certificate ends in [45] days/)
 })
 
-test('no key goes to a server whose certificate is not trusted', async (t) => {
+test(
+  'what Node takes and the pool does not is found: a certificate that has its name in the old place alone',
+  openssl,
+  async (t) => {
+    const { key, cert, file } = certificate(t, 'email:nobody@example.com', -1, 30, 'localhost')
+    const port = await listening(t, createHttps({ key, cert }, ok))
+    const { code, data } = await json(['doctor', `https://localhost:${port}/v1`, '--ca', file])
+    assert.deepEqual([code, data.problems.length, data.problems[0].step, data.settings], [1, 1, 'pool', {}])
+    assert.match(data.problems[0].message, /the pool fails where Node does not/)
+  },
+)
+
+test('no key goes to a server whose certificate is not trusted', openssl, async (t) => {
   const { key, cert } = certificate(t, 'IP:127.0.0.1')
   const seen = []
   const port = await listening(

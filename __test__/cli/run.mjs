@@ -1,6 +1,6 @@
 // The command in a process of its own, as a shell would start it.
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { root } from '../support.mjs'
 
@@ -11,13 +11,14 @@ const OTHERS =
   /^(NODE_TEST_CONTEXT|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|FORCE_COLOR|NO_COLOR|COLUMNS|((https?|all|no)_proxy)|(TRUNKLINE|OPENAI|ANTHROPIC|GEMINI)_.*)$/i
 
 /** A child that runs: its `said()` so far, and `ended`. */
-export function begin(args, { env = {}, command = process.execPath, before = [program], cwd = root } = {}) {
+export function begin(args, { env = {}, command = process.execPath, before = [program], cwd = root, input } = {}) {
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !OTHERS.test(name)))
   const child = spawn(command, [...before, ...args], {
     cwd,
     env: { ...clean, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   })
+  child.stdin?.end(input)
   let [out, err] = ['', '']
   child.stdout.on('data', (data) => (out += data))
   child.stderr.on('data', (data) => (err += data))
@@ -38,4 +39,9 @@ export async function json(args, options) {
   const { code, out, err } = await trunkline([...args, '--json'], options)
   if (err !== '') throw new Error(err)
   return { code, data: JSON.parse(out) }
+}
+
+/** Why a test is skipped that needs a program; false where it is there. */
+export function without(program) {
+  return spawnSync(program, ['--version']).error !== undefined && `${program} is missing`
 }

@@ -122,7 +122,9 @@ async function allowed({ url, method }, { requests }, values, errors) {
   if (!process.stdin.isTTY || !process.stderr.isTTY || values.json) throw wrong(`${warning} Say --yes if that is right`)
   errors.say(`${errors.paint('yellow', '!')} ${warning}`)
   const asking = createInterface({ input: process.stdin, output: process.stderr })
-  const answer = await asking.question('Go on? [y/N] ')
+  // Ctrl-C and Ctrl-D are a no.
+  const left = new Promise((resolve) => asking.once('close', () => resolve('')))
+  const answer = await Promise.race([asking.question('Go on? [y/N] ').catch(() => ''), left])
   asking.close()
   if (!/^y(es)?$/i.test(answer.trim())) throw failure('DECLINED', 'nothing was sent')
 }

@@ -4,15 +4,20 @@
 
 /**
  * @param {[name: string, value: unknown, why: string][]} settings Of `pool`. A value that is text stands as it is.
- * @param {{ baseURL?: string }} options
+ * @param {{ baseURL?: string, width: number }} options
  */
-function poolCode(settings, { baseURL }) {
+function poolCode(settings, { baseURL, width }) {
   const rows = settings.map(([name, value, why]) => [`    ${name}: ${shown(value)},`, why])
   const wide = Math.max(0, ...rows.map(([code]) => code.length))
+  // Behind the code where there is room for all of them, or else above it.
+  const isNarrow = rows.some(([, why]) => wide + 4 + why.length > width)
+  const lines = isNarrow
+    ? rows.flatMap(([code, why]) => [`    // ${why}`, code])
+    : rows.map(([code, why]) => `${code.padEnd(wide)} // ${why}`)
   return [
     'const line = new Trunkline({',
     ...(baseURL ? [`  baseURL: ${quoted(baseURL)},`] : []),
-    ...(rows.length > 0 ? ['  pool: {', ...rows.map(([code, why]) => `${code.padEnd(wide)} // ${why}`), '  },'] : []),
+    ...(rows.length > 0 ? ['  pool: {', ...lines, '  },'] : []),
     '})',
   ]
 }

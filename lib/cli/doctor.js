@@ -418,7 +418,7 @@ class Visit {
       screen.say()
       if (this.values.ca) screen.say("const { readFileSync } = require('node:fs')")
       const baseURL = this.url.href.replace(/\/$/, '')
-      for (const line of poolCode(rows, { baseURL })) screen.say(line)
+      for (const line of poolCode(rows, { baseURL, width: screen.width })) screen.say(line)
       if (warmup) screen.say(`await line.warmup({ connections: ${warmup.connections} }) // ${warmup.why}`)
       screen.say()
       if (rows.length === 0) screen.say('The defaults of the pool suit what was seen.')
@@ -431,6 +431,7 @@ class Visit {
       if (rows.length === 0 || !this.load) screen.say()
     }
     const { length } = this.problems
+    if (!isKnown) screen.say('What follows for the pool is told once it comes through.\n')
     screen.say(
       length === 0
         ? `${screen.paint('green', '✓')} All is well.`

@@ -23,7 +23,8 @@ const MARGIN = 0.8
  */
 function settingsFor({ steps, load, values }) {
   const { http, rest, pool, tls } = steps
-  const isKnown = Boolean(http?.protocol) || pool?.status != null
+  // What does not come through has no need of settings.
+  const isKnown = pool?.error === null
   if (!isKnown) return { isKnown, pool: {}, rows: [], warmup: null }
   const isH2 = (http?.protocol ?? pool.protocol) === 'h2'
   /** @type {[string, unknown, string][]} */

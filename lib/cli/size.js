@@ -94,7 +94,7 @@ function sizeOf(load, streams) {
 
 /** @param {ReturnType<typeof sizeOf>} sized @param {import('./screen.js').Terminal} screen */
 function wordsOf({ load, callsPerSecond, callsAtOnce, pool, http2 }, screen) {
-  const number = (/** @type {number} */ n) => (n < 10 ? Number(n.toFixed(2)) : count(n))
+  const number = (/** @type {number} */ n) => (n < 100 ? Number(n.toFixed(1)) : count(n))
   return [
     screen.title('Load'),
     ...screen.list([
@@ -129,7 +129,7 @@ function wordsOf({ load, callsPerSecond, callsAtOnce, pool, http2 }, screen) {
           : []),
         ['maxIdleConnections', pool.maxIdleConnections, 'half of them kept warm between bursts'],
       ],
-      {},
+      { width: screen.width },
     ),
     ...(callsAtOnce > load.peakConcurrent
       ? [
