@@ -174,7 +174,7 @@ test('how long a connection may rest: as the server says, and as it does', async
   const url = `http://127.0.0.1:${await listening(t, server)}/v1`
   const { code, data } = await json(['doctor', url, '--keep-alive-wait', '60'])
   assert.equal(code, 0)
-  assert.equal(data.steps.rest.closedAfter >= 250 && data.steps.rest.closedAfter < 60_000, true)
+  assert.ok(data.steps.rest.closedAfter > 0 && data.steps.rest.closedAfter < 60_000)
   assert.ok(data.settings.idleTimeout < data.steps.rest.closedAfter)
 
   server.keepAliveTimeout = 20_000

@@ -2,9 +2,9 @@
 
 /** `trunkline bench`: the same requests through the pool, and each over a connection of its own. */
 
-const { readFileSync } = require('node:fs')
 const { createInterface } = require('node:readline/promises')
 const { UsageError, failure } = require('./args.js')
+const { certificatesOf, textOf } = require('./files.js')
 const { credentials, isLoopback, urlOf } = require('./place.js')
 const { count, many, plain, time } = require('./screen.js')
 
@@ -51,7 +51,7 @@ async function run({ values, positionals, screen, errors }) {
   const upstream = values.mock ? await standIn() : undefined
   try {
     const target = targetOf(upstream?.url ? `${upstream.url}/v1` : positionals[0], work, values)
-    const ca = upstream?.ca ?? (values.ca === undefined ? undefined : fileOf(values.ca))
+    const ca = upstream?.ca ?? certificatesOf(values.ca)
     if (!upstream) await allowed(target, work, values, errors)
     return await measured(target, work, ca, screen)
   } finally {
@@ -78,7 +78,7 @@ function workOf({ requests = 40, concurrency = 4 }) {
 function bodyOf({ body, model, mock }) {
   if (body !== undefined && model !== undefined) throw wrong('--body and --model: give one of them')
   if (body !== undefined) {
-    const text = fileOf(body)
+    const text = textOf(body)
     try {
       JSON.parse(text)
     } catch (/** @type {any} */ error) {
@@ -89,15 +89,6 @@ function bodyOf({ body, model, mock }) {
   const asked = model ?? (mock ? 'gpt-4o-mini' : undefined)
   if (asked === undefined) return undefined
   return JSON.stringify({ model: asked, messages: [{ role: 'user', content: 'Answer with one word: ready?' }] })
-}
-
-/** @param {string} file */
-function fileOf(file) {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (/** @type {any} */ error) {
-    throw failure(error.code, `${file}: ${error.code === 'ENOENT' ? 'there is no such file' : error.message}`)
-  }
 }
 
 /** @param {string} base @param {{ body: string | undefined }} work @param {Record<string, any>} values */

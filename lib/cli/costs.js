@@ -2,8 +2,8 @@
 
 /** `trunkline costs`: what a budget's file says was spent, list prices, and what a month would cost. */
 
-const { readFileSync } = require('node:fs')
 const { UsageError, failure } = require('./args.js')
+const { textOf } = require('./files.js')
 const { PICOS, priceOf, requestCost, rows } = require('./prices.js')
 const { count, dollars, many, plain } = require('./screen.js')
 const { WINDOWS, beginOf, numbersAt, readState } = require('./state.js')
@@ -12,7 +12,6 @@ const { WINDOWS, beginOf, numbersAt, readState } = require('./state.js')
 const IN_MONTH = { second: 30 * 86_400, minute: 30 * 1440, hour: 30 * 24, day: 30, month: 1 }
 const MOST_TOKENS = 1e9
 
-/** Its own way of ending, since it reads two kinds of things. */
 const command = {
   name: 'costs',
   summary: "what was spent by a budget's state file, list prices, and what a month would cost",
@@ -140,16 +139,6 @@ function scopeOf(of, row, current) {
 /** All, then models, then tenants. @param {any} scope */
 function order({ scope, name }) {
   return `${['all', 'model', 'tenant'].indexOf(scope)} ${name}`
-}
-
-/** @param {string} file */
-function textOf(file) {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (/** @type {any} */ error) {
-    const why = error.code === 'ENOENT' ? 'there is no such file' : error.message
-    throw failure(error.code, `${file}: ${why}`)
-  }
 }
 
 /** @param {string | undefined} model @param {Date} now @param {import('./screen.js').Terminal} screen */

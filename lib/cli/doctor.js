@@ -2,12 +2,13 @@
 
 /** `trunkline doctor`: what lies between here and a provider, step by step, and what follows for the pool. */
 
-const { readFileSync } = require('node:fs')
 const { isIP } = require('node:net')
 const advice = require('./advice.js')
-const { UsageError, failure } = require('./args.js')
+const { UsageError } = require('./args.js')
 const { poolCode } = require('./code.js')
-const { credentials, hostOf, portOf, urlOf } = require('./place.js')
+const { certificatesOf } = require('./files.js')
+const { Findings } = require('./findings.js')
+const { credentials, hostOf, modelsPath, portOf, urlOf } = require('./place.js')
 const probe = require('./probe.js')
 const { proxyFor, shownProxy } = require('./proxy.js')
 const { many, plain, time } = require('./screen.js')
@@ -61,24 +62,20 @@ async function run({ values, positionals, screen }) {
   return { ok: data.ok, data }
 }
 
-class Visit {
+class Visit extends Findings {
   /** @type {any} */
   steps = {}
-  /** @type {{ step: string, code: string, message: string, advice: string }[]} */
-  problems = []
-  /** @type {{ step: string, message: string }[]} */
-  notes = []
 
   /** @param {URL} url @param {Record<string, any>} values @param {import('./screen.js').Terminal} screen */
   constructor(url, values, screen) {
+    super(screen)
     this.url = url
-    this.screen = screen
     this.values = values
     this.load = loadOf(values, 'doctor')
     if (values.h1 && values.h2)
       throw Object.assign(new UsageError('--h1 and --h2: give one of them'), { command: 'doctor' })
     this.key = credentials(values['key-env'], url, 'doctor')
-    this.ca = values.ca === undefined ? undefined : certificates(values.ca)
+    this.ca = certificatesOf(values.ca)
     this.timeout = values.timeout ?? TIMEOUT
     this.isTls = url.protocol === 'https:'
     this.proxy = proxyFor(url, process.env)
@@ -154,7 +151,7 @@ class Visit {
       this.note(
         'connect',
         family
-          ? `IPv${bad[0].family} leads nowhere from here. The pool goes on with the other at once, but whoever does not waits.`
+          ? `no IPv${bad[0].family} address can be connected to from here; the pool goes on with the others at once.`
           : `${many(bad.length, 'address')} of ${tried.length} cannot be connected to; the pool goes on with the others.`,
       )
     }
@@ -383,32 +380,6 @@ class Visit {
     ])
   }
 
-  /** @param {string} step @param {'ok' | 'bad' | 'none'} state @param {string[]} lines */
-  tell(step, state, lines) {
-    const { screen } = this
-    const mark = { ok: screen.paint('green', '✓'), bad: screen.paint('red', '✗'), none: screen.paint('dim', '–') }[
-      state
-    ]
-    const [first, ...rest] = lines.map((line) => screen.wrap(line, INDENT))
-    screen.say(`  ${mark} ${step.padEnd(INDENT - 4)}${first}`)
-    for (const line of rest) screen.say(`${' '.repeat(INDENT)}${screen.paint('dim', line)}`)
-  }
-
-  /** @param {string} step @param {{ code: string, message: string, advice: string }} problem @param {string[]} [lines] */
-  problem(step, problem, lines = []) {
-    this.problems.push({ step, ...problem })
-    this.tell(step, 'bad', [problem.message, ...lines])
-    this.screen.say(
-      `${' '.repeat(INDENT)}${this.screen.paint('yellow', '→')} ${this.screen.wrap(problem.advice, INDENT + 2)}`,
-    )
-  }
-
-  /** @param {string} step @param {string} message */
-  note(step, message) {
-    this.notes.push({ step, message })
-    this.screen.say(`${' '.repeat(INDENT)}${this.screen.paint('yellow', '!')} ${this.screen.wrap(message, INDENT + 2)}`)
-  }
-
   /** @param {any} settings */
   tellTheEnd({ rows, warmup, isKnown }) {
     const { screen } = this
@@ -440,34 +411,10 @@ class Visit {
   }
 }
 
-/** Of what is said of each step. */
-const INDENT = 13
-
 /** @param {{ daysLeft: number, validTo: string }} certificate */
 function validity({ daysLeft, validTo }) {
   if (daysLeft < 0) return 'expired'
   return daysLeft > 3650 ? `until ${validTo.slice(0, 4).replace('+', '')}` : `${many(daysLeft, 'day')} left`
-}
-
-/** @param {string} file */
-function certificates(file) {
-  let text
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (/** @type {any} */ error) {
-    throw failure(error.code, `${file}: ${error.code === 'ENOENT' ? 'there is no such file' : error.message}`)
-  }
-  if (!text.includes('-----BEGIN CERTIFICATE-----'))
-    throw failure('NO_CERTIFICATE', `${file}: has no certificate in PEM`)
-  return text
-}
-
-/** Where models are listed, which costs nothing and needs a key. @param {URL} url */
-function modelsPath({ hostname, pathname }) {
-  const isBare = pathname === '/' || pathname === ''
-  if (hostname === 'api.anthropic.com' && isBare) return '/v1/models'
-  if (hostname === 'generativelanguage.googleapis.com' && isBare) return '/v1beta/models'
-  return '/models'
 }
 
 module.exports = { command, run }

@@ -61,4 +61,12 @@ function credentials(name, { hostname }, command) {
   return { authorization: `Bearer ${key}` }
 }
 
-module.exports = { credentials, hostOf, isLoopback, portOf, urlOf }
+/** Where models are listed, which costs nothing and needs a key. @param {URL} url */
+function modelsPath({ hostname, pathname }) {
+  const isBare = pathname === '/' || pathname === ''
+  if (hostname === 'api.anthropic.com' && isBare) return '/v1/models'
+  if (hostname === 'generativelanguage.googleapis.com' && isBare) return '/v1beta/models'
+  return '/models'
+}
+
+module.exports = { credentials, hostOf, isLoopback, modelsPath, portOf, urlOf }

@@ -8,12 +8,12 @@ const http2 = require('node:http2')
 const net = require('node:net')
 const tls = require('node:tls')
 const { readFileSync } = require('node:fs')
-const { hostOf, portOf } = require('./place.js')
+const { portOf } = require('./place.js')
 
 /** Of an answer's body, what is looked at. */
 const MOST = 65_536
 /** How long a ticket of TLS 1.3, which comes behind the handshake, is waited for. */
-const TICKET = 1000
+const TICKET = 2000
 const ROUND_TRIPS = 3
 const DAY = 86_400_000
 
@@ -383,4 +383,4 @@ async function pool(url, { ca, http2, timeout }) {
   }
 }
 
-module.exports = { answersPlainHttp, connect, hostOf, pool, resolve, secure, talkH1, talkH2, tunnel }
+module.exports = { answersPlainHttp, connect, pool, resolve, secure, talkH1, talkH2, tunnel }
