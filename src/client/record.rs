@@ -17,6 +17,7 @@ use crate::error::{Attempt, Billed, Error, as_micros, header_text};
 use crate::policy::money::Usd;
 use crate::pool::{Lease, Phases, Protocol};
 use crate::protocol::openai::Usage;
+use crate::telemetry::{Counters, End, Row, Seat};
 
 /// Attempts that others hand over, and what they came to.
 type Lost = Arc<Mutex<(Vec<Attempt>, Charge)>>;
@@ -98,6 +99,12 @@ pub(super) struct Record {
     source: Source,
     /// Where several calls wait for it.
     shown: Option<Shown>,
+    /// What is counted of the target that is asked, or was last.
+    row: Option<Arc<Row>>,
+    /// Where the call is told of that row, in case its caller leaves.
+    seat: Option<Seat>,
+    /// Tokens of the answer, once they are known.
+    output: Option<u64>,
 }
 
 /// The `meta` on its way: a list without names, which would cost more to write than what they name. `lib/meta.js` gives them.
@@ -188,6 +195,51 @@ impl Record {
             bill: Own(None),
             hold: Own(None),
             spent: Charge::default(),
+            row: None,
+            seat: None,
+            output: None,
+        }
+    }
+
+    /// It is the record of a call, which is told who is asked.
+    pub(super) fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
+    }
+
+    /// Of a part of this call.
+    pub(super) fn sit_beside(&mut self, whole: &Self) {
+        self.seat.clone_from(&whole.seat);
+    }
+
+    /// What is counted of the target that is asked, or was last.
+    pub(super) fn row(&self) -> Option<&Arc<Row>> {
+        self.row.as_ref()
+    }
+
+    /// How the call ends, for whoever counts.
+    pub(super) fn end(&self, error: Option<&Error>) -> End {
+        End { status: self.status, error: error.map(|error| error.name_and_code().1) }
+    }
+
+    /// The first byte of an answer has come, or its head.
+    pub(super) fn count_first_byte(&self, counters: &Counters, after: Duration) {
+        counters.first_byte(after);
+        if let Some(row) = &self.row {
+            row.first_byte.time(after);
+        }
+    }
+
+    /// The answer is whole: how fast it came.
+    pub(super) fn count_pace(&self) {
+        if self.source != Source::Provider {
+            return;
+        }
+        let good = self.attempts.iter().rfind(|attempt| attempt.error.is_none());
+        if let (Some(row), Some(output @ 1..), Some(attempt)) = (&self.row, self.output, good) {
+            // Millionths of tokens a second: of tokens, and of seconds.
+            let micros = attempt.duration.as_micros().max(1);
+            let pace = u128::from(output).saturating_mul(1_000_000_000_000) / micros;
+            row.pace.record(u64::try_from(pace).unwrap_or(u64::MAX));
         }
     }
 
@@ -222,7 +274,18 @@ impl Record {
     }
 
     /// Attempts are at this target from now on.
-    pub(super) fn aim(&mut self, provider: &Arc<str>, model: Arc<str>, dropped: &[Cow<'static, str>]) {
+    pub(super) fn aim(
+        &mut self,
+        counters: &Counters,
+        provider: &Arc<str>,
+        model: Arc<str>,
+        dropped: &[Cow<'static, str>],
+    ) {
+        let row = counters.rows.of(provider, &model);
+        if let Some(seat) = &self.seat {
+            seat.take(&row);
+        }
+        self.row = Some(row);
         self.provider = provider.clone();
         self.limits = model.clone();
         self.model = model.clone();
@@ -259,6 +322,7 @@ impl Record {
         self.ends = None;
         self.sent = None;
         self.tokens = None;
+        self.output = None;
         self.is_replayed = false;
         self.status = 0;
         self.headers.clear();
@@ -308,6 +372,7 @@ impl Record {
 
     /// What the provider has reported by now.
     pub(super) fn reported(&mut self, usage: Usage) {
+        self.output = Some(usage.completion_tokens);
         if let Some(bill) = &mut self.bill.0 {
             bill.reported(usage);
         }
@@ -434,6 +499,8 @@ impl Record {
             dropped: self.dropped.clone(),
             lost: self.lost.clone(),
             witness: self.witness.clone(),
+            row: self.row.clone(),
+            seat: self.seat.clone(),
             ..Self::of(self.started, self.asked.clone())
         }
     }
@@ -535,6 +602,7 @@ impl Record {
             usage: self.usage.clone(),
             dropped: self.dropped.clone(),
             spent: self.spent,
+            row: self.row.clone(),
             ..Self::of(self.started, self.wanted.clone())
         }
     }
