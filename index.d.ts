@@ -1318,7 +1318,6 @@ export interface PrometheusOptions {
 
 /** What of a `Registry` of `prom-client` is used. */
 export interface MetricsRegister {
-  // biome-ignore lint/suspicious/noExplicitAny: prom-client's own types differ between its versions
   registerMetric(metric: any): void
   removeSingleMetric(name: string): void
 }

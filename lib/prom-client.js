@@ -112,7 +112,11 @@ function registerWith(register, read, labels) {
   const families = read()
   const key = JSON.stringify(Object.entries(labels).sort())
   if (source.has(key)) throw configError('labels: must be others than those of a client that the register has already')
-  if (source.isEmpty) enter(register, families.map((family) => new Metric(source, family)))
+  if (source.isEmpty)
+    enter(
+      register,
+      families.map((family) => new Metric(source, family)),
+    )
   source.add(key, read)
   sources.set(register, source)
   let isIn = true
