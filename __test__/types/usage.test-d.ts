@@ -1,6 +1,7 @@
 // Uses as documentation shows them, and what they give.
 
 import { channel } from 'node:diagnostics_channel'
+import type { Registry } from 'prom-client'
 import {
   APIError,
   type Attempt,
@@ -350,4 +351,11 @@ export async function money(line: Trunkline) {
   })
   const error: unknown = null
   if (error instanceof BudgetExceededError) is<number>()(error.resetsAt, true)
+}
+
+export function scraped(line: Trunkline, register: Registry, open: Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>) {
+  is<string>()(line.prometheus() + line.prometheus({ format: 'openmetrics', labels: { client: 'a' } }), true)
+  const remove = line.registerMetrics(register, { labels: { client: 'a' } })
+  remove()
+  line.registerMetrics(open)
 }
