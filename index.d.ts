@@ -591,7 +591,7 @@ export interface BudgetOptions extends BudgetLimit {
   window?: 'hour' | 'day' | 'month'
   /** By the name of a model, or by `provider/model`: dollars, or both. Where one is used up, the next target of a route is asked. */
   perModel?: Record<string, number | BudgetLimit>
-  /** Of each tenant whom calls name. */
+  /** Of each tenant whom calls name. Default: no limit. */
   perTenant?: number | BudgetLimit
   /** Shares of each limit at which there is a `budget` event, above 0 and at most 1. Default `[0.5, 0.8, 1]`. */
   alertAt?: number[]
@@ -1388,7 +1388,7 @@ export interface BudgetStanding {
 }
 
 export interface SavingsOptions {
-  /** What an hour of waiting costs, in US dollars: of a machine, or of somebody. Gives `timeValue`. */
+  /** What an hour of waiting costs, in US dollars: of a machine, or of somebody. Gives `timeValue`. Default: none. */
   hourlyCost?: number
 }
 

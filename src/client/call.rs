@@ -179,35 +179,21 @@ async fn targets<C: Consume>(
                 continue;
             }
         }
-        let prepared = match first.take() {
-            Some(outgoing) => Ok(outgoing),
-            None => journey.outgoing(target, C::STREAMED, consumer.prefill()),
-        };
-        let outgoing = match prepared {
-            Ok(outgoing) => outgoing,
-            // It has no words for it. Another may.
-            Err(error) => {
-                if before.is_none() {
-                    record.aim(&client.counters, target.provider.name(), target.model_for(&asked), &[]);
-                    before = Some((target, GivenUp { error, next: Next::Yes }));
+        let (provider, model) = (&*target.provider, target.model_for(&asked));
+        let words =
+            first.take().map_or_else(|| journey.outgoing(target, C::STREAMED, consumer.prefill()), Ok);
+        let (outgoing, hold) =
+            match words.and_then(|outgoing| Ok((outgoing, journey.afford(provider, &model)?))) {
+                Ok(affordable) => affordable,
+                // It has no words for it, or would cost too much. Another may have them, or cost less.
+                Err(error) => {
+                    if before.is_none() {
+                        record.aim(&client.counters, provider.name(), model, &[]);
+                        before = Some((target, GivenUp { error, next: Next::Yes }));
+                    }
+                    continue;
                 }
-                continue;
-            }
-        };
-        let provider = &*target.provider;
-        let model = target.model_for(&asked);
-        let hold = match journey.wish(&model).map(|wish| client.money.afford(provider, &wish)) {
-            None => None,
-            Some(Ok(hold)) => hold,
-            // It would cost too much. Another may cost less.
-            Some(Err(error)) => {
-                if before.is_none() {
-                    record.aim(&client.counters, provider.name(), model, &outgoing.dropped);
-                    before = Some((target, GivenUp { error, next: Next::Yes }));
-                }
-                continue;
-            }
-        };
+            };
         if let Some((failed, GivenUp { error, .. })) = &before {
             client.note_failover(failed, target, record, error);
         }

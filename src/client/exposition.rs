@@ -1,19 +1,19 @@
 //! All figures, for whoever scrapes them. What is told by model has names for the models that came first (`Rows`); what grows never shrinks.
 //! docs/metrics.md says what each is, and a test holds that page to this file.
 
+mod origins;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use self::origins::by_origin;
 use super::Client;
-use crate::policy::money::{Numbers, Period, Row as Spent};
-use crate::pool::{OriginSnapshot, Priority, Snapshot, Tally};
-use crate::telemetry::{Clocks, Distribution, Families, NONE, OTHERS, WAITS};
-
-/// Origins that have figures of their own: fetch goes to any.
-const MAX_ORIGINS: usize = 50;
+use crate::policy::money::{Numbers, Period, Row as Spent, Standing};
+use crate::pool::{Priority, Snapshot, Tally};
+use crate::telemetry::{Clocks, Distribution, Families, NONE, WAITS};
 
 impl Client {
     /// Its figures, each with these labels beside its own.
@@ -142,9 +142,7 @@ impl Client {
     fn budgets(&self, all: &mut Families) {
         let standings = self.money.standings();
         let standings: Vec<_> = standings.iter().filter(|standing| standing.name.is_none()).collect();
-        let labels = |standing: &crate::policy::money::Standing| {
-            [("unit", standing.unit.as_str()), ("window", standing.window)]
-        };
+        let labels = |standing: &Standing| [("unit", standing.unit.as_str()), ("window", standing.window)];
         let family = all.gauge(
             "trunkline_budget_limit",
             "The budget of all calls in its window, in US dollars or tokens.",
@@ -381,58 +379,4 @@ impl Client {
 fn times(tally: &Tally) -> Distribution {
     let within = WAITS.iter().map(|bound| bound.as_secs_f64()).zip(tally.within.iter().copied()).collect();
     Distribution { within, count: tally.count, sum: tally.sum.as_secs_f64() }
-}
-
-/// What an origin has, in all of its lines.
-#[derive(Clone, Copy, Debug, Default)]
-struct Here {
-    active: usize,
-    idle: usize,
-    connecting: usize,
-    draining: usize,
-    streams: usize,
-    capacity: usize,
-    waiting: usize,
-}
-
-/// Those that have most, and the others together.
-fn by_origin(lines: &[OriginSnapshot]) -> Vec<(String, Here)> {
-    let mut origins = BTreeMap::<&str, Here>::new();
-    for line in lines {
-        origins.entry(&line.origin).or_default().add(Here {
-            active: line.active,
-            idle: line.idle,
-            connecting: line.connecting,
-            draining: line.draining,
-            streams: line.streams,
-            capacity: line.capacity,
-            waiting: line.waiting,
-        });
-    }
-    let mut origins: Vec<_> = origins.into_iter().map(|(origin, here)| (origin.to_owned(), here)).collect();
-    if origins.len() > MAX_ORIGINS {
-        let sockets = |here: &Here| here.active + here.idle + here.connecting + here.draining;
-        origins.sort_by_key(|(_, here)| std::cmp::Reverse(sockets(here)));
-        let mut others = Here::default();
-        origins.drain(MAX_ORIGINS..).for_each(|(_, here)| others.add(here));
-        origins.push((OTHERS.to_owned(), others));
-    }
-    origins
-}
-
-impl Here {
-    fn add(&mut self, more: Self) {
-        let sums = [
-            (&mut self.active, more.active),
-            (&mut self.idle, more.idle),
-            (&mut self.connecting, more.connecting),
-            (&mut self.draining, more.draining),
-            (&mut self.streams, more.streams),
-            (&mut self.capacity, more.capacity),
-            (&mut self.waiting, more.waiting),
-        ];
-        for (sum, more) in sums {
-            *sum += more;
-        }
-    }
 }
