@@ -88,6 +88,21 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   metrics(): Metrics
 
   /**
+   * The figures as a text that Prometheus reads: what {@link metrics} has, by provider and model, with histograms. docs/metrics.md tells what each is. Serve
+   * it as `text/plain; version=0.0.4; charset=utf-8` or, with `format: 'openmetrics'`, as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+   * The first 100 models have figures of their own, further ones share `(others)`. Usable after {@link close}.
+   * @throws {ConfigError} for bad options.
+   */
+  prometheus(options?: PrometheusOptions): string
+
+  /**
+   * Puts the same figures into a registry of `prom-client`, for programs that have one: `line.registerMetrics(register)`. Several clients in one registry each need
+   * `labels` of their own. The function that is returned takes them out again; until then the registry keeps the client.
+   * @throws {ConfigError} for what is no registry, bad labels, and labels that another client has there. What the registry itself throws is passed on.
+   */
+  registerMetrics(register: MetricsRegister, options?: { labels?: Record<string, string> }): () => void
+
+  /**
    * How much is logged from now on.
    * @throws {ConfigError} for what is no level.
    */
@@ -1341,6 +1356,22 @@ export interface DashboardHandler {
   (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void): void
   /** Calls are watched no more, and who looks is hung up on. */
   close(): void
+}
+
+export interface PrometheusOptions {
+  /** Default `prometheus`: the text format 0.0.4. `openmetrics` is OpenMetrics 1.0. */
+  format?: 'prometheus' | 'openmetrics'
+  /**
+   * Labels of every figure, beside its own: 10 at most, of 256 bytes each. Tell clients of one process apart, `{ client: 'batch' }`; figures of the pool
+   * have a label `pool` as well, which is the same for clients that share it. Default: none.
+   */
+  labels?: Record<string, string>
+}
+
+/** What of a `Registry` of `prom-client` is used. */
+export interface MetricsRegister {
+  registerMetric(metric: unknown): void
+  removeSingleMetric(name: string): void
 }
 
 export interface CostOptions {

@@ -239,6 +239,28 @@ class Trunkline extends Emitter {
   }
 
   /** @param {any} [options] */
+  prometheus(options = {}) {
+    return this.#export(options, false)
+  }
+
+  /** @param {any} register @param {any} [options] */
+  registerMetrics(register, options = {}) {
+    const { labels = {} } = only(options, ['labels'])
+    const read = () => JSON.parse(this.#export({ labels }, true))
+    const { registerWith } = /** @type {typeof import('./prom-client.js')} */ (require('./prom-client.js'))
+    return registerWith(register, read, labels)
+  }
+
+  /** @param {any} options @param {boolean} asJson */
+  #export(options, asJson) {
+    try {
+      return this.#native.export(encodeOptions(options, 'options'), asJson)
+    } catch (error) {
+      throw thrown(error)
+    }
+  }
+
+  /** @param {any} [options] */
   costs(options = {}) {
     const { window, before } = money.windowOf(options)
     return money.costReport(this.#native.costs(window, before), window, before)

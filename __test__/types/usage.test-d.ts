@@ -2,6 +2,7 @@
 
 import { channel } from 'node:diagnostics_channel'
 import { createServer, type RequestListener } from 'node:http'
+import type { Registry } from 'prom-client'
 import {
   APIError,
   type Attempt,
@@ -361,4 +362,11 @@ export async function money(line: Trunkline) {
   })
   const error: unknown = null
   if (error instanceof BudgetExceededError) is<number>()(error.resetsAt, true)
+}
+
+export function scraped(line: Trunkline, register: Registry, open: Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>) {
+  is<string>()(line.prometheus() + line.prometheus({ format: 'openmetrics', labels: { client: 'a' } }), true)
+  const remove = line.registerMetrics(register, { labels: { client: 'a' } })
+  remove()
+  line.registerMetrics(open)
 }

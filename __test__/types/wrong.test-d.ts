@@ -111,8 +111,12 @@ line.batch({ model: 'm', messages })
 line.fetch({})
 // @ts-expect-error: it is the client's
 line.fetch = fetch
-// @ts-expect-error: not there yet
-line.prometheus()
+// @ts-expect-error: no format of theirs
+line.prometheus({ format: 'json' })
+// @ts-expect-error: labels are strings
+line.prometheus({ labels: { n: 1 } })
+// @ts-expect-error: no registry
+line.registerMetrics({})
 
 // Events and sizes.
 // @ts-expect-error: not an event

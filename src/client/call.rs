@@ -109,7 +109,12 @@ pub(super) fn settle(
     ended: Result<bytes::Bytes, Error>,
 ) -> Result<Answer, Error> {
     match counted {
-        Counted::Call(guard) => guard.settle(ended.is_ok(), record.total()),
+        Counted::Call(guard) => {
+            if ended.is_ok() {
+                record.count_pace();
+            }
+            guard.settle(record.row(), record.end(ended.as_ref().err()), record.total());
+        }
         Counted::Exchange => {
             record.show();
             return ended.map(|body| Answer { body, meta: Vec::new() });
@@ -183,14 +188,14 @@ async fn targets<C: Consume>(
                 // It has no words for it, or would cost too much. Another may have them, or cost less.
                 Err(error) => {
                     if before.is_none() {
-                        record.aim(provider.name(), model, &[]);
+                        record.aim(&client.counters, provider.name(), model, &[]);
                         before = Some((target, GivenUp { error, next: Next::Yes }));
                     }
                     continue;
                 }
             };
         if let Some((failed, GivenUp { error, .. })) = &before {
-            client.note_failover(failed, target, &asked, error);
+            client.note_failover(failed, target, record, error);
         }
         provider.begin(Instant::now());
         let life = Life {
@@ -205,7 +210,7 @@ async fn targets<C: Consume>(
             is_model_call: journey.is_model_call(),
             fail_fast: targets.peek().is_some(),
         };
-        record.aim(provider.name(), model, &outgoing.dropped);
+        record.aim(&client.counters, provider.name(), model, &outgoing.dropped);
         record.hold.0 = hold;
         match attempts(journey, target, life, record, consumer).await {
             Ok(body) => return Ok(body),

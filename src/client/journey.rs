@@ -39,7 +39,11 @@ impl Accepted {
     /// It can be sent to somebody: it begins, and counts if it is a call.
     pub(super) fn begin(&self, client: &Client, record: &mut Record) -> Counted {
         match &self.flight {
-            None => Counted::Call(client.counters.begin(self.arrived)),
+            None => {
+                let guard = client.counters.begin(self.arrived);
+                record.sit(guard.seat());
+                Counted::Call(guard)
+            }
             Some(flight) => {
                 record.show_to(&flight.shown);
                 flight.begins();

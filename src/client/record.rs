@@ -1,5 +1,6 @@
 //! What is known of a call: its attempts, its times, the connection it ended on. Becomes the `meta` that JavaScript sees.
 
+mod counted;
 mod meta;
 mod rivals;
 mod shared;
@@ -22,6 +23,7 @@ use crate::error::{Attempt, Billed, Error};
 use crate::policy::money::Usd;
 use crate::pool::{Lease, Phases, Protocol};
 use crate::protocol::openai::Usage;
+use crate::telemetry::{Counters, Row, Seat};
 
 /// What is a record's own, and no copy's: it is given back once.
 #[derive(Debug)]
@@ -85,6 +87,12 @@ pub(super) struct Record {
     source: Source,
     /// Where several calls wait for it.
     shown: Option<Shown>,
+    /// What is counted of the target that is asked, or was last.
+    row: Option<Arc<Row>>,
+    /// Where the call is told of that row, in case its caller leaves.
+    seat: Option<Seat>,
+    /// Tokens of the answer, once they are known.
+    output: Option<u64>,
 }
 
 /// Under which name the limits of a model are known: each of several keys has its own.
@@ -133,6 +141,9 @@ impl Record {
             bill: Own(None),
             hold: Own(None),
             spent: Charge::default(),
+            row: None,
+            seat: None,
+            output: None,
         }
     }
 
@@ -161,7 +172,18 @@ impl Record {
     }
 
     /// Attempts are at this target from now on.
-    pub(super) fn aim(&mut self, provider: &Arc<str>, model: Arc<str>, dropped: &[Cow<'static, str>]) {
+    pub(super) fn aim(
+        &mut self,
+        counters: &Counters,
+        provider: &Arc<str>,
+        model: Arc<str>,
+        dropped: &[Cow<'static, str>],
+    ) {
+        let row = counters.rows.of(provider, &model);
+        if let Some(seat) = &self.seat {
+            seat.take(&row);
+        }
+        self.row = Some(row);
         self.provider = provider.clone();
         self.limits = model.clone();
         self.model = model.clone();
@@ -198,6 +220,7 @@ impl Record {
         self.ends = None;
         self.sent = None;
         self.tokens = None;
+        self.output = None;
         self.is_replayed = false;
         self.status = 0;
         self.headers.clear();
@@ -247,6 +270,7 @@ impl Record {
 
     /// What the provider has reported by now.
     pub(super) fn reported(&mut self, usage: Usage) {
+        self.output = Some(usage.completion_tokens);
         if let Some(bill) = &mut self.bill.0 {
             bill.reported(usage);
         }

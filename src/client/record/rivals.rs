@@ -31,6 +31,8 @@ impl Record {
             dropped: self.dropped.clone(),
             lost: self.lost.clone(),
             witness: self.witness.clone(),
+            row: self.row.clone(),
+            seat: self.seat.clone(),
             ..Self::of(self.started, self.asked.clone())
         }
     }

@@ -72,6 +72,7 @@ impl Record {
             usage: self.usage.clone(),
             dropped: self.dropped.clone(),
             spent: self.spent,
+            row: self.row.clone(),
             ..Self::of(self.started, self.wanted.clone())
         }
     }

@@ -46,6 +46,15 @@ pub enum Unit {
     Tokens,
 }
 
+impl Unit {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usd => "usd",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
 /// What the options say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BudgetPolicy {
