@@ -50,7 +50,7 @@ async function scene(t, options = {}) {
   upstream.fault({ kind: 'silence' }, { times: 1, model: 'a' })
   const before = upstream.requests.length
   const left = new AbortController()
-  const call = rejection(line.chat(ask('a', 'left'), { signal: left.signal, cache: false }))
+  const call = rejection(line.chat(ask('a', 'left'), { signal: left.signal }))
   await until(() => upstream.requests.length > before)
   left.abort()
   await call

@@ -46,6 +46,7 @@ impl Accepted {
             }
             Some(flight) => {
                 record.show_to(&flight.shown);
+                record.sit(flight.seat.clone());
                 flight.begins();
                 Counted::Exchange
             }

@@ -260,7 +260,8 @@ async fn shared(
     outlet: Option<Arc<Outlet>>,
 ) -> Result<Answer, Error> {
     share.begun().await?;
-    let counted = Counted::Call(client.counters.begin(accepted.arrived));
+    let seat = share.flight().seat.clone();
+    let counted = Counted::Call(client.counters.begin_at(accepted.arrived, seat));
     let source = if share.is_follower { Source::Another } else { Source::Provider };
     if share.is_follower {
         client.counters.coalesced();

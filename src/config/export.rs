@@ -86,7 +86,7 @@ mod tests {
                 json!({"labels": {"service": "x".repeat(10_240)}}),
                 "labels.service: must be at most 256 bytes, got 10240",
             ),
-            (json!({"labels": {"service": 1}}), "labels.service: must be a string, got a number"),
+            (json!({"labels": {"service": 1}}), "labels.service: must be a string, got a number (1)"),
             (json!({"labels": {"le": "1"}}), "labels.le: is a label that figures have already"),
             (
                 json!({"labels": {"__name__": "1"}}),

@@ -254,8 +254,13 @@ fn add(counter: &AtomicU64, n: u64) {
 impl Counters {
     /// A call begins.
     pub fn begin(self: &Arc<Self>, started: Instant) -> CallGuard {
+        self.begin_at(started, Seat::default())
+    }
+
+    /// One that is told by others who is asked for it.
+    pub fn begin_at(self: &Arc<Self>, started: Instant, seat: Seat) -> CallGuard {
         add(&self.started, 1);
-        CallGuard { counters: self.clone(), started, settled: false, seat: Seat::default() }
+        CallGuard { counters: self.clone(), started, settled: false, seat }
     }
 
     pub fn retried(&self) {
@@ -393,7 +398,7 @@ impl CallGuard {
 impl Drop for CallGuard {
     fn drop(&mut self) {
         if !self.settled {
-            let asked = self.seat.0.lock().take();
+            let asked = self.seat.0.lock().clone();
             asked.unwrap_or_else(|| nobody(&self.counters)).ended(LEFT);
             add(&self.counters.aborted, 1);
         }
