@@ -13,7 +13,7 @@ use self::origins::by_origin;
 use super::Client;
 use crate::policy::money::{Numbers, Period, Row as Spent, Standing};
 use crate::pool::{Priority, Snapshot, Tally};
-use crate::telemetry::{Clocks, Distribution, Families, NONE, WAITS};
+use crate::telemetry::{Distribution, Families, NONE, WAITS};
 
 impl Client {
     /// Its figures, each with these labels beside its own.
@@ -30,11 +30,8 @@ impl Client {
         let sums = self.counters.sums();
         all.counter("trunkline_sent_bytes", "Bytes of request bodies.").add(&[], sums.sent as f64);
         all.counter("trunkline_received_bytes", "Bytes of answers' bodies.").add(&[], sums.received as f64);
-        let clocks = Clocks::read();
-        let uptime = self.counters.uptime().as_secs_f64();
-        let started = clocks.unix_ms(clocks.now) as f64 / 1000.0 - uptime;
         all.gauge("trunkline_start_time_seconds", "When the client was made, in seconds since 1970.")
-            .add(&[], (started * 1000.0).round() / 1000.0);
+            .add(&[], self.counters.born());
         all.gauge("trunkline_build_info", "Always 1; which version this is.")
             .add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         all

@@ -16,6 +16,8 @@ use crate::pool::{Histogram, Priority, Snapshot, Spread};
 #[derive(Debug)]
 pub struct Counters {
     since: Instant,
+    /// The same by the clock on the wall.
+    born: SystemTime,
     started: AtomicU64,
     succeeded: AtomicU64,
     failed: AtomicU64,
@@ -43,6 +45,7 @@ impl Default for Counters {
     fn default() -> Self {
         Self {
             since: Instant::now(),
+            born: SystemTime::now(),
             started: AtomicU64::default(),
             succeeded: AtomicU64::default(),
             failed: AtomicU64::default(),
@@ -301,6 +304,11 @@ impl Counters {
 
     pub fn first_byte(&self, time: Duration) {
         self.first_byte.record(time);
+    }
+
+    /// Seconds since 1970 at which the client was made.
+    pub fn born(&self) -> f64 {
+        self.born.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
 
     pub fn uptime(&self) -> Duration {
