@@ -17,6 +17,7 @@ mod route;
 mod routes;
 mod secret;
 mod section;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -34,6 +35,7 @@ pub use self::providers::{Key, ProviderConfig};
 pub use self::routes::{RouteConfig, TargetConfig};
 pub use self::secret::{Hidden, is_credential};
 use self::section::Section;
+pub use self::shared::{OnUnavailable, SharedConfig};
 use crate::error::Error;
 use crate::policy::adaptive::MaxConcurrency;
 use crate::policy::alerts::AlertPolicy;
@@ -69,6 +71,8 @@ pub struct ClientConfig {
     pub pricing: Prices,
     /// None for no limit of what is spent.
     pub budget: Option<BudgetConfig>,
+    /// None where nothing is shared with other processes.
+    pub shared: Option<SharedConfig>,
     /// The number of the cassette that answers in place of the network.
     pub cassette: Option<u32>,
     pub pool: pool::Config,
@@ -154,6 +158,7 @@ impl ClientConfig {
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
         let cache = cache::parse_cache(&mut top)?;
+        let shared = shared::parse_shared(&mut top)?;
         let cassette = cassette::parse_cassette(&mut top)?;
         top.finish()?;
         Ok(Self {
@@ -167,6 +172,7 @@ impl ClientConfig {
             cache,
             pricing,
             budget,
+            shared,
             cassette,
             tenant_calls,
             pool,

@@ -22,6 +22,7 @@
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
 //! | `provider` | whom calls are sent to, and what is known of how it bears with us |
+//! | `shared/` | limits that several processes keep together, through Redis |
 //! | `tenants` | calls at once of each tenant |
 //! | `targets` | a model of a provider, or several in the order in which they are tried |
 //! | `keys` | the keys of a provider, used in turn |
@@ -54,6 +55,7 @@ mod race;
 mod reader;
 mod record;
 mod recovery;
+mod shared;
 mod stream;
 mod targets;
 mod tenants;
@@ -82,6 +84,7 @@ use self::money::Money;
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
+use self::shared::Shared;
 use self::targets::{Target, Targets};
 use self::tenants::Tenants;
 use self::witness::Arrival;
@@ -121,6 +124,8 @@ pub struct Client {
     money: Arc<Money>,
     /// Where their calls at once are limited.
     tenants: Option<Arc<Tenants>>,
+    /// None where nothing is shared with other processes.
+    shared: Option<Arc<Shared>>,
     closed: AtomicBool,
 }
 
@@ -140,10 +145,20 @@ impl Client {
         }
         let (ask_for_key, counters) = (Arc::new(ask_for_key), Arc::<Counters>::default());
         let tenants = config.tenant_calls.map(|at_once| Arc::new(Tenants::new(at_once, tasks)));
+        let replays = cassette.as_ref().is_some_and(|cassette| cassette.is_replay());
+        let shared = config.shared.as_ref().filter(|_| !replays).map(|shared| Shared::open(shared, tasks));
         let made = config.providers.iter();
         let made = made.map(|provider| {
-            Provider::new(provider, &config, &ask_for_key, &counters.turns, tenants.as_ref(), tasks)
-                .map(Arc::new)
+            Provider::new(
+                provider,
+                &config,
+                &ask_for_key,
+                &counters.turns,
+                tenants.as_ref(),
+                shared.as_ref(),
+                tasks,
+            )
+            .map(Arc::new)
         });
         let providers = made.collect::<Result<Vec<_>, _>>()?;
         // Providers have them now, where they can be replaced.
@@ -153,7 +168,7 @@ impl Client {
         let money = Arc::new(Money::new(config.budget.as_ref(), &events)?);
         let alerts = config.alerts.map(|policy| watch(number, policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
-        if !cassette.as_ref().is_some_and(|cassette| cassette.is_replay()) {
+        if !replays {
             config.providers.iter().for_each(|provider| pool.prepare(&provider.base.origin));
         }
         Ok(Self {
@@ -170,6 +185,7 @@ impl Client {
             cassette,
             money,
             tenants,
+            shared,
             closed: AtomicBool::new(false),
             config,
         })
@@ -344,6 +360,11 @@ impl Client {
     /// What is wrong that calls go on in spite of.
     pub fn problem(&self) -> Option<String> {
         self.money.problem()
+    }
+
+    /// Why what is shared with other processes cannot be asked for now.
+    pub fn shared_problem(&self) -> Option<String> {
+        self.shared.as_ref()?.problem()
     }
 
     /// What the client tells of its calls.

@@ -10,6 +10,7 @@ use super::call::Life;
 use super::exchange::{Failed, FailedAttempt, failed};
 use super::gate::{Ask, Refused};
 use super::record::Record;
+use super::shared;
 use crate::error::{Error, Kind, TimeoutPhase, millis};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Guard;
@@ -34,8 +35,11 @@ pub(super) struct Pass {
 /// # Cancel safety
 /// As of [`Admission::enter`](super::admission::Admission::enter).
 pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, Failed> {
-    let Life { options, timeouts, .. } = *life;
+    let options = life.options;
     let arrived = record.attempt_began();
+    if let Some(shared) = &life.client.shared {
+        shared.check().map_err(|error| failed(Failure::Final, error))?;
+    }
     let (model, limits) = (record.model_asked().clone(), record.limited_as().clone());
     // Nobody waits for what would be refused then.
     let circuits = life.provider.circuits.as_ref();
@@ -45,7 +49,7 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
         return Err(circuit_open(until));
     }
     let turn = life.provider.admission.enter(ask(life, &limits, record)).await;
-    let turn = turn.map_err(|refused| denied(refused, timeouts.queue))?;
+    let turn = turn.map_err(|refused| denied(life, refused))?;
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
     let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
@@ -123,13 +127,12 @@ impl Pass {
         record: &mut Record,
         waited: Duration,
     ) -> Result<(), Failed> {
-        let timeouts = life.timeouts;
         // Whoever waits holds nothing: neither a turn of the provider's, nor the place of a probe.
         self.turn = Turn::default();
         self.circuit = None;
         let (model, limits) = (record.model_asked().clone(), record.limited_as().clone());
         let turn = life.provider.admission.enter_again(ask(life, &limits, record)).await;
-        self.turn = turn.map_err(|refused| denied(refused, timeouts.queue))?;
+        self.turn = turn.map_err(|refused| denied(life, refused))?;
         let waited = waited + self.turn.waited;
         record.waited(waited);
         self.waited += waited;
@@ -213,7 +216,7 @@ fn is_refusal(record: &Record) -> bool {
     matches!(record.status(), 429 | 529)
 }
 
-fn denied(refused: Refused, limit: Duration) -> Failed {
+fn denied(life: &Life<'_>, refused: Refused) -> Failed {
     match refused {
         Refused::Full(waiting) => {
             let message = format!("{waiting} calls wait already, which is concurrency.maxQueue");
@@ -221,7 +224,8 @@ fn denied(refused: Refused, limit: Duration) -> Failed {
             error.retryable = true;
             failed(Failure::Queue, error)
         }
-        Refused::Late => late("turn", limit),
+        Refused::Late => late("turn", life.timeouts.queue),
+        Refused::Unshared => failed(Failure::Final, shared::unavailable(life.client.shared.as_deref())),
     }
 }
 

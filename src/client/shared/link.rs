@@ -1,0 +1,118 @@
+//! The connection to Redis, to Valkey or to a cluster of either, and the scripts that run there.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
+use crate::policy::lease::{Question, Reply};
+
+/// Redis answers in much less; one that takes longer is as good as none.
+const CONNECT: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(1);
+
+pub(super) struct Link {
+    to: To,
+    lend: Script,
+}
+
+enum To {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// A script, known to Redis by its hash.
+struct Script {
+    text: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+        Self { text, hash: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect() }
+    }
+}
+
+impl Link {
+    /// Connects, and finds out whom to.
+    pub(super) async fn connect(info: &ConnectionInfo) -> Result<Self, String> {
+        let how = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(ANSWER));
+        let client = redis::Client::open(info.clone()).map_err(|error| told(&error))?;
+        let one = client.get_multiplexed_async_connection_with_config(&how).await;
+        let mut one = one.map_err(|error| told(&error))?;
+        // Whoever may not ask that may still run scripts.
+        let about: String = redis::cmd("INFO").arg("server").query_async(&mut one).await.unwrap_or_default();
+        let to = if about.lines().any(|line| line == "redis_mode:cluster") {
+            let cluster = ClusterClient::builder([info.clone()])
+                .connection_timeout(CONNECT)
+                .response_timeout(ANSWER)
+                .retries(1)
+                .build()
+                .map_err(|error| told(&error))?;
+            To::Cluster(cluster.get_async_connection().await.map_err(|error| told(&error))?)
+        } else {
+            To::One(one)
+        };
+        let mut link = Self { to, lend: Script::new(include_str!("lend.lua")) };
+        // What cannot run scripts is found out now, and not by the first call. Without a key: it goes to any node.
+        let ping = redis::cmd("EVAL").arg("return 1").arg(1).arg("{trunkline}:ping").clone();
+        link.run::<i64>(&ping).await.map_err(|error| told(&error))?;
+        Ok(link)
+    }
+
+    /// Asks for several gates at once: in one round trip, and in one piece.
+    pub(super) async fn lend(
+        &mut self,
+        me: &str,
+        keys: &[String],
+        questions: &[Question],
+    ) -> Result<Vec<Reply>, String> {
+        let texts = questions.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
+        let texts = texts.map_err(|error| error.to_string())?;
+        let command = |name: &str, script: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(script).arg(keys.len()).arg(keys).arg(me).arg(&texts);
+            command
+        };
+        let mut replies = self.run::<Vec<String>>(&command("EVALSHA", &self.lend.hash)).await;
+        if matches!(&replies, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            replies = self.run(&command("EVAL", self.lend.text)).await;
+        }
+        let replies = replies.map_err(|error| told(&error))?;
+        let replies = replies.iter().map(|reply| serde_json::from_str(reply)).collect::<Result<Vec<_>, _>>();
+        replies.map_err(|error| format!("its script gave what cannot be read: {error}"))
+    }
+
+    async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+        match &mut self.to {
+            To::One(connection) => command.query_async(connection).await,
+            To::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+}
+
+/// What went wrong, in words for whoever set it up.
+fn told(error: &RedisError) -> String {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => format!("it refuses the user or password ({error})"),
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+            format!("what answers there does not speak the protocol of Redis ({error})")
+        }
+        ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            format!("its user may not run scripts, or not on these keys ({error})")
+        }
+        ErrorKind::Server(ServerErrorKind::ReadOnly) => {
+            format!("it is a replica, which cannot be written ({error})")
+        }
+        _ if error.is_timeout() => "it does not answer in time".to_owned(),
+        _ => error.to_string(),
+    }
+}
