@@ -191,11 +191,14 @@ async fn targets<C: Consume>(
         };
         let provider = &*target.provider;
         let model = target.model_for(&asked);
-        let hold = match journey.wish(&model).map(|wish| client.money.afford(provider, &wish)) {
-            None => None,
-            Some(Ok(hold)) => hold,
+        let afforded = match journey.wish(&model) {
+            None => Ok(None),
+            Some(wish) => client.money.afford(provider, &wish).await,
+        };
+        let hold = match afforded {
+            Ok(hold) => hold,
             // It would cost too much. Another may cost less.
-            Some(Err(error)) => {
+            Err(error) => {
                 if before.is_none() {
                     record.aim(provider.name(), model, &outgoing.dropped);
                     before = Some((target, GivenUp { error, next: Next::Yes }));

@@ -165,7 +165,7 @@ impl Client {
         config.providers.iter_mut().for_each(|provider| provider.keys.clear());
         let events = Arc::new(Events::new(wake));
         let number = next_client();
-        let money = Arc::new(Money::new(config.budget.as_ref(), &events)?);
+        let money = Arc::new(Money::new(config.budget.as_ref(), shared.as_deref(), &events)?);
         let alerts = config.alerts.map(|policy| watch(number, policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
         if !replays {

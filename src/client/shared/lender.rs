@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::link::Link;
-use super::{Bell, Shared, Shares};
+use super::till::Work;
+use super::{Bell, Shared, Shares, Till};
 use crate::client::gate::Gate;
 use crate::config::SharedConfig;
 use crate::policy::lease::Question;
+use crate::policy::money::Scope;
 use crate::pool::Tasks;
 
 /// Between attempts to connect: doubled from the first to the last, and each up to so much shorter, so that not all come at once.
@@ -24,6 +26,7 @@ struct Lender {
     me: String,
     /// Where it holds places.
     named: Vec<Arc<str>>,
+    till: Option<Arc<Till>>,
 }
 
 pub(super) fn start(shared: &Arc<Shared>, tasks: &Tasks) {
@@ -33,6 +36,7 @@ pub(super) fn start(shared: &Arc<Shared>, tasks: &Tasks) {
         config: shared.config.clone(),
         me: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
         named: Vec::new(),
+        till: None,
     };
     tasks.spawn("lender", lender.run());
 }
@@ -112,14 +116,32 @@ impl Lender {
                     None => {}
                 }
             }
+            self.till.clone_from(&*shared.till.lock());
             drop(shared);
-            if asking.is_empty() {
+            let spending = match self.till.as_ref().and_then(|till| till.due(now)) {
+                Some(at) if at <= now => self.till.as_ref().map(|till| till.work(now)),
+                Some(at) => {
+                    next = Some(next.map_or(at, |next| next.min(at)));
+                    None
+                }
+                None => None,
+            };
+            if asking.is_empty() && spending.is_none() {
                 self.bell.wait(next).await;
                 continue;
             }
             let keys: Vec<String> = asking.iter().flat_map(|(_, name, _)| self.keys(name)).collect();
             let questions: Vec<_> = asking.iter().map(|(_, _, question)| question.clone()).collect();
-            let replies = link.lend(&self.me, &keys, &questions).await;
+            // Both at once: one round trip.
+            let mut other = link.clone();
+            let lent = async {
+                if questions.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    link.lend(&self.me, &keys, &questions).await
+                }
+            };
+            let (replies, spent) = tokio::join!(lent, self.spend(&mut other, spending));
             for (_, name, question) in &asking {
                 if question.has_places() && !self.named.contains(name) {
                     self.named.push(name.clone());
@@ -136,11 +158,38 @@ impl Lender {
                     return Err(problem);
                 }
             }
+            spent?;
         }
+    }
+
+    /// Tells of budgets, and asks for more of them.
+    async fn spend(&self, link: &mut Link, work: Option<Work>) -> Result<(), String> {
+        let Some((till, work)) = self.till.as_ref().zip(work) else { return Ok(()) };
+        let window = till.policy.window.as_str();
+        let names = work.of.iter().map(Scope::to_string);
+        let mut keys: Vec<String> = names
+            .flat_map(|name| {
+                ["spent", "held", "heldUntil"].map(|what| self.key(&format!("{what}:{window}"), &name))
+            })
+            .collect();
+        keys.push(self.key("message", &self.me));
+        let done = link.spend(&self.me, &keys, &work).await;
+        match &done {
+            Ok(done) => till.done(&work, done),
+            Err(_) => till.undone(),
+        }
+        done.map(drop)
     }
 
     /// Gives back all places, which would be held until their time is over.
     async fn leave(&self, link: &mut Link) {
+        while let Some(till) = &self.till
+            && till.due(Instant::now()).is_some_and(|at| at <= Instant::now())
+        {
+            if self.spend(link, Some(till.work(Instant::now()))).await.is_err() {
+                break;
+            }
+        }
         let keys: Vec<String> = self.named.iter().flat_map(|name| self.keys(name)).collect();
         let questions = vec![Question::leaving(); self.named.len()];
         if !questions.is_empty()
@@ -152,7 +201,10 @@ impl Lender {
 
     /// All of a namespace are on one node of a cluster, as those of one script have to be.
     fn keys(&self, name: &str) -> [String; 4] {
-        ["levels", "asking", "places", "until"]
-            .map(|what| format!("{{{}}}:{what}:{name}", self.config.namespace))
+        ["levels", "asking", "places", "until"].map(|what| self.key(what, name))
+    }
+
+    fn key(&self, what: &str, name: &str) -> String {
+        format!("{{{}}}:{what}:{name}", self.config.namespace)
     }
 }

@@ -1,5 +1,6 @@
 //! The connection to Redis, to Valkey or to a cluster of either, and the scripts that run there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -9,33 +10,39 @@ use redis::{
     AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
 };
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use serde::de::DeserializeOwned;
 
+use super::till::{Done, Work};
 use crate::policy::lease::{Question, Reply};
 
 /// Redis answers in much less; one that takes longer is as good as none.
 const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(1);
 
+#[derive(Clone)]
 pub(super) struct Link {
     to: To,
     lend: Script,
+    spend: Script,
 }
 
+#[derive(Clone)]
 enum To {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 /// A script, known to Redis by its hash.
+#[derive(Clone)]
 struct Script {
     text: &'static str,
-    hash: String,
+    hash: Arc<str>,
 }
 
 impl Script {
     fn new(text: &'static str) -> Self {
         let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
-        Self { text, hash: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect() }
+        Self { text, hash: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into() }
     }
 }
 
@@ -61,7 +68,11 @@ impl Link {
         } else {
             To::One(one)
         };
-        let mut link = Self { to, lend: Script::new(include_str!("lend.lua")) };
+        let mut link = Self {
+            to,
+            lend: Script::new(include_str!("lend.lua")),
+            spend: Script::new(include_str!("spend.lua")),
+        };
         // What cannot run scripts is found out now, and not by the first call. Without a key: it goes to any node.
         let ping = redis::cmd("EVAL").arg("return 1").arg(1).arg("{trunkline}:ping").clone();
         link.run::<i64>(&ping).await.map_err(|error| told(&error))?;
@@ -77,18 +88,35 @@ impl Link {
     ) -> Result<Vec<Reply>, String> {
         let texts = questions.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
         let texts = texts.map_err(|error| error.to_string())?;
+        let script = self.lend.clone();
+        let replies: Vec<String> = self.script(&script, me, keys, &texts).await?;
+        replies.iter().map(|reply| read(reply)).collect()
+    }
+
+    /// Enters what was spent, and speaks for more.
+    pub(super) async fn spend(&mut self, me: &str, keys: &[String], work: &Work) -> Result<Done, String> {
+        let text = serde_json::to_string(work).map_err(|error| error.to_string())?;
+        let script = self.spend.clone();
+        read(&self.script::<String>(&script, me, keys, &[text]).await?)
+    }
+
+    async fn script<T: FromRedisValue>(
+        &mut self,
+        script: &Script,
+        me: &str,
+        keys: &[String],
+        more: &[String],
+    ) -> Result<T, String> {
         let command = |name: &str, script: &str| {
             let mut command = redis::cmd(name);
-            command.arg(script).arg(keys.len()).arg(keys).arg(me).arg(&texts);
+            command.arg(script).arg(keys.len()).arg(keys).arg(me).arg(more);
             command
         };
-        let mut replies = self.run::<Vec<String>>(&command("EVALSHA", &self.lend.hash)).await;
-        if matches!(&replies, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
-            replies = self.run(&command("EVAL", self.lend.text)).await;
+        let mut reply = self.run(&command("EVALSHA", &script.hash)).await;
+        if matches!(&reply, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            reply = self.run(&command("EVAL", script.text)).await;
         }
-        let replies = replies.map_err(|error| told(&error))?;
-        let replies = replies.iter().map(|reply| serde_json::from_str(reply)).collect::<Result<Vec<_>, _>>();
-        replies.map_err(|error| format!("its script gave what cannot be read: {error}"))
+        reply.map_err(|error| told(&error))
     }
 
     async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
@@ -97,6 +125,10 @@ impl Link {
             To::Cluster(connection) => command.query_async(connection).await,
         }
     }
+}
+
+fn read<T: DeserializeOwned>(reply: &str) -> Result<T, String> {
+    serde_json::from_str(reply).map_err(|error| format!("its script gave what cannot be read: {error}"))
 }
 
 /// What went wrong, in words for whoever set it up.

@@ -5,7 +5,8 @@
 //! | `bell` | wakes the lender when it is due |
 //! | `lender` | asks the store for all gates of a client at once, and brings them what it lends |
 //! | `link` | the connection to Redis, and its scripts |
-//! | `lend.lua` | what is done in Redis, in one piece and by its own clock |
+//! | `till` | budgets: what is spoken for, and spent |
+//! | `lend.lua`, `spend.lua` | what is done in Redis, in one piece and by its own clock |
 //!
 //! A call never speaks to Redis. It takes from what was lent, and where that is not enough it waits at its gate, in the order of
 //! all who wait there; the lender is one task, with one question on its way at a time.
@@ -13,6 +14,7 @@
 mod bell;
 mod lender;
 mod link;
+mod till;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -20,10 +22,12 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 pub(super) use self::bell::Bell;
+pub(super) use self::till::Till;
 use super::gate::Gate;
 use crate::config::{OnUnavailable, SharedConfig};
 use crate::error::{Error, Kind};
 use crate::policy::lease::{Lent, Standing, Terms};
+use crate::policy::money::{BudgetPolicy, Crossed, Purse};
 use crate::pool::Tasks;
 
 /// What a client shares with other processes.
@@ -31,6 +35,7 @@ pub(super) struct Shared {
     config: SharedConfig,
     bell: Arc<Bell>,
     gates: Mutex<Vec<Shares>>,
+    till: Mutex<Option<Arc<Till>>>,
     state: Mutex<State>,
 }
 
@@ -54,6 +59,7 @@ impl Shared {
             config: config.clone(),
             bell: Arc::default(),
             gates: Mutex::default(),
+            till: Mutex::default(),
             state: Mutex::new(State { standing: Standing::Shared, problem: None }),
         });
         lender::start(&shared, tasks);
@@ -70,6 +76,19 @@ impl Shared {
         drop(gates);
         gate.stand(standing);
         gate
+    }
+
+    /// Has a budget kept together. A client has one.
+    pub(super) fn till(
+        &self,
+        policy: &BudgetPolicy,
+        purse: &Arc<Mutex<Purse>>,
+        tell: Box<dyn Fn(Vec<Crossed>) + Send + Sync>,
+    ) -> Arc<Till> {
+        let till = Arc::new(Till::new(policy, purse, &self.bell, tell));
+        *self.till.lock() = Some(till.clone());
+        till.stand(self.state.lock().standing);
+        till
     }
 
     /// # Errors
@@ -117,6 +136,9 @@ impl Shared {
             return;
         }
         let gates = gates.clone();
+        if let Some(till) = &*self.till.lock() {
+            till.stand(standing);
+        }
         for gate in gates.iter().filter_map(|shares| shares.gate.upgrade()) {
             gate.stand(standing);
         }
