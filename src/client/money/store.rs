@@ -1,5 +1,5 @@
-//! Where the state of budgets is. Here that is memory, with a file behind it where the options name one; a store that machines share would stand
-//! in its place, with the same verbs: reserve, release, charge, and how all stands.
+//! Where the state of budgets is. Here that is memory, with a file behind it where the options name one, or Redis where machines share it: then
+//! memory is what was last heard, and what counts while Redis is away.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
