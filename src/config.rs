@@ -160,7 +160,9 @@ impl ClientConfig {
         let cache = cache::parse_cache(&mut top)?;
         let shared = shared::parse_shared(&mut top)?;
         if shared.is_some() && budget.as_ref().is_some_and(|budget| budget.state.is_some()) {
-            return Err(Error::config("budget.state: cannot be given beside shared, which keeps budgets in Redis"));
+            return Err(Error::config(
+                "budget.state: cannot be given beside shared, which keeps budgets in Redis",
+            ));
         }
         let cassette = cassette::parse_cassette(&mut top)?;
         top.finish()?;

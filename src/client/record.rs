@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -98,6 +98,19 @@ pub(super) struct Record {
     source: Source,
     /// Where several calls wait for it.
     shown: Option<Shown>,
+}
+
+/// The record of an answer that several machines keep together.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FarRecord {
+    provider: String,
+    model: String,
+    wanted: String,
+    status: u16,
+    headers: Vec<(String, String)>,
+    usage: Option<Box<RawValue>>,
+    dropped: Vec<String>,
+    spent: (String, bool, bool, bool),
 }
 
 /// The `meta` on its way: a list without names, which would cost more to write than what they name. `lib/meta.js` gives them.
@@ -537,6 +550,41 @@ impl Record {
             spent: self.spent,
             ..Self::of(self.started, self.wanted.clone())
         }
+    }
+
+    /// What of it machines keep together.
+    pub(super) fn far(&self) -> FarRecord {
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), header_text(value).into_owned())
+        };
+        FarRecord {
+            provider: self.provider.to_string(),
+            model: self.model.to_string(),
+            wanted: self.wanted.to_string(),
+            status: self.status,
+            headers: self.headers.iter().map(text).collect(),
+            usage: self.usage.clone(),
+            dropped: self.dropped.iter().map(|path| path.clone().into_owned()).collect(),
+            spent: self.spent.far(),
+        }
+    }
+
+    /// None where it cannot be one.
+    pub(super) fn of_far(far: FarRecord) -> Option<Self> {
+        let header = |(name, value): (String, String)| {
+            let bytes = value.chars().map(u8::try_from).collect::<Result<Vec<_>, _>>().ok()?;
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(&bytes).ok()?))
+        };
+        Some(Self {
+            provider: far.provider.into(),
+            model: far.model.into(),
+            status: far.status,
+            headers: far.headers.into_iter().map(header).collect::<Option<_>>()?,
+            usage: far.usage,
+            dropped: far.dropped.into_iter().map(Cow::Owned).collect(),
+            spent: Charge::of_far(far.spent),
+            ..Self::of(Instant::now(), far.wanted.into())
+        })
     }
 
     /// What it takes of memory, but for its own fields.

@@ -17,6 +17,13 @@ pub struct SharedConfig {
     pub on_unavailable: OnUnavailable,
 }
 
+impl SharedConfig {
+    /// All of a namespace are on one node of a cluster, as those of one script have to be.
+    pub fn key(&self, what: &str, name: &str) -> String {
+        format!("{{{}}}:{what}:{name}", self.namespace)
+    }
+}
+
 /// What is done while Redis cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnUnavailable {

@@ -49,7 +49,7 @@ impl Lender {
             let Some(shared) = self.shared.upgrade() else { return };
             let mut link = match connected {
                 Ok(link) => {
-                    shared.is_there();
+                    shared.is_there(&link);
                     link
                 }
                 Err(problem) => {
@@ -169,10 +169,10 @@ impl Lender {
         let names = work.of.iter().map(Scope::to_string);
         let mut keys: Vec<String> = names
             .flat_map(|name| {
-                ["spent", "held", "heldUntil"].map(|what| self.key(&format!("{what}:{window}"), &name))
+                ["spent", "held", "heldUntil"].map(|what| self.config.key(&format!("{what}:{window}"), &name))
             })
             .collect();
-        keys.push(self.key("message", &self.me));
+        keys.push(self.config.key("message", &self.me));
         let done = link.spend(&self.me, &keys, &work).await;
         match &done {
             Ok(done) => till.done(&work, done),
@@ -199,12 +199,7 @@ impl Lender {
         }
     }
 
-    /// All of a namespace are on one node of a cluster, as those of one script have to be.
     fn keys(&self, name: &str) -> [String; 4] {
-        ["levels", "asking", "places", "until"].map(|what| self.key(what, name))
-    }
-
-    fn key(&self, what: &str, name: &str) -> String {
-        format!("{{{}}}:{what}:{name}", self.config.namespace)
+        ["levels", "asking", "places", "until"].map(|what| self.config.key(what, name))
     }
 }

@@ -100,6 +100,22 @@ impl Link {
         read(&self.script::<String>(&script, me, keys, &[text]).await?)
     }
 
+    /// What is kept under a key, and for how many milliseconds yet.
+    pub(super) async fn recall(&mut self, key: &str) -> Option<(String, u64)> {
+        let mut both = redis::pipe();
+        both.get(key).cmd("PTTL").arg(key);
+        let (text, left): (Option<String>, i64) = match &mut self.to {
+            To::One(connection) => both.query_async(connection).await.ok()?,
+            To::Cluster(connection) => both.query_async(connection).await.ok()?,
+        };
+        Some((text?, u64::try_from(left).ok()?))
+    }
+
+    pub(super) async fn remember(&mut self, key: &str, text: &str, ttl: u64) -> Result<(), String> {
+        let command = redis::cmd("SET").arg(key).arg(text).arg("PX").arg(ttl).clone();
+        self.run(&command).await.map_err(|error| told(&error))
+    }
+
     async fn script<T: FromRedisValue>(
         &mut self,
         script: &Script,

@@ -1,4 +1,4 @@
-//! What several processes share through Redis: limits of rate and calls at once.
+//! What several processes share through Redis: limits of rate, calls at once, budgets and answers.
 //!
 //! | file | idea |
 //! |---|---|
@@ -20,8 +20,10 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub(super) use self::bell::Bell;
+use self::link::Link;
 pub(super) use self::till::Till;
 use super::gate::Gate;
 use crate::config::{OnUnavailable, SharedConfig};
@@ -36,6 +38,7 @@ pub(super) struct Shared {
     bell: Arc<Bell>,
     gates: Mutex<Vec<Shares>>,
     till: Mutex<Option<Arc<Till>>>,
+    link: watch::Sender<Linked>,
     state: Mutex<State>,
 }
 
@@ -44,6 +47,15 @@ pub(super) struct Shared {
 struct Shares {
     name: Arc<str>,
     gate: Weak<Gate>,
+}
+
+/// Whether Redis is there.
+#[derive(Default)]
+enum Linked {
+    #[default]
+    NotYet,
+    To(Link),
+    No,
 }
 
 #[derive(Debug)]
@@ -60,6 +72,7 @@ impl Shared {
             bell: Arc::default(),
             gates: Mutex::default(),
             till: Mutex::default(),
+            link: watch::Sender::default(),
             state: Mutex::new(State { standing: Standing::Shared, problem: None }),
         });
         lender::start(&shared, tasks);
@@ -100,13 +113,38 @@ impl Shared {
         }
     }
 
+    /// An answer that is kept together, and for how many milliseconds yet.
+    pub(super) async fn recall(&self, name: &str) -> Option<(String, u64)> {
+        let mut link = self.link().await?;
+        link.recall(&self.config.key("answer", name)).await
+    }
+
+    /// Keeps one, if it can be.
+    pub(super) async fn remember(&self, name: &str, text: &str, ttl: u64) {
+        let Some(mut link) = self.link().await else { return };
+        if let Err(problem) = link.remember(&self.config.key("answer", name), text, ttl).await {
+            tracing::debug!(target: "trunkline::shared", problem, "an answer was not kept");
+        }
+    }
+
+    /// To what is there, once it is known whether anything is.
+    async fn link(&self) -> Option<Link> {
+        let mut linked = self.link.subscribe();
+        let known = linked.wait_for(|linked| !matches!(linked, Linked::NotYet)).await.ok()?;
+        match &*known {
+            Linked::To(link) => Some(link.clone()),
+            Linked::NotYet | Linked::No => None,
+        }
+    }
+
     /// Why those who share cannot be asked now.
     pub(super) fn problem(&self) -> Option<String> {
         self.state.lock().problem.clone()
     }
 
     /// Redis is there.
-    fn is_there(&self) {
+    fn is_there(&self, link: &Link) {
+        self.link.send_replace(Linked::To(link.clone()));
         if self.state.lock().problem.take().is_some() {
             tracing::info!(target: "trunkline::shared", "Redis is there again");
         }
@@ -115,6 +153,7 @@ impl Shared {
 
     /// Redis is not there.
     fn is_away(&self, problem: String) {
+        self.link.send_replace(Linked::No);
         let standing = match self.config.on_unavailable {
             OnUnavailable::Local => Standing::Alone,
             OnUnavailable::Fail => Standing::Refused,
