@@ -155,7 +155,7 @@ impl Question {
             return self.recall(client, &call.options, &accepted, &kept, age, outlet).await;
         }
         if rules.control.only_if_cached {
-            if let Some((kept, age)) = self.from_afar(client).await {
+            if let Some((kept, age)) = self.recall_afar(client).await {
                 return self.recall(client, &call.options, &accepted, &kept, age, outlet).await;
             }
             memory.misses.fetch_add(1, Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl Question {
         let join = || shares.then(|| memory.flights.join(key, &call.options, deadline)).flatten();
         let mut joined = join();
         if joined.is_none() && client.shared.is_some() {
-            if let Some((kept, age)) = self.from_afar(client).await {
+            if let Some((kept, age)) = self.recall_afar(client).await {
                 return self.recall(client, &call.options, &accepted, &kept, age, outlet).await;
             }
             // One may have begun meanwhile.
@@ -196,7 +196,7 @@ impl Question {
     }
 
     /// What others have kept, where that is shared; from now on it is kept here, too.
-    async fn from_afar(&self, client: &Client) -> Option<(Arc<Kept>, Duration)> {
+    async fn recall_afar(&self, client: &Client) -> Option<(Arc<Kept>, Duration)> {
         let Self { memory, key, rules, .. } = self;
         let (shared, store) = client.shared.as_ref().zip(memory.store.as_ref())?;
         if rules.control.no_cache {

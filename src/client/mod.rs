@@ -84,7 +84,7 @@ use self::money::Money;
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
-use self::shared::Shared;
+use self::shared::{Shared, TellOfCircuit};
 use self::targets::{Target, Targets};
 use self::tenants::Tenants;
 use self::witness::Arrival;
@@ -165,6 +165,11 @@ impl Client {
         config.providers.iter_mut().for_each(|provider| provider.keys.clear());
         let events = Arc::new(Events::new(wake));
         let number = next_client();
+        if let Some((shared, policy)) = shared.as_ref().zip(config.breaker) {
+            let of = |provider: &Arc<Provider>| Some((provider.name().clone(), provider.circuits.clone()?));
+            let all = providers.iter().filter_map(of).collect();
+            shared.post_circuits(all, policy.recovery, tell_of_others(&events), tasks);
+        }
         let money = Arc::new(Money::new(config.budget.as_ref(), shared.as_deref(), &events)?);
         let alerts = config.alerts.map(|policy| watch(number, policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
@@ -481,6 +486,11 @@ impl Client {
     }
 
     fn tell_of_circuits(&self, provider: &Provider, model: &Arc<str>, changes: Changes) {
+        if let Some(shared) = &self.shared
+            && changes != Changes::default()
+        {
+            shared.post(provider.name(), model, changes);
+        }
         let changed = [(changes.model, Some(model)), (changes.provider, None)];
         for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
             self.log_circuit(provider.name(), model.map(|model| &**model), state.as_str());
@@ -515,6 +525,18 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("targets", &self.targets).finish_non_exhaustive()
     }
+}
+
+/// Tells of circuits that other processes found open, or closed.
+fn tell_of_others(events: &Arc<Events>) -> TellOfCircuit {
+    let events = events.clone();
+    Box::new(move |provider, model, state| {
+        events.tell(|| Event::Circuit {
+            provider: provider.clone(),
+            model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model }),
+            state: state.as_str(),
+        });
+    })
 }
 
 /// Alerts, and what tells of them for as long as there is a client.

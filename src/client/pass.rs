@@ -18,6 +18,9 @@ use crate::policy::judge::{self, Failure};
 use crate::policy::learn::learned;
 use crate::policy::retry_after::retry_after;
 
+/// What the probe of another process has found out is known here after so long.
+const NEXT_LOOK: Duration = Duration::from_secs(1);
+
 /// Of one attempt. Dropped unsettled it blames nobody.
 #[must_use]
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
     let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
-    let circuit = circuit_of(life, &model, now)?;
+    let circuit = own_probe(life, &model, circuit_of(life, &model, now)?).await?;
     Ok(Pass { waited: turn.waited, turn, circuit, patience: options.retry.max_retry_after })
 }
 
@@ -83,6 +86,21 @@ fn circuit_of(life: &Life<'_>, model: &Arc<str>, now: Instant) -> Result<Option<
     let guard = circuits.admit(model, now).map_err(|denied| circuit_open(denied.until))?;
     life.client.tell_of_circuits(life.provider, model, guard.changes());
     Ok(Some(guard))
+}
+
+/// A probe goes if no other process has one on its way.
+async fn own_probe(
+    life: &Life<'_>,
+    model: &Arc<str>,
+    circuit: Option<Guard>,
+) -> Result<Option<Guard>, Failed> {
+    if let Some(shared) = &life.client.shared
+        && circuit.as_ref().is_some_and(Guard::is_probe)
+        && !shared.may_probe(life.provider.name(), model).await
+    {
+        return Err(circuit_open(Instant::now() + NEXT_LOOK));
+    }
+    Ok(circuit)
 }
 
 impl Pass {
@@ -136,7 +154,7 @@ impl Pass {
         let waited = waited + self.turn.waited;
         record.waited(waited);
         self.waited += waited;
-        self.circuit = circuit_of(life, &model, Instant::now())?;
+        self.circuit = own_probe(life, &model, circuit_of(life, &model, Instant::now())?).await?;
         Ok(())
     }
 

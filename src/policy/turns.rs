@@ -60,7 +60,8 @@ struct Waiting<T> {
 pub struct Held {
     reservation: Reservation,
     gone: Option<Reservation>,
-    lent: Option<Mark>,
+    /// Boxed: most have none.
+    lent: Option<Box<Mark>>,
 }
 
 /// What is to be done about those who wait.
@@ -145,7 +146,7 @@ impl<T> Turns<T> {
         self.end(held, Used::Nothing, now);
         if self.gone.as_ref().unwrap_or(&self.rate).ready_at(cost, now) > now {
             if let (Some(own), Some(mark)) = (&mut self.lent, lent) {
-                own.give_back(mark, now);
+                own.give_back(*mark, now);
             }
             return None;
         }
@@ -156,7 +157,7 @@ impl<T> Turns<T> {
 
     fn begin(&mut self, cost: Cost, now: Instant) -> Held {
         self.under_way += 1;
-        let lent = self.lent.as_mut().and_then(|lent| lent.take(cost, now));
+        let lent = self.lent.as_mut().and_then(|lent| lent.take(cost, now)).map(Box::new);
         Held { reservation: self.rate.take(cost, now), gone: None, lent }
     }
 
@@ -265,8 +266,8 @@ impl<T> Turns<T> {
         if let Some(own) = &mut self.lent {
             own.ended(self.under_way);
             match (lent, used) {
-                (Some(mark), Used::Nothing) => own.give_back(mark, now),
-                (Some(mark), Used::Tokens(Some(tokens))) => own.settle(mark, tokens, now),
+                (Some(mark), Used::Nothing) => own.give_back(*mark, now),
+                (Some(mark), Used::Tokens(Some(tokens))) => own.settle(*mark, tokens, now),
                 _ => {}
             }
         }

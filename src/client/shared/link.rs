@@ -24,6 +24,7 @@ pub(super) struct Link {
     to: To,
     lend: Script,
     spend: Script,
+    board: Script,
 }
 
 #[derive(Clone)]
@@ -72,6 +73,7 @@ impl Link {
             to,
             lend: Script::new(include_str!("lend.lua")),
             spend: Script::new(include_str!("spend.lua")),
+            board: Script::new(include_str!("board.lua")),
         };
         // What cannot run scripts is found out now, and not by the first call. Without a key: it goes to any node.
         let ping = redis::cmd("EVAL").arg("return 1").arg(1).arg("{trunkline}:ping").clone();
@@ -114,6 +116,29 @@ impl Link {
     pub(super) async fn remember(&mut self, key: &str, text: &str, ttl: u64) -> Result<(), String> {
         let command = redis::cmd("SET").arg(key).arg(text).arg("PX").arg(ttl).clone();
         self.run(&command).await.map_err(|error| told(&error))
+    }
+
+    /// Posts and looks at circuits; these probes are over.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &mut self,
+        keys: &[String],
+        probes: &[String],
+        text: String,
+    ) -> Result<T, String> {
+        let script = self.board.clone();
+        let reply: String = self.script(&script, "", keys, &[text]).await?;
+        if !probes.is_empty() {
+            let command = redis::cmd("DEL").arg(probes).clone();
+            self.run::<i64>(&command).await.map_err(|error| told(&error))?;
+        }
+        read(&reply)
+    }
+
+    /// Takes what only one may have at a time, for so long. None where that cannot be asked.
+    pub(super) async fn take(&mut self, key: &str, time: Duration) -> Option<bool> {
+        let millis = u64::try_from(time.as_millis()).ok()?.max(1);
+        let command = redis::cmd("SET").arg(key).arg("1").arg("NX").arg("PX").arg(millis).clone();
+        self.run::<Option<String>>(&command).await.ok().map(|taken| taken.is_some())
     }
 
     async fn script<T: FromRedisValue>(

@@ -1,4 +1,4 @@
-//! What several processes share through Redis: limits of rate, calls at once, budgets and answers.
+//! What several processes share through Redis: limits of rate, calls at once, budgets, circuits and answers.
 //!
 //! | file | idea |
 //! |---|---|
@@ -6,23 +6,27 @@
 //! | `lender` | asks the store for all gates of a client at once, and brings them what it lends |
 //! | `link` | the connection to Redis, and its scripts |
 //! | `till` | budgets: what is spoken for, and spent |
-//! | `lend.lua`, `spend.lua` | what is done in Redis, in one piece and by its own clock |
+//! | `board` | circuits: which are open |
+//! | `lend.lua`, `spend.lua`, `board.lua` | what is done in Redis, in one piece and by its own clock |
 //!
 //! A call never speaks to Redis. It takes from what was lent, and where that is not enough it waits at its gate, in the order of
 //! all who wait there; the lender is one task, with one question on its way at a time.
 
 mod bell;
+mod board;
 mod lender;
 mod link;
 mod till;
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub(super) use self::bell::Bell;
+use self::board::Board;
+pub(super) use self::board::TellOfCircuit;
 use self::link::Link;
 pub(super) use self::till::Till;
 use super::gate::Gate;
@@ -39,6 +43,8 @@ pub(super) struct Shared {
     gates: Mutex<Vec<Shares>>,
     till: Mutex<Option<Arc<Till>>>,
     link: watch::Sender<Linked>,
+    /// Where there are circuits.
+    board: OnceLock<Arc<Board>>,
     state: Mutex<State>,
 }
 
@@ -73,6 +79,7 @@ impl Shared {
             gates: Mutex::default(),
             till: Mutex::default(),
             link: watch::Sender::default(),
+            board: OnceLock::new(),
             state: Mutex::new(State { standing: Standing::Shared, problem: None }),
         });
         lender::start(&shared, tasks);
