@@ -5,6 +5,7 @@
  */
 
 import { EventEmitter } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Cassette } from './testing.js'
 
 // ───────────────────────────── the client ─────────────────────────────
@@ -87,6 +88,21 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   metrics(): Metrics
 
   /**
+   * The figures as a text that Prometheus reads: what {@link metrics} has, by provider and model, with histograms. docs/metrics.md tells what each is. Serve
+   * it as `text/plain; version=0.0.4; charset=utf-8` or, with `format: 'openmetrics'`, as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+   * The first 100 models have figures of their own, further ones share `(others)`. Usable after {@link close}.
+   * @throws {ConfigError} for bad options.
+   */
+  prometheus(options?: PrometheusOptions): string
+
+  /**
+   * Puts the same figures into a registry of `prom-client`, for programs that have one: `line.registerMetrics(register)`. Several clients in one registry each need
+   * `labels` of their own. The function that is returned takes them out again; until then the registry keeps the client.
+   * @throws {ConfigError} for what is no registry, bad labels, and labels that another client has there. What the registry itself throws is passed on.
+   */
+  registerMetrics(register: MetricsRegister, options?: { labels?: Record<string, string> }): () => void
+
+  /**
    * How much is logged from now on.
    * @throws {ConfigError} for what is no level.
    */
@@ -104,6 +120,21 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    * `String()` of it is a text for people. Usable after {@link close}.
    */
   savings(options?: SavingsOptions): SavingsReport
+
+  /**
+   * A page with the figures of this client, live, on a server of its own: for whoever runs the program, so on loopback, any free port and without a password unless it is
+   * told otherwise. `/metrics` beside it has what `prometheus()` has, `/snapshot` what the page shows as JSON. It ends with {@link close}. While it is there calls are watched,
+   * which costs some microseconds each; docs/dashboard.md has all of it.
+   * @throws {ConfigError} for bad options, and for a port or host that cannot be listened on (`dashboard.port: 4400 is in use on 127.0.0.1`); {@link ClosedError}.
+   */
+  dashboard(options?: DashboardOptions): Promise<Dashboard>
+
+  /**
+   * The same page for a server of your own: `app.use('/trunkline', line.dashboardHandler())` in Express, or by its `path` in any other.
+   * Who may look is that server's to decide.
+   * @throws {ConfigError} for bad options; {@link ClosedError}.
+   */
+  dashboardHandler(options?: DashboardHandlerOptions): DashboardHandler
 
   /**
    * Opens connections ahead of the first request: as many as there are not yet; the first alone, the others side by side.
@@ -594,7 +625,7 @@ export interface BudgetOptions extends BudgetLimit {
   window?: 'hour' | 'day' | 'month'
   /** By the name of a model, or by `provider/model`: dollars, or both. Where one is used up, the next target of a route is asked. */
   perModel?: Record<string, number | BudgetLimit>
-  /** Of each tenant whom calls name. */
+  /** Of each tenant whom calls name. Default: no limit. */
   perTenant?: number | BudgetLimit
   /** Shares of each limit at which there is a `budget` event, above 0 and at most 1. Default `[0.5, 0.8, 1]`. */
   alertAt?: number[]
@@ -1312,6 +1343,58 @@ export interface Metrics {
   uptime: number
 }
 
+export interface DashboardOptions {
+  /** 0 to 65535. Default 0: any free one. */
+  port?: number
+  /** The name or address to listen on. Default `127.0.0.1`. Whoever can reach another one sees the figures: there is no password. */
+  host?: string
+  /**
+   * Further names by which browsers may ask for it, without ports (`ops.example.com`). Default none: `localhost`, loopback addresses, the address that a request came in on, and `host`.
+   * Others are answered 403, since a stranger's page could have its name lead here (DNS rebinding).
+   */
+  hosts?: string[]
+  /** Whether it keeps the process alive. Default false. */
+  ref?: boolean
+}
+
+export interface Dashboard {
+  /** `http://127.0.0.1:4400/` */
+  readonly url: string
+  readonly port: number
+  /** Ends at once, with the connections of those who look. */
+  close(): Promise<void>
+}
+
+export interface DashboardHandlerOptions {
+  /** What it is mounted under, where the server does not take that off the URL, as Express does. Default `/`. */
+  path?: string
+  /** As {@link DashboardOptions.hosts}. */
+  hosts?: string[]
+}
+
+export interface DashboardHandler {
+  /** What is nothing of the page's goes to `next`, or else is answered 404. */
+  (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void): void
+  /** Calls are watched no more, and who looks is hung up on. */
+  close(): void
+}
+
+export interface PrometheusOptions {
+  /** Default `prometheus`: the text format 0.0.4. `openmetrics` is OpenMetrics 1.0. */
+  format?: 'prometheus' | 'openmetrics'
+  /**
+   * Labels of every figure, beside its own: 10 at most, of 256 bytes each. Tell clients of one process apart, `{ client: 'batch' }`; figures of the pool
+   * have a label `pool` as well, which is the same for clients that share it. Default: none.
+   */
+  labels?: Record<string, string>
+}
+
+/** What of a `Registry` of `prom-client` is used. */
+export interface MetricsRegister {
+  registerMetric(metric: unknown): void
+  removeSingleMetric(name: string): void
+}
+
 export interface CostOptions {
   /** Default `all`. */
   window?: 'hour' | 'day' | 'month' | 'all'
@@ -1378,7 +1461,7 @@ export interface BudgetStanding {
 }
 
 export interface SavingsOptions {
-  /** What an hour of waiting costs, in US dollars: of a machine, or of somebody. Gives `timeValue`. */
+  /** What an hour of waiting costs, in US dollars: of a machine, or of somebody. Gives `timeValue`. Default: none. */
   hourlyCost?: number
 }
 

@@ -253,7 +253,23 @@ export interface Cassette {
 
 /** For `expect.extend(matchers)`, in Jest and in Vitest. */
 export declare const matchers: {
-  [Name in keyof TrunklineMatchers]: (this: any, received: any, ...expected: Parameters<TrunklineMatchers[Name]>) => any
+  [Name in keyof TrunklineMatchers]: (
+    this: MatcherContext,
+    received: unknown,
+    ...expected: Parameters<TrunklineMatchers[Name]>
+  ) => MatcherResult | Promise<MatcherResult>
+}
+
+/** What `expect` gives a matcher, in Jest and in Vitest. */
+export interface MatcherContext {
+  equals(a: unknown, b: unknown): boolean
+  utils: { printExpected(value: unknown): string; printReceived(value: unknown): string }
+}
+
+/** What a matcher found. */
+export interface MatcherResult {
+  pass: boolean
+  message(): string
 }
 
 /**

@@ -112,16 +112,19 @@ test('a package that is read anew holds nothing of what was read before', async 
   await collected(() => classes.every((one) => one.deref() === undefined), 'all are collected')
 })
 
-test('an upstream that is dropped closes', async (t) => {
-  const line = new Trunkline(own({ baseURL: 'http://127.0.0.1:1/v1', retry: false }))
-  t.after(() => line.close())
-  const url = await (async () => (await MockUpstream.start()).url)()
-  const reachable = async () =>
-    fetch(url).then(
-      () => true,
-      () => false,
-    )
-  await collected(async () => !(await reachable()), 'nobody listens')
+test('an upstream serves until it is closed, though nobody holds it, and is collected then', async () => {
+  let upstream = await MockUpstream.start()
+  const [weak, url] = [new WeakRef(upstream), upstream.url]
+  upstream = null
+  const line = new Trunkline(own({ baseURL: `${url}/v1`, retry: false }))
+  for (let n = 0; n < 5; n++) {
+    globalThis.gc()
+    await line.chat(REQUEST)
+  }
+  await weak.deref().close()
+  await assert.rejects(line.chat(REQUEST), { code: 'ERR_CONNECTION' })
+  await line.close()
+  await collected(() => weak.deref() === undefined, 'it is collected')
 })
 
 test('ten thousand calls and a thousand streams leave no memory behind', async (t) => {

@@ -57,6 +57,18 @@ const examples = {
     /^budget of the tenant zeta: /m,
     /^ {2}handshakes +\d/m,
   ],
+  'dashboard.mjs': [
+    /^dashboard: http:\/\/127\.0\.0\.1:\d+\/$/m,
+    /^what did it cost: \$\d+\.\d\d today, for \d+ calls$/m,
+    /^why was it slow: \S+ took \d+ ms, \d+ ms of it until the first byte$/m,
+    /^what would a larger pool change: \S/m,
+  ],
+  'prometheus.mjs': [
+    /^trunkline_requests_total\{service="example",provider="default",model="fast",status="200",error=""\} 3$/m,
+    /^trunkline_cost_dollars_total\{service="example",provider="default",model="fast"\} 0\.0\d+$/m,
+    /^trunkline_pool_connections_reused_total\{service="example",pool="1"\} 2$/m,
+    /^in one registry:\nvisitors_total 1\ntrunkline_requests_total\{.*\} 3$/m,
+  ],
   'keys.mjs': [
     /^10 questions answered; 1 time a key was limited/m,
     /^sk-one: 10 requests, sk-two: 1 requests$/m,

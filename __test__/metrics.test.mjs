@@ -18,7 +18,7 @@ test('a client that did nothing has zeros', async (t) => {
     inFlight: 0,
   })
   assert.deepEqual(metrics.latency, { count: 0, mean: 0, min: 0, max: 0, p50: 0, p90: 0, p99: 0 })
-  assert.deepEqual(metrics.tokens, { input: 0, output: 0 })
+  assert.deepEqual(metrics.tokens, { input: 0, output: 0, perSecond: 0 })
   assert.deepEqual(
     [metrics.pool.opened, metrics.pool.reused, metrics.pool.reuseRate, metrics.pool.utilization],
     [0, 0, 0, 0],
@@ -95,7 +95,8 @@ test('metrics has the shape that is declared', async (t) => {
       'coalesced',
       'inFlight',
     ),
-    tokens: numbers('input', 'output'),
+    cost: 'number',
+    tokens: numbers('input', 'output', 'perSecond'),
     uptime: 'number',
   })
 })
@@ -136,7 +137,8 @@ test('requests agree with what the upstream counted', async (t) => {
   for (const { headers } of upstream.requests) sent += Number(headers['content-length'])
   assert.equal(metrics.bytes.sent, sent)
   assert.ok(metrics.bytes.received > 0)
-  assert.deepEqual(metrics.tokens, { input, output })
+  assert.deepEqual(metrics.tokens, { input, output, perSecond: metrics.tokens.perSecond })
+  assert.ok(metrics.tokens.perSecond > 0 && metrics.tokens.perSecond <= output)
   assert.equal(metrics.latency.count, 18)
   const { min, p50, p90, p99, max, mean } = metrics.latency
   assert.ok(0 < min && min <= p50 && p50 <= p90 && p90 <= p99 && p99 <= max && mean <= max)

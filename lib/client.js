@@ -144,6 +144,8 @@ class Trunkline extends Emitter {
   #log
   /** @type {typeof globalThis.fetch | null} */
   #fetch = null
+  /** Of its dashboards, what ends them. @type {Set<() => unknown>} */
+  #dashboards = new Set()
   /** Whether `close` has come to its end. */
   #ended = false
 
@@ -237,6 +239,28 @@ class Trunkline extends Emitter {
   }
 
   /** @param {any} [options] */
+  prometheus(options = {}) {
+    return this.#export(options, false)
+  }
+
+  /** @param {any} register @param {any} [options] */
+  registerMetrics(register, options = {}) {
+    const { labels = {} } = only(options, ['labels'])
+    const read = () => JSON.parse(this.#export({ labels }, true))
+    const { registerWith } = /** @type {typeof import('./prom-client.js')} */ (require('./prom-client.js'))
+    return registerWith(register, read, labels)
+  }
+
+  /** @param {any} options @param {boolean} asJson */
+  #export(options, asJson) {
+    try {
+      return this.#native.export(encodeOptions(options, 'options'), asJson)
+    } catch (error) {
+      throw thrown(error)
+    }
+  }
+
+  /** @param {any} [options] */
   costs(options = {}) {
     const { window, before } = money.windowOf(options)
     return money.costReport(this.#native.costs(window, before), window, before)
@@ -245,6 +269,33 @@ class Trunkline extends Emitter {
   /** @param {any} [options] */
   savings(options = {}) {
     return money.savingsReport(this.#native.savings(), options)
+  }
+
+  /** @param {any} [options] */
+  async dashboard(options) {
+    if (this.#ended) throw closedError()
+    const { openDashboard } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
+    const dashboard = await openDashboard(this, options)
+    const { close } = dashboard
+    // It may have been closed meanwhile.
+    if (this.#ended) {
+      await close()
+      throw closedError()
+    }
+    this.#dashboards.add(close)
+    dashboard.closed.then(() => this.#dashboards.delete(close))
+    return { url: dashboard.url, port: dashboard.port, close }
+  }
+
+  /** @param {any} [options] */
+  dashboardHandler(options) {
+    if (this.#ended) throw closedError()
+    const { dashboardHandler } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
+    const handler = dashboardHandler(this, options)
+    // Whoever mounts it holds it; one that nobody holds ends.
+    const weak = new WeakRef(handler)
+    this.#dashboards.add(() => weak.deref()?.close())
+    return handler
   }
 
   /** @param {any} [options] */
@@ -511,6 +562,8 @@ class Trunkline extends Emitter {
       })
     } finally {
       this.#ended = true
+      for (const close of this.#dashboards) close()
+      this.#dashboards.clear()
       this.#log?.end()
       this.#native.setLogLevel(0)
       this.listenersChanged()

@@ -8,20 +8,8 @@ const { inMilliseconds } = require('./errors.js')
  * @param {number} number
  */
 function metaOf(text, number) {
-  const [
-    provider,
-    model,
-    status,
-    names,
-    tries,
-    connection,
-    times,
-    usage,
-    dropped,
-    source,
-    cost,
-    usageEstimated,
-  ] = JSON.parse(text)
+  const [provider, model, status, names, tries, connection, times, usage, dropped, source, cost, usageEstimated] =
+    JSON.parse(text)
   const headers = new Headers()
   for (let at = 0; at < names.length; at += 2) headers.append(names[at], names[at + 1])
   // A number is the time of the only one, which went well.

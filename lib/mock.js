@@ -11,6 +11,9 @@ const { queueMicrotask } = require('./timers.js')
 /** The party of a call that is no client's. */
 const nobody = { callStarted() {}, callEnded() {}, look() {} }
 
+/** Those that serve: like any server, each does until it is closed, whoever holds it. @type {Set<object>} */
+const serving = new Set()
+
 /** Functions that decide whether a request matches, by number. @type {Map<number, { mock: any, matches: (request: any) => boolean }>} */
 const matchers = new Map()
 let numbers = 0
@@ -47,6 +50,7 @@ class MockUpstream {
     this.#native = refusing(() => new native.Mock(border, encodeOptions(options ?? {}, 'options')))
     this.url = this.#native.url
     this.ca = this.#native.ca ?? undefined
+    serving.add(this)
   }
 
   get requests() {
@@ -82,7 +86,7 @@ class MockUpstream {
     this.#closing ??= Call.start(nobody, undefined, (id) => {
       this.#native.close(id)
       return null
-    }).then(() => undefined)
+    }).then(() => void serving.delete(this))
     return this.#closing
   }
 

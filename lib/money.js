@@ -114,7 +114,8 @@ function table(rows) {
 
 /** @param {number} amount */
 function dollars(amount) {
-  return `$${amount.toFixed(amount === 0 || amount >= 0.1 ? 2 : 6)}`
+  const isCents = Math.abs(amount * 100 - Math.round(amount * 100)) < 1e-9
+  return `$${amount.toFixed(isCents || amount >= 0.1 ? 2 : 6)}`
 }
 
 /** @param {number} n */

@@ -2,5 +2,5 @@
 
 import { build, setUp } from './setup.mjs'
 
-setUp()
+setUp({ addon: false })
 build()

@@ -8,13 +8,14 @@ import { run } from './run.mjs'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 
-export function setUp() {
+export function setUp({ addon: wanted = true } = {}) {
   const installed = newest([join(root, 'node_modules/.package-lock.json')])
   if (installed < newest([join(root, 'package-lock.json')])) {
     console.error('setting up: npm install')
     // Not `npm ci`: it fails where the lock file was written on a machine whose registry lacks a package of another platform.
     run('npm', ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund'], { quiet: true })
   }
+  if (!wanted) return
   const addon = readdirSync(root).filter((name) => name.endsWith('.node'))
   const built = existsSync(join(root, 'native.js')) ? newest(addon.map((name) => join(root, name))) : 0
   const sources = ['Cargo.toml', 'Cargo.lock', 'build.rs', ...sourcesIn('src')].map((path) => join(root, path))

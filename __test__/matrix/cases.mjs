@@ -155,7 +155,7 @@ export const tools = [
     project: 'typescript',
     what: `every way to resolve the exports, by Are The Types Wrong ${attw}`,
     steps: [['./resolves.mjs', 'TARBALL']],
-    says: /^\{"entrypoints":\["\.","\.\/testing","\.\/package\.json"\],"problems":\[\]\}$/,
+    says: /^\{"entrypoints":\["\.","\.\/testing","\.\/otel","\.\/package\.json"\],"problems":\[\]\}$/,
   },
   {
     project: 'bundlers',

@@ -1,6 +1,8 @@
 // Uses as documentation shows them, and what they give.
 
 import { channel } from 'node:diagnostics_channel'
+import { createServer, type RequestListener } from 'node:http'
+import type { Registry } from 'prom-client'
 import {
   APIError,
   type Attempt,
@@ -334,6 +336,16 @@ export async function fromMemory() {
   is<number>()(line.metrics().requests.coalesced, true)
 }
 
+export async function dashboard(line: Trunkline) {
+  const { url, port, close } = await line.dashboard({ port: 4400, host: '::1', hosts: ['ops.example.com'], ref: true })
+  is<string>()(url, true)
+  is<number>()(port, true)
+  is<Promise<void>>()(close(), true)
+  const handler: RequestListener = line.dashboardHandler({ path: '/trunkline' })
+  createServer(handler)
+  line.dashboardHandler().close()
+}
+
 export async function money(line: Trunkline) {
   const { meta } = await line.chat({ model: 'm', messages }).withMeta()
   is<number | null>()(meta.cost, true)
@@ -350,4 +362,11 @@ export async function money(line: Trunkline) {
   })
   const error: unknown = null
   if (error instanceof BudgetExceededError) is<number>()(error.resetsAt, true)
+}
+
+export function scraped(line: Trunkline, register: Registry, open: Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>) {
+  is<string>()(line.prometheus() + line.prometheus({ format: 'openmetrics', labels: { client: 'a' } }), true)
+  const remove = line.registerMetrics(register, { labels: { client: 'a' } })
+  remove()
+  line.registerMetrics(open)
 }

@@ -111,8 +111,12 @@ line.batch({ model: 'm', messages })
 line.fetch({})
 // @ts-expect-error: it is the client's
 line.fetch = fetch
-// @ts-expect-error: not there yet
-line.prometheus()
+// @ts-expect-error: no format of theirs
+line.prometheus({ format: 'json' })
+// @ts-expect-error: labels are strings
+line.prometheus({ labels: { n: 1 } })
+// @ts-expect-error: no registry
+line.registerMetrics({})
 
 // Events and sizes.
 // @ts-expect-error: not an event
@@ -170,3 +174,11 @@ const theirs: OpenAI.Chat.Completions.ChatCompletion = { id: 5 }
 const ours: ChatRequest = theirs
 
 export { ours }
+
+// Dashboards.
+// @ts-expect-error: a number
+line.dashboard({ port: '4400' })
+// @ts-expect-error: of a handler alone
+line.dashboard({ path: '/trunkline' })
+// @ts-expect-error: a list
+line.dashboardHandler({ hosts: 'ops.example.com' })

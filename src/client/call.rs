@@ -109,7 +109,12 @@ pub(super) fn settle(
     ended: Result<bytes::Bytes, Error>,
 ) -> Result<Answer, Error> {
     match counted {
-        Counted::Call(guard) => guard.settle(ended.is_ok(), record.total()),
+        Counted::Call(guard) => {
+            if ended.is_ok() {
+                record.count_pace();
+            }
+            guard.settle(record.row(), record.end(ended.as_ref().err()), record.total());
+        }
         Counted::Exchange => {
             record.show();
             return ended.map(|body| Answer { body, meta: Vec::new() });
@@ -174,40 +179,26 @@ async fn targets<C: Consume>(
                 continue;
             }
         }
-        let prepared = match first.take() {
-            Some(outgoing) => Ok(outgoing),
-            None => journey.outgoing(target, C::STREAMED, consumer.prefill()),
+        let (provider, model) = (&*target.provider, target.model_for(&asked));
+        let words =
+            first.take().map_or_else(|| journey.outgoing(target, C::STREAMED, consumer.prefill()), Ok);
+        let affordable = match words {
+            Ok(outgoing) => journey.afford(provider, &model).await.map(|hold| (outgoing, hold)),
+            Err(error) => Err(error),
         };
-        let outgoing = match prepared {
-            Ok(outgoing) => outgoing,
-            // It has no words for it. Another may.
+        let (outgoing, hold) = match affordable {
+            Ok(affordable) => affordable,
+            // It has no words for it, or would cost too much. Another may have them, or cost less.
             Err(error) => {
                 if before.is_none() {
-                    record.aim(target.provider.name(), target.model_for(&asked), &[]);
-                    before = Some((target, GivenUp { error, next: Next::Yes }));
-                }
-                continue;
-            }
-        };
-        let provider = &*target.provider;
-        let model = target.model_for(&asked);
-        let afforded = match journey.wish(&model) {
-            None => Ok(None),
-            Some(wish) => client.money.afford(provider, &wish).await,
-        };
-        let hold = match afforded {
-            Ok(hold) => hold,
-            // It would cost too much. Another may cost less.
-            Err(error) => {
-                if before.is_none() {
-                    record.aim(provider.name(), model, &outgoing.dropped);
+                    record.aim(&client.counters, provider.name(), model, &[]);
                     before = Some((target, GivenUp { error, next: Next::Yes }));
                 }
                 continue;
             }
         };
         if let Some((failed, GivenUp { error, .. })) = &before {
-            client.note_failover(failed, target, &asked, error);
+            client.note_failover(failed, target, record, error);
         }
         provider.begin(Instant::now());
         let life = Life {
@@ -222,7 +213,7 @@ async fn targets<C: Consume>(
             is_model_call: journey.is_model_call(),
             fail_fast: targets.peek().is_some(),
         };
-        record.aim(provider.name(), model, &outgoing.dropped);
+        record.aim(&client.counters, provider.name(), model, &outgoing.dropped);
         record.hold.0 = hold;
         match attempts(journey, target, life, record, consumer).await {
             Ok(body) => return Ok(body),

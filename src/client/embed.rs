@@ -78,6 +78,7 @@ pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted
             let planned = slice.iter().filter_map(|part| parts.get(*part)).map(|part| plan(part, from));
             let mut journeys = planned.collect::<Result<Vec<_>, Error>>()?;
             let mut records: Vec<_> = slice.iter().map(|_| accepted.record()).collect();
+            records.iter_mut().for_each(|part| part.sit_beside(&record));
             let running = journeys.iter_mut().zip(&mut records).map(|((journey, first), record)| async {
                 call::live(journey, first.take(), record, &mut Whole { is_model_answer: true }).await
             });

@@ -9,7 +9,8 @@ use super::Client;
 use super::call::{Call, Counted};
 use super::endpoint::{Asking, Endpoint, Outgoing};
 use super::memory::Flight;
-use super::money::{Answer, Wish};
+use super::money::{Answer, Hold, Wish};
+use super::provider::Provider;
 use super::record::Record;
 use super::targets::{Path, Target};
 use super::witness::{Arrival, Witness};
@@ -38,9 +39,14 @@ impl Accepted {
     /// It can be sent to somebody: it begins, and counts if it is a call.
     pub(super) fn begin(&self, client: &Client, record: &mut Record) -> Counted {
         match &self.flight {
-            None => Counted::Call(client.counters.begin(self.arrived)),
+            None => {
+                let guard = client.counters.begin(self.arrived);
+                record.sit(guard.seat());
+                Counted::Call(guard)
+            }
             Some(flight) => {
                 record.show_to(&flight.shown);
+                record.sit(flight.seat.clone());
                 flight.begins();
                 Counted::Exchange
             }
@@ -155,8 +161,15 @@ impl<'a> Journey<'a> {
         matches!(self.endpoint, Endpoint::Chat | Endpoint::Embeddings)
     }
 
-    /// What a budget is asked for before anything is sent to a target. None for what has no model that could cost something.
-    pub(super) fn wish<'b>(&'b self, model: &'b Arc<str>) -> Option<Wish<'b>> {
+    /// Speaks for what it may come to at a provider. None where nothing is held: there is no budget, or no model that could cost something.
+    pub(super) async fn afford(&self, provider: &Provider, model: &Arc<str>) -> Result<Option<Hold>, Error> {
+        match self.wish(model) {
+            None => Ok(None),
+            Some(wish) => self.client.money.afford(provider, &wish).await,
+        }
+    }
+
+    fn wish<'b>(&'b self, model: &'b Arc<str>) -> Option<Wish<'b>> {
         let asked = self.accepted.asked.as_ref()?;
         let answer = Answer { max_tokens: asked.max_tokens, choices: asked.choices as u64 };
         let has_answer = *self.endpoint != Endpoint::Embeddings;

@@ -202,7 +202,7 @@ impl Question {
         if rules.control.no_cache {
             return None;
         }
-        let (kept, ttl, age) = far::recall(shared, key).await?;
+        let (kept, ttl, age) = far::recall(shared, &client.counters, key).await?;
         let bytes = kept.bytes();
         store.put_aged(*key, kept, bytes, (ttl, age));
         memory.kept(key, rules)
@@ -288,7 +288,8 @@ async fn shared(
     outlet: Option<Arc<Outlet>>,
 ) -> Result<Answer, Error> {
     share.begun().await?;
-    let counted = Counted::Call(client.counters.begin(accepted.arrived));
+    let seat = share.flight().seat.clone();
+    let counted = Counted::Call(client.counters.begin_at(accepted.arrived, seat));
     let source = if share.is_follower { Source::Another } else { Source::Provider };
     if share.is_follower {
         client.counters.coalesced();

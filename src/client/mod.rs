@@ -30,6 +30,7 @@
 //! | `witness` | what a call's owner is told while it runs, and asked before an attempt |
 //! | `record` | what is known of a call: attempts, times, connection |
 //! | `money/` | what calls cost, and what they may |
+//! | `exposition` | all figures, for whoever scrapes them |
 //! | `pools` | one pool for equal settings in a process |
 
 mod admission;
@@ -40,6 +41,7 @@ mod embed;
 mod endpoint;
 mod events;
 mod exchange;
+mod exposition;
 mod fetch;
 mod gate;
 mod journey;
@@ -88,17 +90,16 @@ use self::shared::{Shared, TellOfCircuit};
 use self::targets::{Target, Targets};
 use self::tenants::Tenants;
 use self::witness::Arrival;
-use crate::config::{CallKind, CallOptions, ClientConfig, Environment, parse_keys};
+use crate::config::{CallKind, CallOptions, ClientConfig, Environment, ExportOptions, parse_keys};
 use crate::error::{Attempt, Error};
 use crate::policy::alerts::{Alert, AlertPolicy, Alerts, SPANS};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Changes;
 use crate::policy::money::Period;
 use crate::pool::{Listener, Pool, Tasks, Wake};
-use crate::telemetry::{Clocks, Counters, Event, Events, Metrics, TurnFigures, next_client};
-
-/// Stands in figures and events for the model of calls that name none: they share what belongs to a model.
-const NO_MODEL: &str = "(none)";
+use crate::telemetry::{
+    Clocks, Counters, Event, Events, Format, Metrics, NONE as NO_MODEL, TurnFigures, next_client,
+};
 
 /// Asks the owner of a client for a key, by the number of the function that gives it; the answer comes by [`Client::set_key`].
 pub type AskForKey = Box<dyn Fn(u32) + Send + Sync>;
@@ -326,14 +327,9 @@ impl Client {
     pub fn metrics(&self) -> Metrics {
         let mut pool = self.pool.snapshot();
         for origin in &mut pool.origins {
-            let ours =
-                self.targets.providers().find(|provider| *provider.origin().to_string() == *origin.origin);
-            origin.provider = ours.map(|provider| provider.name().clone());
+            origin.provider = self.provider_at(&origin.origin).map(|provider| provider.name().clone());
         }
-        let mut turns = TurnFigures::default();
-        if let Some(tenants) = &self.tenants {
-            turns.depth = tenants.depth();
-        }
+        let mut turns = self.tenant_turns();
         let (mut circuits, mut limits) = (BTreeMap::new(), BTreeMap::new());
         let clocks = Clocks::read();
         for provider in self.targets.providers() {
@@ -344,6 +340,29 @@ impl Client {
         let cache = self.memory.as_ref().map(|memory| memory.figures());
         let cost = self.money.total(self.targets.providers()).dollars();
         self.counters.metrics(pool, turns, circuits, limits, cache, cost)
+    }
+
+    /// Its figures as a text, for whoever scrapes them; `as_json`: for a library that does.
+    ///
+    /// # Errors
+    /// Where the options are none.
+    pub fn export(&self, options: Value, as_json: bool) -> Result<String, Error> {
+        let ExportOptions { format, labels } = ExportOptions::parse(options)?;
+        Ok(self.figures(labels).encode(if as_json { Format::Json } else { format }))
+    }
+
+    /// Whose origin this is.
+    fn provider_at(&self, origin: &str) -> Option<&Arc<Provider>> {
+        self.targets.providers().find(|provider| *provider.origin().to_string() == *origin)
+    }
+
+    /// Of the calls that wait for others of their tenant, before those that wait for their provider.
+    fn tenant_turns(&self) -> TurnFigures {
+        let mut turns = TurnFigures::default();
+        if let Some(tenants) = &self.tenants {
+            turns.depth = tenants.depth();
+        }
+        turns
     }
 
     /// Which pool of the process it has a share of.
@@ -451,6 +470,9 @@ impl Client {
     /// An attempt has failed, and another follows.
     fn note_retry(&self, record: &mut Record, delay: Duration) {
         self.counters.retried();
+        if let Some(row) = record.row() {
+            row.retried.fetch_add(1, Ordering::Relaxed);
+        }
         record.retries += 1;
         if let Some(attempt) = record.attempts.last() {
             let delay = delay.as_secs_f64() * 1000.0;
@@ -477,8 +499,12 @@ impl Client {
     }
 
     /// A target is given up for another.
-    fn note_failover(&self, from: &Target, to: &Target, wanted: &Arc<str>, error: &Error) {
+    fn note_failover(&self, from: &Target, to: &Target, record: &Record, error: &Error) {
         self.counters.failed_over();
+        if let Some(row) = record.row() {
+            row.failed_over.fetch_add(1, Ordering::Relaxed);
+        }
+        let wanted = record.wanted();
         let (_, reason) = error.name_and_code();
         let (from, to) = (from.label(wanted), to.label(wanted));
         tracing::info!(target: "trunkline::call", client = self.number, from, to, reason, "failed over");

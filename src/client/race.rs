@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -149,6 +150,9 @@ async fn against<'h, C: Consume, F: Future<Output = Result<Response, Failed>>>(
                 && hedger.try_hedge()
             {
                 life.client.counters.hedged();
+                if let Some(row) = seed.row() {
+                    row.hedged.fetch_add(1, Ordering::Relaxed);
+                }
                 tracing::debug!(target: "trunkline::call", client = life.client.number, model = &*kind.model, delay = delay.as_secs_f64() * 1000.0, "hedged");
                 rivals.push(run::<C>(hedger, kind, life, key, seed.fork(Instant::now()), pass));
                 next = (left > 0).then(|| Instant::now() + delay);

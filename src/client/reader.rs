@@ -78,7 +78,7 @@ impl Reader {
         if !std::mem::replace(&mut self.spoke, true) {
             let after = self.sent.elapsed();
             record.first_byte = Some(after);
-            life.client.counters.first_byte(after);
+            record.count_first_byte(&life.client.counters, after);
             pass.spoke(life, record);
             let status = record.status();
             record.tell(|| Told::FirstByte { status });

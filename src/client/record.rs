@@ -1,40 +1,29 @@
 //! What is known of a call: its attempts, its times, the connection it ended on. Becomes the `meta` that JavaScript sees.
 
+mod counted;
+mod meta;
+mod rivals;
+mod shared;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use http::{HeaderMap, Method, Uri};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+pub(super) use self::shared::{FarRecord, Shown, Source};
+
+use self::rivals::Lost;
 use super::money::{Bill, Charge, Hold};
 use super::provider::Provider;
 use super::witness::{Told, Witness};
-use crate::error::{Attempt, Billed, Error, as_micros, header_text};
+use crate::error::{Attempt, Billed, Error};
 use crate::policy::money::Usd;
 use crate::pool::{Lease, Phases, Protocol};
 use crate::protocol::openai::Usage;
-
-/// Attempts that others hand over, and what they came to.
-type Lost = Arc<Mutex<(Vec<Attempt>, Charge)>>;
-
-/// What others are shown of an exchange that they wait for.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Shown(Arc<Mutex<Option<Box<Record>>>>);
-
-/// How a call came by its answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Source {
-    #[default]
-    Provider,
-    /// It was kept since an earlier call.
-    Memory,
-    /// By the exchange of another call, which was under way.
-    Another,
-}
+use crate::telemetry::{Counters, Row, Seat};
 
 /// What is a record's own, and no copy's: it is given back once.
 #[derive(Debug)]
@@ -98,68 +87,19 @@ pub(super) struct Record {
     source: Source,
     /// Where several calls wait for it.
     shown: Option<Shown>,
+    /// What is counted of the target that is asked, or was last.
+    row: Option<Arc<Row>>,
+    /// Where the call is told of that row, in case its caller leaves.
+    seat: Option<Seat>,
+    /// Tokens of the answer, once they are known.
+    output: Option<u64>,
 }
-
-/// The record of an answer that several machines keep together.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct FarRecord {
-    provider: String,
-    model: String,
-    wanted: String,
-    status: u16,
-    headers: Vec<(String, String)>,
-    usage: Option<Box<RawValue>>,
-    dropped: Vec<String>,
-    spent: (String, bool, bool, bool),
-}
-
-/// The `meta` on its way: a list without names, which would cost more to write than what they name. `lib/meta.js` gives them.
-#[derive(Serialize)]
-struct Meta<'a>(
-    /// The provider, the model that answered, the status.
-    &'a str,
-    &'a str,
-    u16,
-    /// Names and values of headers in turn.
-    Vec<Cow<'a, str>>,
-    Attempts<'a>,
-    /// Number, protocol, whether it was there already.
-    Option<(u64, &'static str, bool)>,
-    /// Queued, DNS, connect, TLS, first byte, total.
-    [Micros; 6],
-    Option<&'a RawValue>,
-    /// Paths in the request that its target has no words for.
-    &'a [Cow<'static, str>],
-    /// Where the answer came from: 0 the provider, 1 memory, 2 the exchange of another call.
-    u8,
-    /// What it cost in dollars, and whether some of that, or of the usage, is an estimate.
-    Option<Usd>,
-    bool,
-);
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Attempts<'a> {
-    /// One that went well: what it took. All else the meta says.
-    Good(Micros),
-    All(&'a [Attempt]),
-}
-
-#[derive(Serialize)]
-struct Micros(#[serde(serialize_with = "as_micros")] Duration);
 
 /// Under which name the limits of a model are known: each of several keys has its own.
 pub(super) fn limits_of(model: &Arc<str>, key: usize) -> Arc<str> {
     match key {
         0 => model.clone(),
         n => format!("{model} (key {})", n + 1).into(),
-    }
-}
-
-impl Shown {
-    /// How it stood when it was last shown.
-    pub(super) fn last(&self) -> Option<Record> {
-        self.0.lock().as_deref().cloned()
     }
 }
 
@@ -201,13 +141,10 @@ impl Record {
             bill: Own(None),
             hold: Own(None),
             spent: Charge::default(),
+            row: None,
+            seat: None,
+            output: None,
         }
-    }
-
-    /// It is the record of an exchange that several calls wait for.
-    pub(super) fn show_to(&mut self, shown: &Shown) {
-        self.shown = Some(shown.clone());
-        self.show();
     }
 
     pub(super) fn started(&self) -> Instant {
@@ -235,7 +172,18 @@ impl Record {
     }
 
     /// Attempts are at this target from now on.
-    pub(super) fn aim(&mut self, provider: &Arc<str>, model: Arc<str>, dropped: &[Cow<'static, str>]) {
+    pub(super) fn aim(
+        &mut self,
+        counters: &Counters,
+        provider: &Arc<str>,
+        model: Arc<str>,
+        dropped: &[Cow<'static, str>],
+    ) {
+        let row = counters.rows.of(provider, &model);
+        if let Some(seat) = &self.seat {
+            seat.take(&row);
+        }
+        self.row = Some(row);
         self.provider = provider.clone();
         self.limits = model.clone();
         self.model = model.clone();
@@ -272,6 +220,7 @@ impl Record {
         self.ends = None;
         self.sent = None;
         self.tokens = None;
+        self.output = None;
         self.is_replayed = false;
         self.status = 0;
         self.headers.clear();
@@ -321,6 +270,7 @@ impl Record {
 
     /// What the provider has reported by now.
     pub(super) fn reported(&mut self, usage: Usage) {
+        self.output = Some(usage.completion_tokens);
         if let Some(bill) = &mut self.bill.0 {
             bill.reported(usage);
         }
@@ -392,13 +342,6 @@ impl Record {
         self.show();
     }
 
-    /// Lets those who wait see how it stands.
-    pub(super) fn show(&self) {
-        if let Some(Shown(shown)) = &self.shown {
-            *shown.lock() = Some(Box::new(Self { lost: None, shown: None, ..self.clone() }));
-        }
-    }
-
     fn settle_bill(&mut self, billed: Billed) {
         let Some(bill) = self.bill.0.take() else { return };
         match billed {
@@ -429,61 +372,6 @@ impl Record {
         });
     }
 
-    /// The attempt under way may get rivals: what becomes of those is told to this record.
-    pub(super) fn begin_race(&mut self) {
-        self.lost = Some(Lost::default());
-    }
-
-    /// The record of another attempt of the same call, which begins then.
-    pub(super) fn fork(&self, began: Instant) -> Self {
-        Self {
-            attempt: Some(began),
-            queued: self.queued,
-            retries: self.retries,
-            provider: self.provider.clone(),
-            wanted: self.wanted.clone(),
-            limits: self.limits.clone(),
-            model: self.asked.clone(),
-            dropped: self.dropped.clone(),
-            lost: self.lost.clone(),
-            witness: self.witness.clone(),
-            ..Self::of(self.started, self.asked.clone())
-        }
-    }
-
-    /// Goes on as the record of the rival that has decided the race.
-    pub(super) fn adopt(&mut self, rival: Option<Self>) {
-        if let Some(rival) = rival {
-            self.take_lost();
-            let attempts = std::mem::take(&mut self.attempts);
-            let (hold, shown, mut spent) = (self.hold.0.take(), self.shown.take(), self.spent);
-            spent.add(rival.spent);
-            *self = Self { attempts, hold: Own(hold), shown, spent, ..rival };
-        }
-    }
-
-    /// Ends the attempt under way: nobody waits for its answer, since another was first.
-    pub(super) fn give_up(&mut self) {
-        self.abandon("ERR_HEDGED");
-    }
-
-    /// Hands over what is known of a rival that did not decide the race.
-    pub(super) fn lose(mut self) {
-        if let Some(lost) = self.lost.take() {
-            let mut lost = lost.lock();
-            lost.0.append(&mut self.attempts);
-            lost.1.add(self.spent);
-        }
-    }
-
-    fn take_lost(&mut self) {
-        if let Some(lost) = &self.lost {
-            let mut lost = lost.lock();
-            self.attempts.append(&mut lost.0);
-            self.spent.add(std::mem::take(&mut lost.1));
-        }
-    }
-
     /// What the call has taken.
     pub(super) fn total(&self) -> Duration {
         self.ended.unwrap_or_else(Instant::now) - self.started
@@ -497,109 +385,6 @@ impl Record {
             self.spent.add(bill.give_up());
         }
         self.push_attempt(begun.elapsed(), Some(why), billed);
-    }
-
-    /// Takes in the record of a part of this call.
-    pub(super) fn absorb(&mut self, mut part: Self) {
-        part.abandon("ERR_ABORTED");
-        let mut attempts = std::mem::take(&mut self.attempts);
-        attempts.append(&mut part.attempts);
-        let queued = self.queued.max(part.queued);
-        let retries = self.retries + part.retries;
-        let shown = self.shown.take();
-        let mut spent = self.spent;
-        spent.add(part.spent);
-        *self = Self {
-            started: self.started,
-            ended: None,
-            attempts,
-            retries,
-            queued,
-            spent,
-            shown,
-            hold: Own(None),
-            ..part
-        };
-        self.show();
-    }
-
-    /// The record of one of those who waited for this exchange.
-    pub(super) fn shared(&self, started: Instant, source: Source) -> Self {
-        // The attempts are told to all of them, and the retries counted once.
-        let retries = if source == Source::Another { 0 } else { self.retries };
-        // As is what it cost.
-        let spent = if source == Source::Another { Charge::nothing() } else { self.spent };
-        Self { started, ended: None, retries, source, spent, witness: None, ..self.clone() }
-    }
-
-    /// What is still true when the answer is given to another call: who gave it, what it said of itself, what it took then. In bytes of its own, as
-    /// headers are a part of a buffer.
-    pub(super) fn kept(&self) -> Self {
-        let own = |(name, value): (&HeaderName, &HeaderValue)| {
-            let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
-            Some((name, HeaderValue::from_bytes(value.as_bytes()).ok()?))
-        };
-        let of_one_caller = |(name, _): &(&HeaderName, &HeaderValue)| **name != http::header::SET_COOKIE;
-        Self {
-            provider: self.provider.clone(),
-            model: self.model.clone(),
-            status: self.status,
-            headers: self.headers.iter().filter(of_one_caller).filter_map(own).collect(),
-            usage: self.usage.clone(),
-            dropped: self.dropped.clone(),
-            spent: self.spent,
-            ..Self::of(self.started, self.wanted.clone())
-        }
-    }
-
-    /// What of it machines keep together.
-    pub(super) fn far(&self) -> FarRecord {
-        let text = |(name, value): (&HeaderName, &HeaderValue)| {
-            (name.as_str().to_owned(), header_text(value).into_owned())
-        };
-        FarRecord {
-            provider: self.provider.to_string(),
-            model: self.model.to_string(),
-            wanted: self.wanted.to_string(),
-            status: self.status,
-            headers: self.headers.iter().map(text).collect(),
-            usage: self.usage.clone(),
-            dropped: self.dropped.iter().map(|path| path.clone().into_owned()).collect(),
-            spent: self.spent.far(),
-        }
-    }
-
-    /// None where it cannot be one.
-    pub(super) fn of_far(far: FarRecord) -> Option<Self> {
-        let header = |(name, value): (String, String)| {
-            let bytes = value.chars().map(u8::try_from).collect::<Result<Vec<_>, _>>().ok()?;
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(&bytes).ok()?))
-        };
-        Some(Self {
-            provider: far.provider.into(),
-            model: far.model.into(),
-            status: far.status,
-            headers: far.headers.into_iter().map(header).collect::<Option<_>>()?,
-            usage: far.usage,
-            dropped: far.dropped.into_iter().map(Cow::Owned).collect(),
-            spent: Charge::of_far(far.spent),
-            ..Self::of(Instant::now(), far.wanted.into())
-        })
-    }
-
-    /// What it takes of memory, but for its own fields.
-    pub(super) fn bytes(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
-        let dropped = self.dropped.iter().map(|path| path.len() + size_of::<Cow<'_, str>>());
-        let usage = self.usage.as_ref().map_or(0, |usage| usage.get().len());
-        headers.chain(dropped).sum::<usize>() + usage + self.model.len() + self.wanted.len()
-    }
-
-    /// The record of a call whose answer was kept for this long.
-    pub(super) fn recalled(&self, started: Instant, age: Duration) -> Self {
-        let mut record = Self { started, source: Source::Memory, spent: Charge::nothing(), ..self.clone() };
-        record.headers.insert(http::header::AGE, age.as_secs().into());
-        record
     }
 
     /// What the call has cost; None where a part of it has no price.
@@ -624,36 +409,5 @@ impl Record {
             error.billed = Billed::Maybe;
         }
         error
-    }
-
-    /// The text of the `meta`. What it costs is paid here, off JavaScript's thread.
-    pub(super) fn to_json(&self) -> Vec<u8> {
-        let headers = self.headers.iter();
-        let headers = headers.flat_map(|(name, value)| [Cow::Borrowed(name.as_str()), header_text(value)]);
-        let Phases { dns, connect, tls, .. } = self.phases;
-        let first_byte = self.first_byte.unwrap_or_default();
-        let times = [self.queued, dns, connect, tls, first_byte, self.total()];
-        let meta = Meta(
-            &self.provider,
-            &self.model,
-            self.status,
-            headers.collect(),
-            match &self.attempts[..] {
-                [only] if only.error.is_none() => Attempts::Good(Micros(only.duration)),
-                all => Attempts::All(all),
-            },
-            self.connection.map(|(id, protocol, reused)| (id, protocol.as_str(), reused)),
-            times.map(Micros),
-            self.usage.as_deref(),
-            &self.dropped,
-            self.source as u8,
-            self.spent.cost(),
-            self.spent.is_estimated,
-        );
-        // Roomy enough for most, so that it grows but rarely.
-        let mut text = Vec::with_capacity(1024);
-        // A type of strings, numbers and checked raw values always has a text.
-        let _ = serde_json::to_writer(&mut text, &meta);
-        text
     }
 }

@@ -74,7 +74,7 @@ impl Consume for Whole {
         check_encoding(record.headers())?;
         let body = collect(client, response, MAX_BODY).await?;
         if let Some(first_byte) = record.first_byte {
-            client.counters.first_byte(first_byte);
+            record.count_first_byte(&client.counters, first_byte);
         }
         if body.is_empty() && !self.is_model_answer && matches!(record.status(), 204 | 205) {
             return Ok(Bytes::from_static(b"null"));

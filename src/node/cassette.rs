@@ -1,5 +1,6 @@
 //! Cassettes, as JavaScript holds them: by number.
 #![expect(unreachable_pub, reason = "what is not public is not exported")]
+#![cfg_attr(test, allow(dead_code, reason = "called by JavaScript alone"))]
 
 use napi::{Error, Result, Status};
 use napi_derive::napi;

@@ -188,6 +188,13 @@ impl NativeClient {
         serde_json::to_string(&self.client.metrics()).map_err(bug)
     }
 
+    /// The figures as a text for whoever scrapes them. Bad options throw an error whose message is the description of a `ConfigError` as JSON.
+    #[napi(catch_unwind)]
+    pub fn export(&self, options: String, as_json: bool) -> Result<String> {
+        let options = serde_json::from_str(&options).map_err(bug)?;
+        self.client.export(options, as_json).map_err(|error| Error::new(Status::InvalidArg, error.to_json()))
+    }
+
     /// What was spent, as JSON: since the client was made (`all`), or in an hour, day or month, the one of now or the one before it.
     #[napi(catch_unwind)]
     pub fn costs(&self, window: String, before: bool) -> Result<String> {

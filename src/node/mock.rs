@@ -16,7 +16,7 @@ use super::border::{Border, Flow, NativeBorder, nothing};
 use super::mailbox::{Letter, Mailbox};
 use crate::mock::{Asker, Matcher, MockOptions, MockUpstream, RecordedRequest};
 
-/// An upstream, as JavaScript holds it. When it is collected, the upstream closes.
+/// An upstream, as JavaScript holds it: until it is closed (`lib/mock.js`). When this is collected, the upstream closes.
 #[napi(js_name = "Mock")]
 #[derive(Debug)]
 pub struct NativeMock {

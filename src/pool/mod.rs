@@ -84,7 +84,7 @@ mod tasks;
 mod yielding;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -103,7 +103,7 @@ pub use self::origin::{Origin, OriginError};
 pub use self::partition::{Lane, Tenant};
 pub use self::queue::Priority;
 pub use self::sent::{Pieces, RequestBody};
-pub use self::stats::{CloseReason, Histogram, OriginSnapshot, QueueSnapshot, Snapshot, Spread};
+pub use self::stats::{CloseReason, Histogram, OriginSnapshot, QueueSnapshot, Snapshot, Spread, Tally};
 pub use self::tasks::Tasks;
 
 use self::clock::Clock;
@@ -239,6 +239,11 @@ impl Pool {
     /// The figures, as a plain copy.
     pub fn snapshot(&self) -> Snapshot {
         self.handle.shared.snapshot()
+    }
+
+    /// The times of handshakes and of waits for a connection, within these bounds, which rise.
+    pub fn tallies(&self, bounds: &[Duration]) -> [Tally; 2] {
+        self.handle.shared.tallies(bounds)
     }
 
     /// The settings that the pool was made with.

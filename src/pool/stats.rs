@@ -96,6 +96,14 @@ pub struct Spread {
     pub p99: f64,
 }
 
+/// How many of a histogram's times are not above each of some bounds, to two significant figures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    pub within: Vec<u64>,
+    pub count: u64,
+    pub sum: Duration,
+}
+
 impl Default for Histogram {
     fn default() -> Self {
         const HOUR_IN_MICROS: u64 = 3_600_000_000;
@@ -113,6 +121,25 @@ impl Histogram {
         recorded.sum = recorded.sum.saturating_add(micros);
         recorded.min = recorded.min.min(micros);
         recorded.max = recorded.max.max(micros);
+    }
+
+    /// `bounds` rise.
+    pub fn tally(&self, bounds: &[Duration]) -> Tally {
+        let Recorded { buckets, sum, .. } = &*self.0.lock();
+        let mut within = vec![0; bounds.len()];
+        for slot in buckets.iter_recorded() {
+            // What is within the precision of a bound counts as within the bound.
+            let time = Duration::from_micros(buckets.lowest_equivalent(slot.value_iterated_to()));
+            if let Some(here) = within.get_mut(bounds.partition_point(|bound| *bound < time)) {
+                *here += slot.count_at_value();
+            }
+        }
+        let mut so_far = 0;
+        for here in &mut within {
+            so_far += *here;
+            *here = so_far;
+        }
+        Tally { within, count: buckets.len(), sum: Duration::from_micros(*sum) }
     }
 
     pub fn spread(&self) -> Spread {
@@ -257,8 +284,14 @@ pub struct OriginSnapshot {
     pub active: usize,
     pub idle: usize,
     pub connecting: usize,
+    /// Closing, or an HTTP/2 connection that only finishes its streams.
+    #[serde(skip)]
+    pub draining: usize,
     pub waiting: usize,
     pub streams: usize,
+    /// What its open HTTP/2 connections take together.
+    #[serde(skip)]
+    pub capacity: usize,
     /// Streams that its connections would take now.
     #[serde(skip)]
     pub free_streams: usize,
@@ -268,6 +301,11 @@ pub struct OriginSnapshot {
 }
 
 impl Shared {
+    /// The times of handshakes, and of waits.
+    pub(super) fn tallies(&self, bounds: &[Duration]) -> [Tally; 2] {
+        [&self.stats.handshake, &self.stats.wait].map(|histogram| histogram.tally(bounds))
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut connections =
             Connections { max: self.config.max_connections.get(), ..Connections::default() };
@@ -286,9 +324,11 @@ impl Shared {
                 connections.active += active;
                 connections.idle += idle;
                 connections.connecting += line.connecting;
-                connections.draining += line.sockets.saturating_sub(active + idle + line.connecting);
+                let draining = line.sockets.saturating_sub(active + idle + line.connecting);
+                connections.draining += draining;
+                let capacity = line.shared.iter().map(|c| c.limit).sum::<usize>();
                 streams.active += line.streams;
-                streams.capacity += line.shared.iter().map(|c| c.limit).sum::<usize>();
+                streams.capacity += capacity;
                 // Those that only finish their streams included.
                 if protocol == Some(Protocol::H2) {
                     multiplexed += line.sockets.saturating_sub(line.connecting);
@@ -307,8 +347,10 @@ impl Shared {
                     active,
                     idle,
                     connecting: line.connecting,
+                    draining,
                     waiting: depth.iter().sum(),
                     streams: line.streams,
+                    capacity,
                     free_streams: line.shared.iter().map(Multiplexed::room).sum(),
                     opened: line.opened,
                     reused: line.reused.load(Ordering::Relaxed),
@@ -380,6 +422,17 @@ mod tests {
             assert!((told - exact).abs() <= exact / 100.0, "{told} {exact}");
             assert!((all.min..=all.max).contains(&told));
         }
+    }
+
+    #[test]
+    fn a_tally_counts_each_time_within_the_bounds_that_it_is_not_above() {
+        let histogram = Histogram::default();
+        for millis in [1, 10, 10, 11, 5000] {
+            histogram.record(Duration::from_millis(millis));
+        }
+        let tally = histogram.tally(&[0, 1, 10, 100, 1000].map(Duration::from_millis));
+        assert_eq!((tally.within, tally.count), (vec![0, 1, 3, 4, 4], 5));
+        assert_eq!(tally.sum, Duration::from_millis(5032));
     }
 
     #[test]

@@ -90,10 +90,10 @@ impl State {
     /// Whether a line must let a connection go although its waiters need it: others go first for the same limit. Where it keeps it, it has
     /// gone before them.
     pub(super) fn must_give_way(&mut self, id: LineId, draining_counts: bool) -> bool {
-        if self.hungry == 0 {
+        let Some(line) = self.lines.get(id) else { return false };
+        if self.hungry == usize::from(line.hungry.is_some()) {
             return false;
         }
-        let Some(line) = self.lines.get(id) else { return false };
         let (ours, aging) = (line.queue.claim(), line.aging);
         let gives_way = BOUNDS.into_iter().filter_map(|bound| self.limit(id, bound)).any(|limit| {
             let under_way = limit.leaving + if draining_counts { limit.draining } else { 0 };

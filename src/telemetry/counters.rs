@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::rows::{End, LEFT, NONE, Row, Rows};
 use crate::pool::{Histogram, Priority, Snapshot, Spread};
 
 /// The counters of one client.
@@ -34,6 +35,8 @@ pub struct Counters {
     first_byte: Histogram,
     /// Waits for turns, at whichever provider.
     pub turns: Arc<Histogram>,
+    /// By provider and model.
+    pub rows: Rows,
 }
 
 impl Default for Counters {
@@ -57,6 +60,7 @@ impl Default for Counters {
             latency: Histogram::default(),
             first_byte: Histogram::default(),
             turns: Arc::default(),
+            rows: Rows::default(),
         }
     }
 }
@@ -67,6 +71,27 @@ pub struct CallGuard {
     counters: Arc<Counters>,
     started: Instant,
     settled: bool,
+    seat: Seat,
+}
+
+/// Who is asked for a call at present, for when its caller leaves. Shared with whoever asks.
+#[derive(Clone, Debug, Default)]
+pub struct Seat(Arc<Mutex<Option<Arc<Row>>>>);
+
+impl Seat {
+    pub fn take(&self, row: &Arc<Row>) {
+        *self.0.lock() = Some(row.clone());
+    }
+}
+
+/// Plain sums, as they are now.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    pub in_flight: u64,
+    pub cached: u64,
+    pub coalesced: u64,
+    pub sent: u64,
+    pub received: u64,
 }
 
 /// The figures of a client at one moment. Times in milliseconds.
@@ -229,8 +254,13 @@ fn add(counter: &AtomicU64, n: u64) {
 impl Counters {
     /// A call begins.
     pub fn begin(self: &Arc<Self>, started: Instant) -> CallGuard {
+        self.begin_at(started, Seat::default())
+    }
+
+    /// One that is told by others who is asked for it.
+    pub fn begin_at(self: &Arc<Self>, started: Instant, seat: Seat) -> CallGuard {
         add(&self.started, 1);
-        CallGuard { counters: self.clone(), started, settled: false }
+        CallGuard { counters: self.clone(), started, settled: false, seat }
     }
 
     pub fn retried(&self) {
@@ -275,6 +305,18 @@ impl Counters {
 
     pub fn uptime(&self) -> Duration {
         self.since.elapsed()
+    }
+
+    pub fn sums(&self) -> Sums {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let ended = get(&self.succeeded) + get(&self.failed) + get(&self.aborted);
+        Sums {
+            in_flight: get(&self.started).saturating_sub(ended),
+            cached: get(&self.cached),
+            coalesced: get(&self.coalesced),
+            sent: get(&self.sent),
+            received: get(&self.received),
+        }
     }
 
     pub fn metrics(
@@ -332,11 +374,20 @@ impl Counters {
 }
 
 impl CallGuard {
-    /// The call has ended, and took this long.
-    pub fn settle(mut self, succeeded: bool, took: Duration) {
+    /// The call has ended, and took this long. `row`: of whoever was asked last.
+    pub fn settle(mut self, row: Option<&Arc<Row>>, end: End, took: Duration) {
         self.settled = true;
-        add(if succeeded { &self.counters.succeeded } else { &self.counters.failed }, 1);
-        self.counters.latency.record(took);
+        let counters = &self.counters;
+        let row = row.cloned().unwrap_or_else(|| nobody(counters));
+        row.ended(end);
+        row.duration.time(took);
+        add(if end.error.is_none() { &counters.succeeded } else { &counters.failed }, 1);
+        counters.latency.record(took);
+    }
+
+    /// Where to tell who is asked.
+    pub fn seat(&self) -> Seat {
+        self.seat.clone()
     }
 
     pub fn started(&self) -> Instant {
@@ -347,9 +398,17 @@ impl CallGuard {
 impl Drop for CallGuard {
     fn drop(&mut self) {
         if !self.settled {
+            let asked = self.seat.0.lock().clone();
+            asked.unwrap_or_else(|| nobody(&self.counters)).ended(LEFT);
             add(&self.counters.aborted, 1);
         }
     }
+}
+
+/// The row of calls that nobody was asked for.
+fn nobody(counters: &Counters) -> Arc<Row> {
+    let none = Arc::from(NONE);
+    counters.rows.of(&none, &none)
 }
 
 #[cfg(test)]

@@ -2,10 +2,14 @@
 
 mod counters;
 mod events;
+mod exposition;
 mod log;
+mod rows;
 
 pub use self::counters::{
-    CacheFigures, CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, TurnFigures,
+    CacheFigures, CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, Seat, Sums, TurnFigures,
 };
 pub use self::events::{Event, Events};
+pub use self::exposition::{Families, Family, Format};
 pub use self::log::{Log, next_client};
+pub use self::rows::{Distribution, End, NONE, OTHERS, Row, Rows, WAITS};

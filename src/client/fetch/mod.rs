@@ -42,7 +42,10 @@ use super::cassette::{Answered, Replayed};
 use super::witness::{Arrival, Told};
 use crate::error::{Billed, Error, header_text};
 use crate::pool::{self, Checkout, Kind as Pool, Origin};
+use crate::telemetry::{End, NONE, Row};
 
+/// Stands among the figures for the provider: origins come from requests, and are many.
+const FETCH: &str = "(fetch)";
 /// For the head of an answer, and for each further piece of its body: what undici has.
 const SILENCE: Duration = Duration::from_secs(300);
 /// A request that was not processed is sent again this often.
@@ -76,16 +79,26 @@ pub(super) async fn run(
     let guard = client.counters.begin(arrived);
     let mut status = StatusCode::OK;
     let mut told = Telling { arrival, attempt: None, status: None };
-    let ended = exchange(client, request, drain, &mut told, &mut status).await;
+    let row = client.counters.rows.of(&FETCH.into(), &NONE.into());
+    guard.seat().take(&row);
+    let ended = exchange(client, request, drain, &mut told, (&mut status, &row)).await;
     told.end(ended.as_ref().err());
     log(client, arrived, status.as_u16(), ended.as_ref().err());
     drain.end();
     let (is_good, took) = (ended.is_ok() && status.as_u16() < 400, arrived.elapsed());
-    guard.settle(is_good, took);
+    guard.settle(Some(&row), end_of(&ended, status), took);
     if let Some(alerts) = &client.alerts {
         alerts.record(is_good, 0, took, Instant::now());
     }
     ended
+}
+
+/// How it counts: an answer of 400 or more is for whoever called fetch to judge, and a failure among the figures.
+fn end_of(ended: &Result<Fetched, Error>, status: StatusCode) -> End {
+    match ended {
+        Ok(_) => End { status: status.as_u16(), error: (status.as_u16() >= 400).then_some("ERR_API") },
+        Err(error) => End { status: 0, error: Some(error.name_and_code().1) },
+    }
 }
 
 async fn exchange(
@@ -93,10 +106,12 @@ async fn exchange(
     mut request: FetchRequest,
     drain: &Drain,
     told: &mut Telling,
-    status: &mut StatusCode,
+    (status, row): (&mut StatusCode, &Row),
 ) -> Result<Fetched, Error> {
     let (parts, body, sent) = answer(client, &mut request, told).await?;
-    client.counters.first_byte(sent.elapsed());
+    let after = sent.elapsed();
+    client.counters.first_byte(after);
+    row.first_byte.time(after);
     *status = parts.status;
     let head = head_of(&parts);
     let follows = request.follows && is_redirect(parts.status) && parts.headers.contains_key(LOCATION);

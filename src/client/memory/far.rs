@@ -15,6 +15,7 @@ use super::{Kept, Tape};
 use crate::client::record::{FarRecord, Record};
 use crate::client::shared::Shared;
 use crate::policy::cache::Key;
+use crate::telemetry::Counters;
 
 /// Of another version nothing is read.
 const VERSION: u32 = 1;
@@ -35,7 +36,11 @@ struct Far<'a> {
 }
 
 /// What others have kept: with its time, and how old it is.
-pub(super) async fn recall(shared: &Shared, key: &Key) -> Option<(Kept, Duration, Duration)> {
+pub(super) async fn recall(
+    shared: &Shared,
+    counters: &Counters,
+    key: &Key,
+) -> Option<(Kept, Duration, Duration)> {
     let (text, left) = tokio::time::timeout(PATIENCE, shared.recall(&name_of(key))).await.ok()??;
     let far: Far<'_> = serde_json::from_str(&text).ok()?;
     let (ttl, left) = (Duration::from_millis(far.ttl), Duration::from_millis(left));
@@ -44,7 +49,7 @@ pub(super) async fn recall(shared: &Shared, key: &Key) -> Option<(Kept, Duration
     }
     let body = Bytes::from(far.body.into_owned().into_bytes());
     let tape = far.tape.map(|tape| Arc::new(tape.into_owned()));
-    Some((Kept { record: Record::of_far(far.record)?, body, tape }, ttl, ttl - left))
+    Some((Kept { record: Record::of_far(far.record, counters)?, body, tape }, ttl, ttl - left))
 }
 
 /// Keeps an answer for the others.

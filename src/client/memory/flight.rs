@@ -23,6 +23,7 @@ use crate::policy::cache::Key;
 use crate::policy::judge::RetryPolicy;
 use crate::policy::timeouts::GivenTimeouts;
 use crate::pool::Priority;
+use crate::telemetry::Seat;
 
 /// The exchanges under way, by what they ask for.
 #[derive(Debug, Default)]
@@ -40,6 +41,8 @@ pub(in crate::client) struct Flight {
     state: watch::Sender<State>,
     /// What is known of the exchange so far.
     pub(in crate::client) shown: Shown,
+    /// Who is asked, for the calls that wait.
+    pub(in crate::client) seat: Seat,
     /// Of a stream.
     pub(in crate::client) live: Option<Arc<Live>>,
     task: OnceLock<AbortHandle>,
@@ -138,6 +141,7 @@ impl Flights {
             deadline: Mutex::new(Deadline { at: deadline, is_over: false }),
             state: watch::Sender::new(State::Preparing),
             shown: Shown::default(),
+            seat: Seat::default(),
             live: is_stream.then(|| Arc::new(Live::new())),
             task: OnceLock::new(),
         });

@@ -31,7 +31,8 @@ use super::shared::Shared;
 use crate::config::{BudgetConfig, ProviderConfig};
 use crate::error::Error;
 use crate::policy::money::{
-    Amount, Books, BudgetPolicy, Crossed, Entry, Numbers, Prices, Standing, Tariff, Tokens, Usd, Vendor,
+    Amount, Books, BudgetPolicy, Crossed, Entry, Numbers, Period, Prices, Row, Standing, Tariff, Tokens, Usd,
+    Vendor,
 };
 use crate::telemetry::{Event, Events};
 
@@ -94,6 +95,11 @@ impl Ledger {
         self.books.lock().charge(model, answered, tokens, is_estimated, (now, numbers), find)
     }
 
+    /// What was spent, by model.
+    pub(super) fn rows(&self, period: Period, now: Numbers) -> Vec<(Arc<str>, Row)> {
+        self.books.lock().rows(period, now).map(|(model, row)| (model.clone(), row)).collect()
+    }
+
     /// What a model costs, and how many tokens its answers have in the mean.
     fn expect(&self, model: &Arc<str>, now: SystemTime) -> (Option<Tariff>, Option<f64>) {
         let find = |now| self.prices.find(&self.provider, self.vendor, model, model, now);
@@ -131,6 +137,17 @@ impl Money {
         let mut saved = self.saved.lock();
         saved.requests += 1;
         saved.cost = saved.cost.plus(cost.unwrap_or_default());
+    }
+
+    /// What answers that nobody had to pay for again had cost.
+    pub(super) fn saved_cost(&self) -> Usd {
+        self.saved.lock().cost
+    }
+
+    /// How every limit stands.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let now = SystemTime::now();
+        self.budget.as_ref().map(|budget| budget.store.standings(&budget.policy, now)).unwrap_or_default()
     }
 
     /// Speaks for what a call may come to at a target. None where there is no budget.

@@ -75,7 +75,8 @@ impl Serialize for Usd {
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dollars = self.dollars();
-        let places = if dollars == 0.0 || dollars >= 0.1 { 2 } else { 6 };
+        let is_cents = self.0.is_multiple_of(PER_DOLLAR / 100);
+        let places = if is_cents || dollars >= 0.1 { 2 } else { 6 };
         write!(f, "${dollars:.places$}")
     }
 }
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_text_has_cents_or_what_says_something() {
         for (dollars, text) in
-            [(0.0, "$0.00"), (12.345, "$12.35"), (0.0125, "$0.012500"), (1e6, "$1000000.00")]
+            [(0.0, "$0.00"), (0.05, "$0.05"), (12.345, "$12.35"), (0.0125, "$0.012500"), (1e6, "$1000000.00")]
         {
             assert_eq!(Usd::from_dollars(dollars).to_string(), text);
         }

@@ -64,7 +64,9 @@ impl Given {
     /// A model of the table by its name, if it is there.
     pub fn of_table(name: &str) -> Option<Self> {
         let mut vendors = TABLE.rows.values();
-        let (name, _) = vendors.find_map(|rows| rows.get_key_value(known(rows, name)?))?;
+        let (name, _) = vendors.find_map(|rows| {
+            rows.get_key_value(known(rows, name)?).filter(|(_, of_model)| !of_model.is_empty())
+        })?;
         Some(Self::As(name))
     }
 }
@@ -141,6 +143,9 @@ struct Written {
     name: String,
     #[serde(default)]
     aliases: Vec<String>,
+    /// Versions whose price is another, and not known here.
+    #[serde(default)]
+    except: Vec<String>,
     from: Option<String>,
     #[serde(flatten)]
     price: Numbers,
@@ -185,11 +190,13 @@ impl Table {
         let Ok(File { vendors, models }) = serde_json::from_str(text) else { return Self::default() };
         let mut table = Self::default();
         table.hosts.extend(vendors.into_iter().map(|vendor| (vendor.host, vendor.name)));
-        for Written { vendor, name, aliases, from, price, above } in models {
+        for Written { vendor, name, aliases, except, from, price, above } in models {
             let above = above.map(|above| (above.tokens, above.price.into()));
             let from = from.as_deref().and_then(begins).unwrap_or_default();
             let row = Row { from, tariff: Tariff { base: price.into(), above } };
             let rows = table.rows.entry(vendor).or_default();
+            // They are found, and have no price.
+            rows.extend(except.into_iter().map(|name| (name, Vec::new())));
             for name in aliases.into_iter().chain([name]) {
                 let of_model = rows.entry(name).or_default();
                 of_model.push(row.clone());
@@ -268,7 +275,8 @@ mod tests {
                 assert!(of("cachedInput").is_none_or(|cached| cached < of("input").unwrap()), "{name}");
             }
         }
-        assert_eq!(TABLE.rows.values().map(HashMap::len).sum::<usize>(), {
+        let priced = TABLE.rows.values().flat_map(HashMap::values).filter(|rows| !rows.is_empty());
+        assert_eq!(priced.count(), {
             let mut names: Vec<_> = rows
                 .iter()
                 .flat_map(|row| {
@@ -289,9 +297,17 @@ mod tests {
         assert_eq!(listed("api.openai.com", "gpt-5-codex"), Some(11.25));
         assert_eq!(listed("api.anthropic.com", "claude-haiku-4-5-20251001"), Some(6.0));
         assert_eq!(listed("generativelanguage.googleapis.com", "models/gemini-2.5-flash"), Some(2.8));
-        for unknown in
-            ["gpt-4o-mini-tts", "gpt-4o-2024-8-6", "gpt-4o-", "-20251001", "", "GPT-4o", "ft:gpt-4o:x"]
-        {
+        for unknown in [
+            "gpt-4o-mini-tts",
+            // It was dearer than those after it.
+            "gpt-4o-2024-05-13",
+            "gpt-4o-2024-8-6",
+            "gpt-4o-",
+            "-20251001",
+            "",
+            "GPT-4o",
+            "ft:gpt-4o:x",
+        ] {
             assert_eq!(listed("api.openai.com", unknown), None, "{unknown}");
         }
     }
