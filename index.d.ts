@@ -419,6 +419,8 @@ export interface TrunklineOptions {
   pricing?: Record<string, Price | string>
   /** What may be spent in an hour, a day or a month. Default: no limit. */
   budget?: BudgetOptions
+  /** What processes and machines keep together, through Redis. Default: each process has limits of its own. */
+  shared?: SharedOptions
   /** Sockets. */
   pool?: PoolOptions
   /** Limits of each tenant, whom calls name by their `tenant`. */
@@ -602,6 +604,22 @@ export interface TokenPrice {
  * A call speaks for what it may come to before it is sent (its prompt, and `max_tokens` or about twice what the model's answers have), and is charged with what
  * it came to. At least one of `limit`, `tokens`, `perModel` and `perTenant`. What `fetch` sends is neither known nor held.
  */
+/** What several processes keep together, through Redis or Valkey; docs/shared.md. */
+export interface SharedOptions {
+  /**
+   * `redis://host:6379/0`, `rediss://user:password@host:6380`, `unix:///path`: one server, or any node of a cluster. Version 6 or later. The client connects when it
+   * is made, and calls that need what is shared wait for that.
+   */
+  redis: string
+  /** The first part of all keys: those who name the same one share. 1 to 200 bytes without braces. Default `trunkline`. */
+  namespace?: string
+  /**
+   * While Redis cannot be asked: `local`, the default: each process goes by its own count of the same limits, so that n processes may make up to n times as many calls.
+   * `fail`: calls end with a {@link SharedStateError} before anything is sent.
+   */
+  onUnavailable?: 'local' | 'fail'
+}
+
 export interface BudgetOptions extends BudgetLimit {
   /** In UTC, by the calendar. Default `month`. */
   window?: 'hour' | 'day' | 'month'
@@ -1208,6 +1226,9 @@ export declare class BudgetExceededError extends TrunklineError implements Budge
   readonly window: 'hour' | 'day' | 'month'
   readonly resetsAt: number
 }
+
+/** `ERR_SHARED`: Redis cannot be asked, and `shared.onUnavailable` is `fail`. Nothing was sent; may be tried again. */
+export declare class SharedStateError extends TrunklineError {}
 
 /** `ERR_CLOSED`: the client is closed. */
 export declare class ClosedError extends TrunklineError {}

@@ -31,6 +31,7 @@ module.exports.QueueFullError = classes.QueueFullError
 module.exports.CircuitOpenError = classes.CircuitOpenError
 module.exports.NotCachedError = classes.NotCachedError
 module.exports.BudgetExceededError = classes.BudgetExceededError
+module.exports.SharedStateError = classes.SharedStateError
 module.exports.ClosedError = classes.ClosedError
 module.exports.CassetteMissError = classes.CassetteMissError
 module.exports.HookError = classes.HookError

@@ -154,6 +154,10 @@ class NotCachedError extends TrunklineError {
   static kind = 'NotCachedError'
 }
 
+class SharedStateError extends TrunklineError {
+  static kind = 'SharedStateError'
+}
+
 class BudgetExceededError extends TrunklineError {
   static kind = 'BudgetExceededError'
 
@@ -216,6 +220,7 @@ const classes = {
   CircuitOpenError,
   NotCachedError,
   BudgetExceededError,
+  SharedStateError,
   ClosedError,
   CassetteMissError,
   HookError,

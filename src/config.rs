@@ -20,6 +20,7 @@ mod route;
 mod routes;
 mod secret;
 mod section;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,7 @@ use self::retry::parse_retry;
 pub use self::routes::{RouteConfig, TargetConfig};
 pub use self::secret::{Hidden, is_credential};
 use self::section::Section;
+pub use self::shared::{OnUnavailable, SharedConfig};
 use crate::error::Error;
 use crate::policy::adaptive::MaxConcurrency;
 use crate::policy::alerts::AlertPolicy;
@@ -76,6 +78,8 @@ pub struct ClientConfig {
     pub pricing: Prices,
     /// None for no limit of what is spent.
     pub budget: Option<BudgetConfig>,
+    /// None where nothing is shared with other processes.
+    pub shared: Option<SharedConfig>,
     /// The number of the cassette that answers in place of the network.
     pub cassette: Option<u32>,
     pub pool: pool::Config,
@@ -161,6 +165,12 @@ impl ClientConfig {
         let hedge = hedge::parse_hedge(&mut top)?;
         let alerts = alerts::parse_alerts(&mut top)?;
         let cache = cache::parse_cache(&mut top)?;
+        let shared = shared::parse_shared(&mut top)?;
+        if shared.is_some() && budget.as_ref().is_some_and(|budget| budget.state.is_some()) {
+            return Err(Error::config(
+                "budget.state: cannot be given beside shared, which keeps budgets in Redis",
+            ));
+        }
         let cassette = cassette::parse_cassette(&mut top)?;
         top.finish()?;
         Ok(Self {
@@ -174,6 +184,7 @@ impl ClientConfig {
             cache,
             pricing,
             budget,
+            shared,
             cassette,
             tenant_calls,
             pool,

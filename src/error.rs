@@ -69,6 +69,8 @@ pub enum Kind {
     NotCached,
     /// More would be spent than may be.
     BudgetExceeded(Box<Standing>),
+    /// What processes share cannot be asked for.
+    Shared,
     Closed,
     /// A cassette has no recording of a request. `details`: which file, what was asked and what comes nearest, as JSON.
     CassetteMiss {
@@ -202,6 +204,7 @@ impl Error {
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
             Kind::NotCached => ("NotCachedError", "ERR_NOT_CACHED"),
             Kind::BudgetExceeded(_) => ("BudgetExceededError", "ERR_BUDGET_EXCEEDED"),
+            Kind::Shared => ("SharedStateError", "ERR_SHARED"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
             Kind::CassetteMiss { .. } => ("CassetteMissError", "ERR_CASSETTE_MISS"),
             Kind::Hook => ("HookError", "ERR_HOOK"),
@@ -341,6 +344,7 @@ impl fmt::Debug for Kind {
             }
             Self::NotCached => f.write_str("NotCached"),
             Self::BudgetExceeded(standing) => standing.fmt(f),
+            Self::Shared => f.write_str("Shared"),
             Self::Closed => f.write_str("Closed"),
             Self::CassetteMiss { .. } => f.debug_struct("CassetteMiss").finish_non_exhaustive(),
             Self::Hook => f.write_str("Hook"),

@@ -149,7 +149,7 @@ impl World {
                     self.held.push((held, weight));
                 }
                 Next::At(at) => return Some(at),
-                Next::Nobody => return None,
+                Next::Nobody | Next::Ask => return None,
             }
         }
     }

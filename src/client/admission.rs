@@ -17,11 +17,13 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::gate::{Ask, Gate, GateTurn, Refused};
+use super::shared::Shared;
 use super::tenants::Tenants;
 use crate::config::ProviderConfig;
 use crate::policy::adaptive::{Adaptive, AdaptivePolicy, MaxConcurrency};
 use crate::policy::circuits::bounded;
 use crate::policy::learn::Learned;
+use crate::policy::lease::Terms;
 use crate::policy::rate::{Cost, Left, RateLimiter, RateLimits};
 use crate::policy::schedule::CLASSES;
 use crate::policy::turns::{AtOnce, Turns};
@@ -85,6 +87,7 @@ impl Admission {
         config: &ProviderConfig,
         wait: &Arc<Histogram>,
         tenants: Option<&Arc<Tenants>>,
+        shared: Option<&Arc<Shared>>,
         tasks: &Tasks,
     ) -> Self {
         let ProviderConfig { rate, queue, .. } = config;
@@ -97,8 +100,19 @@ impl Admission {
             Some(MaxConcurrency::Fixed(limit)) => AtOnce::Fixed(limit.get()),
             Some(MaxConcurrency::Adaptive) => AtOnce::Adaptive(Adaptive::new(AdaptivePolicy::default())),
         };
+        let gate = Gate::new(Turns::new(at_once, rate), tasks);
+        let gate = match shared {
+            Some(shared) => {
+                let places = match queue.at_once {
+                    Some(MaxConcurrency::Fixed(limit)) => Some(limit.get()),
+                    _ => None,
+                };
+                shared.share(&config.name, gate, Terms::of(&config.rate, places))
+            }
+            None => Arc::new(gate),
+        };
         Self {
-            provider: Arc::new(Gate::new(Turns::new(at_once, rate), tasks)),
+            provider: gate,
             models: Mutex::default(),
             has_models: AtomicBool::new(false),
             tenants: tenants.cloned(),
@@ -363,7 +377,7 @@ mod tests {
     fn admission(options: Value) -> Admission {
         let config = ClientConfig::parse(options, &Environment::default()).unwrap();
         let tasks = Tasks::new(tokio::runtime::Handle::current());
-        Admission::new(config.default_provider(), &Arc::default(), None, &tasks)
+        Admission::new(config.default_provider(), &Arc::default(), None, None, &tasks)
     }
 
     async fn enter(admission: &Admission, model: &str) -> Turn {

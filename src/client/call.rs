@@ -182,18 +182,21 @@ async fn targets<C: Consume>(
         let (provider, model) = (&*target.provider, target.model_for(&asked));
         let words =
             first.take().map_or_else(|| journey.outgoing(target, C::STREAMED, consumer.prefill()), Ok);
-        let (outgoing, hold) =
-            match words.and_then(|outgoing| Ok((outgoing, journey.afford(provider, &model)?))) {
-                Ok(affordable) => affordable,
-                // It has no words for it, or would cost too much. Another may have them, or cost less.
-                Err(error) => {
-                    if before.is_none() {
-                        record.aim(&client.counters, provider.name(), model, &[]);
-                        before = Some((target, GivenUp { error, next: Next::Yes }));
-                    }
-                    continue;
+        let affordable = match words {
+            Ok(outgoing) => journey.afford(provider, &model).await.map(|hold| (outgoing, hold)),
+            Err(error) => Err(error),
+        };
+        let (outgoing, hold) = match affordable {
+            Ok(affordable) => affordable,
+            // It has no words for it, or would cost too much. Another may have them, or cost less.
+            Err(error) => {
+                if before.is_none() {
+                    record.aim(&client.counters, provider.name(), model, &[]);
+                    before = Some((target, GivenUp { error, next: Next::Yes }));
                 }
-            };
+                continue;
+            }
+        };
         if let Some((failed, GivenUp { error, .. })) = &before {
             client.note_failover(failed, target, record, error);
         }

@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::shared::Bell;
 use crate::policy::learn::Learned;
+use crate::policy::lease::{Lent, Question, Reply, Standing};
 use crate::policy::rate::{Cost, Left};
 use crate::policy::schedule::{CLASSES, Place};
 use crate::policy::turns::{Held, Next, Turns, Used};
@@ -33,6 +35,8 @@ pub(super) enum Refused {
     Full(usize),
     /// None came in time.
     Late,
+    /// The limits are shared, and whoever lends of them is not there.
+    Unshared,
 }
 
 /// Turns, and those who wait for them. One that [is open](Self::is_open) has none to give: calls pass without asking.
@@ -43,6 +47,8 @@ pub(super) struct Gate {
     /// Whether each call is to be counted as it goes.
     counts_the_gone: bool,
     alarm: Mutex<Option<Instant>>,
+    /// Rung where something is to be asked of whoever lends.
+    lender: Option<Arc<Bell>>,
     tasks: Tasks,
 }
 
@@ -61,13 +67,26 @@ impl Gate {
             counts_the_gone: turns.counts_the_gone(),
             turns: Mutex::new(turns),
             alarm: Mutex::new(None),
+            lender: None,
             tasks: tasks.clone(),
         }
     }
 
+    /// The same, under limits that others share.
+    pub(super) fn sharing(self, lent: Lent, lender: &Arc<Bell>) -> Self {
+        let turns = self.turns.into_inner().sharing(lent);
+        Self { turns: Mutex::new(turns), lender: Some(lender.clone()), ..self }
+    }
+
     /// A turn without waiting, if there is one.
     pub(super) fn go(self: &Arc<Self>, ask: &Ask<'_>) -> Option<GateTurn> {
-        let held = self.turns.lock().go(ask.cost, Instant::now())?;
+        let now = Instant::now();
+        let held = {
+            let mut turns = self.turns.lock();
+            let held = turns.go(ask.cost, now)?;
+            self.ring(&turns, now);
+            held
+        };
         Some(self.turn(held))
     }
 
@@ -86,6 +105,9 @@ impl Gate {
         let (grant, granted) = oneshot::channel();
         let place = {
             let mut turns = self.turns.lock();
+            if turns.is_refused() {
+                return Err(Refused::Unshared);
+            }
             if turns.waiting() >= max_waiting {
                 return Err(Refused::Full(max_waiting));
             }
@@ -106,16 +128,28 @@ impl Gate {
                 match turns.next(Instant::now()) {
                     Next::Go(grant, held) => going.push((grant, held)),
                     Next::At(at) => break Some(at),
-                    Next::Nobody => break None,
+                    Next::Nobody | Next::Ask => break None,
                 }
             }
         };
+        if self.lender.is_some() {
+            self.ring(&self.turns.lock(), Instant::now());
+        }
         for (grant, held) in going {
             // One whose caller has gone in this moment is given back by its drop, and serves the next.
             drop(grant.send(self.turn(held)));
         }
         if let Some(at) = alarm {
             self.wake_at(at);
+        }
+    }
+
+    /// Wakes whoever lends, where there is something to ask. Of what is only due later it knows.
+    fn ring(&self, turns: &Turns<oneshot::Sender<GateTurn>>, now: Instant) {
+        if let Some(lender) = &self.lender
+            && let Some(at) = turns.due(now)
+        {
+            lender.ring(at);
         }
     }
 
@@ -157,11 +191,36 @@ impl Gate {
             let mut turns = self.turns.lock();
             change(&mut turns, Instant::now());
             self.open.store(turns.is_open(), Ordering::Release);
+            if self.lender.is_some() {
+                self.ring(&turns, Instant::now());
+            }
             turns.waiting() > 0
         };
         if waits {
             self.serve();
         }
+    }
+
+    /// When whoever lends is to be asked.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        self.turns.lock().due(now)
+    }
+
+    /// What to ask now.
+    pub(super) fn question(&self, now: Instant) -> Option<Question> {
+        self.turns.lock().question(now)
+    }
+
+    /// What is lent; lets go whoever may go now.
+    pub(super) fn lend(self: &Arc<Self>, reply: Option<Reply>) {
+        self.with(|turns, now| turns.lend(reply, now));
+    }
+
+    /// With whom the limits are kept from now on.
+    pub(super) fn stand(self: &Arc<Self>, standing: Standing) {
+        // Who is dropped is told that nobody lends.
+        let mut refused = Vec::new();
+        self.with(|turns, _| refused = turns.stand(standing));
     }
 
     /// Whether nothing is limited.
@@ -237,7 +296,8 @@ impl Waiting<'_> {
                 self.gone = true;
                 Ok(turn)
             }
-            _ => Err(Refused::Late),
+            Ok(Err(_)) => Err(Refused::Unshared),
+            Err(_) => Err(Refused::Late),
         }
     }
 }

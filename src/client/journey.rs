@@ -162,8 +162,11 @@ impl<'a> Journey<'a> {
     }
 
     /// Speaks for what it may come to at a provider. None where nothing is held: there is no budget, or no model that could cost something.
-    pub(super) fn afford(&self, provider: &Provider, model: &Arc<str>) -> Result<Option<Hold>, Error> {
-        self.wish(model).map_or(Ok(None), |wish| self.client.money.afford(provider, &wish))
+    pub(super) async fn afford(&self, provider: &Provider, model: &Arc<str>) -> Result<Option<Hold>, Error> {
+        match self.wish(model) {
+            None => Ok(None),
+            Some(wish) => self.client.money.afford(provider, &wish).await,
+        }
     }
 
     fn wish<'b>(&'b self, model: &'b Arc<str>) -> Option<Wish<'b>> {

@@ -2,14 +2,15 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | `far` | answers that several machines keep together |
 //! | `flight` | an exchange that several calls share |
 //! | `tape` | what a stream says, recorded |
 //!
 //! A question that may be repeated is looked for among the answers that are kept, then among the exchanges under way; only what is in neither is asked.
 //! The exchange is a task of its own, which none of the calls owns. It goes through all that any call goes through (targets, attempts, turns, circuits); the calls
-//! that wait for it go through none of that. A second level that several machines share would be asked at its beginning, by the exchange and not
-//! by each of its calls.
+//! that wait for it go through none of that.
 
+mod far;
 mod flight;
 mod tape;
 
@@ -154,6 +155,9 @@ impl Question {
             return self.recall(client, &call.options, &accepted, &kept, age, outlet).await;
         }
         if rules.control.only_if_cached {
+            if let Some((kept, age)) = self.recall_afar(client).await {
+                return self.recall(client, &call.options, &accepted, &kept, age, outlet).await;
+            }
             memory.misses.fetch_add(1, Ordering::Relaxed);
             return Err(not_cached());
         }
@@ -162,7 +166,15 @@ impl Question {
         let is_own = accepted.witness.as_ref().is_some_and(|witness| witness.asks());
         let coalesce = rules.coalesce && !is_own;
         let shares = coalesce && !rules.control.no_cache;
-        let joined = shares.then(|| memory.flights.join(key, &call.options, deadline)).flatten();
+        let join = || shares.then(|| memory.flights.join(key, &call.options, deadline)).flatten();
+        let mut joined = join();
+        if joined.is_none() && client.shared.is_some() {
+            if let Some((kept, age)) = self.recall_afar(client).await {
+                return self.recall(client, &call.options, &accepted, &kept, age, outlet).await;
+            }
+            // One may have begun meanwhile.
+            joined = join();
+        }
         let options = call.options.clone();
         let share = match joined {
             Some(share) => share,
@@ -181,6 +193,19 @@ impl Question {
             }
         };
         shared(client, &options, &accepted, share, outlet).await
+    }
+
+    /// What others have kept, where that is shared; from now on it is kept here, too.
+    async fn recall_afar(&self, client: &Client) -> Option<(Arc<Kept>, Duration)> {
+        let Self { memory, key, rules, .. } = self;
+        let (shared, store) = client.shared.as_ref().zip(memory.store.as_ref())?;
+        if rules.control.no_cache {
+            return None;
+        }
+        let (kept, ttl, age) = far::recall(shared, &client.counters, key).await?;
+        let bytes = kept.bytes();
+        store.put_aged(*key, kept, bytes, (ttl, age));
+        memory.kept(key, rules)
     }
 
     /// Gives an answer that is kept.
@@ -242,6 +267,9 @@ impl Question {
             {
                 let kept = Kept::of(&record, body, flight.live.as_ref().map(|live| live.tape()));
                 let bytes = kept.bytes();
+                if let Some(shared) = &client.shared {
+                    far::remember(shared, &key, &kept, rules.ttl).await;
+                }
                 store.put(key, kept, bytes, rules.ttl);
             }
             tracing::trace!(target: "trunkline::memory", ?key, ok = result.is_ok(), took = ?arrived.elapsed());

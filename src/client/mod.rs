@@ -22,6 +22,7 @@
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
 //! | `provider` | whom calls are sent to, and what is known of how it bears with us |
+//! | `shared/` | limits that several processes keep together, through Redis |
 //! | `tenants` | calls at once of each tenant |
 //! | `targets` | a model of a provider, or several in the order in which they are tried |
 //! | `keys` | the keys of a provider, used in turn |
@@ -56,6 +57,7 @@ mod race;
 mod reader;
 mod record;
 mod recovery;
+mod shared;
 mod stream;
 mod targets;
 mod tenants;
@@ -84,6 +86,7 @@ use self::money::Money;
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
+use self::shared::{Shared, TellOfCircuit};
 use self::targets::{Target, Targets};
 use self::tenants::Tenants;
 use self::witness::Arrival;
@@ -122,6 +125,8 @@ pub struct Client {
     money: Arc<Money>,
     /// Where their calls at once are limited.
     tenants: Option<Arc<Tenants>>,
+    /// None where nothing is shared with other processes.
+    shared: Option<Arc<Shared>>,
     closed: AtomicBool,
 }
 
@@ -141,20 +146,35 @@ impl Client {
         }
         let (ask_for_key, counters) = (Arc::new(ask_for_key), Arc::<Counters>::default());
         let tenants = config.tenant_calls.map(|at_once| Arc::new(Tenants::new(at_once, tasks)));
+        let replays = cassette.as_ref().is_some_and(|cassette| cassette.is_replay());
+        let shared = config.shared.as_ref().filter(|_| !replays).map(|shared| Shared::open(shared, tasks));
         let made = config.providers.iter();
         let made = made.map(|provider| {
-            Provider::new(provider, &config, &ask_for_key, &counters.turns, tenants.as_ref(), tasks)
-                .map(Arc::new)
+            Provider::new(
+                provider,
+                &config,
+                &ask_for_key,
+                &counters.turns,
+                tenants.as_ref(),
+                shared.as_ref(),
+                tasks,
+            )
+            .map(Arc::new)
         });
         let providers = made.collect::<Result<Vec<_>, _>>()?;
         // Providers have them now, where they can be replaced.
         config.providers.iter_mut().for_each(|provider| provider.keys.clear());
         let events = Arc::new(Events::new(wake));
         let number = next_client();
-        let money = Arc::new(Money::new(config.budget.as_ref(), &events)?);
+        if let Some((shared, policy)) = shared.as_ref().zip(config.breaker) {
+            let of = |provider: &Arc<Provider>| Some((provider.name().clone(), provider.circuits.clone()?));
+            let all = providers.iter().filter_map(of).collect();
+            shared.post_circuits(all, policy.recovery, tell_of_others(&events), tasks);
+        }
+        let money = Arc::new(Money::new(config.budget.as_ref(), shared.as_deref(), &events)?);
         let alerts = config.alerts.map(|policy| watch(number, policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
-        if !cassette.as_ref().is_some_and(|cassette| cassette.is_replay()) {
+        if !replays {
             config.providers.iter().for_each(|provider| pool.prepare(&provider.base.origin));
         }
         Ok(Self {
@@ -171,6 +191,7 @@ impl Client {
             cassette,
             money,
             tenants,
+            shared,
             closed: AtomicBool::new(false),
             config,
         })
@@ -365,6 +386,11 @@ impl Client {
         self.money.problem()
     }
 
+    /// Why what is shared with other processes cannot be asked for now.
+    pub fn shared_problem(&self) -> Option<String> {
+        self.shared.as_ref()?.problem()
+    }
+
     /// What the client tells of its calls.
     pub fn events(&self) -> &Arc<Events> {
         &self.events
@@ -486,6 +512,11 @@ impl Client {
     }
 
     fn tell_of_circuits(&self, provider: &Provider, model: &Arc<str>, changes: Changes) {
+        if let Some(shared) = &self.shared
+            && changes != Changes::default()
+        {
+            shared.post(provider.name(), model, changes);
+        }
         let changed = [(changes.model, Some(model)), (changes.provider, None)];
         for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
             self.log_circuit(provider.name(), model.map(|model| &**model), state.as_str());
@@ -520,6 +551,18 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("targets", &self.targets).finish_non_exhaustive()
     }
+}
+
+/// Tells of circuits that other processes found open, or closed.
+fn tell_of_others(events: &Arc<Events>) -> TellOfCircuit {
+    let events = events.clone();
+    Box::new(move |provider, model, state| {
+        events.tell(|| Event::Circuit {
+            provider: provider.clone(),
+            model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model }),
+            state: state.as_str(),
+        });
+    })
 }
 
 /// Alerts, and what tells of them for as long as there is a client.

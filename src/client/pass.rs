@@ -10,12 +10,16 @@ use super::call::Life;
 use super::exchange::{Failed, FailedAttempt, failed};
 use super::gate::{Ask, Refused};
 use super::record::Record;
+use super::shared;
 use crate::error::{Error, Kind, TimeoutPhase, millis};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Guard;
 use crate::policy::judge::{self, Failure};
 use crate::policy::learn::learned;
 use crate::policy::retry_after::retry_after;
+
+/// What the probe of another process has found out is known here after so long.
+const NEXT_LOOK: Duration = Duration::from_secs(1);
 
 /// Of one attempt. Dropped unsettled it blames nobody.
 #[must_use]
@@ -34,8 +38,11 @@ pub(super) struct Pass {
 /// # Cancel safety
 /// As of [`Admission::enter`](super::admission::Admission::enter).
 pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, Failed> {
-    let Life { options, timeouts, .. } = *life;
+    let options = life.options;
     let arrived = record.attempt_began();
+    if let Some(shared) = &life.client.shared {
+        shared.check().map_err(|error| failed(Failure::Final, error))?;
+    }
     let (model, limits) = (record.model_asked().clone(), record.limited_as().clone());
     // Nobody waits for what would be refused then.
     let circuits = life.provider.circuits.as_ref();
@@ -45,11 +52,11 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
         return Err(circuit_open(until));
     }
     let turn = life.provider.admission.enter(ask(life, &limits, record)).await;
-    let turn = turn.map_err(|refused| denied(refused, timeouts.queue))?;
+    let turn = turn.map_err(|refused| denied(life, refused))?;
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
     let now = if turn.waited.is_zero() { arrived } else { Instant::now() };
-    let circuit = circuit_of(life, &model, now)?;
+    let circuit = own_probe(life, &model, circuit_of(life, &model, now)?).await?;
     Ok(Pass { waited: turn.waited, turn, circuit, patience: options.retry.max_retry_after })
 }
 
@@ -79,6 +86,21 @@ fn circuit_of(life: &Life<'_>, model: &Arc<str>, now: Instant) -> Result<Option<
     let guard = circuits.admit(model, now).map_err(|denied| circuit_open(denied.until))?;
     life.client.tell_of_circuits(life.provider, model, guard.changes());
     Ok(Some(guard))
+}
+
+/// A probe goes if no other process has one on its way.
+async fn own_probe(
+    life: &Life<'_>,
+    model: &Arc<str>,
+    circuit: Option<Guard>,
+) -> Result<Option<Guard>, Failed> {
+    if let Some(shared) = &life.client.shared
+        && circuit.as_ref().is_some_and(Guard::is_probe)
+        && !shared.may_probe(life.provider.name(), model).await
+    {
+        return Err(circuit_open(Instant::now() + NEXT_LOOK));
+    }
+    Ok(circuit)
 }
 
 impl Pass {
@@ -123,17 +145,16 @@ impl Pass {
         record: &mut Record,
         waited: Duration,
     ) -> Result<(), Failed> {
-        let timeouts = life.timeouts;
         // Whoever waits holds nothing: neither a turn of the provider's, nor the place of a probe.
         self.turn = Turn::default();
         self.circuit = None;
         let (model, limits) = (record.model_asked().clone(), record.limited_as().clone());
         let turn = life.provider.admission.enter_again(ask(life, &limits, record)).await;
-        self.turn = turn.map_err(|refused| denied(refused, timeouts.queue))?;
+        self.turn = turn.map_err(|refused| denied(life, refused))?;
         let waited = waited + self.turn.waited;
         record.waited(waited);
         self.waited += waited;
-        self.circuit = circuit_of(life, &model, Instant::now())?;
+        self.circuit = own_probe(life, &model, circuit_of(life, &model, Instant::now())?).await?;
         Ok(())
     }
 
@@ -213,7 +234,7 @@ fn is_refusal(record: &Record) -> bool {
     matches!(record.status(), 429 | 529)
 }
 
-fn denied(refused: Refused, limit: Duration) -> Failed {
+fn denied(life: &Life<'_>, refused: Refused) -> Failed {
     match refused {
         Refused::Full(waiting) => {
             let message = format!("{waiting} calls wait already, which is concurrency.maxQueue");
@@ -221,7 +242,8 @@ fn denied(refused: Refused, limit: Duration) -> Failed {
             error.retryable = true;
             failed(Failure::Queue, error)
         }
-        Refused::Late => late("turn", limit),
+        Refused::Late => late("turn", life.timeouts.queue),
+        Refused::Unshared => failed(Failure::Final, shared::unavailable(life.client.shared.as_deref())),
     }
 }
 

@@ -12,6 +12,7 @@ use super::endpoint::Endpoints;
 use super::journey::Accepted;
 use super::keys::Keys;
 use super::money::Ledger;
+use super::shared::Shared;
 use super::tenants::Tenants;
 use super::{AskForKey, NO_MODEL};
 use crate::config::{self, CallOptions, ClientConfig, ProviderConfig};
@@ -56,6 +57,7 @@ impl Provider {
         ask: &Arc<AskForKey>,
         waits: &Arc<Histogram>,
         tenants: Option<&Arc<Tenants>>,
+        shared: Option<&Arc<Shared>>,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let now = Instant::now();
@@ -66,7 +68,7 @@ impl Provider {
                 now: Arc::new(Keys::new(&config.keys, config.protocol, 0, ask)),
                 before: Vec::new(),
             }),
-            admission: Admission::new(config, waits, tenants, tasks),
+            admission: Admission::new(config, waits, tenants, shared, tasks),
             circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
             retries: RetryBudget::new(client.retry.budget, now),
             hedger: client.hedge.map(Hedger::new),

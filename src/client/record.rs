@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Uri};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-pub(super) use self::shared::{Shown, Source};
+pub(super) use self::shared::{FarRecord, Shown, Source};
 
 use self::rivals::Lost;
 use super::money::{Bill, Charge, Hold};

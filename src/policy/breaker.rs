@@ -209,6 +209,31 @@ impl Breaker {
         matches!(self.phase, Phase::Closed).then(|| self.change_to(Phase::Open { since: now }))
     }
 
+    /// Another process opened it, `since` then: here it is open as well, or open again.
+    pub fn others_opened(&mut self, since: Instant) -> Option<State> {
+        match self.phase {
+            Phase::Closed => Some(self.change_to(Phase::Open { since })),
+            Phase::Open { since: own } if own < since => {
+                self.phase = Phase::Open { since };
+                None
+            }
+            Phase::HalfOpen { since: own, is_probed: false } if own < since => {
+                Some(self.change_to(Phase::Open { since }))
+            }
+            Phase::Open { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
+    /// The probe of another process succeeded.
+    pub fn others_closed(&mut self) -> Option<State> {
+        if self.is_closed() {
+            return None;
+        }
+        self.failures_in_a_row = 0;
+        self.window.clear();
+        Some(self.change_to(Phase::Closed))
+    }
+
     /// What the next call finds: one that has been open for `recovery` is half-open, also before its probe.
     pub fn state(&self, now: Instant) -> State {
         match self.phase {

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -161,6 +162,32 @@ impl Circuits {
 
     pub fn transitions(&self) -> Transitions {
         self.state.lock().transitions
+    }
+
+    /// Another process found this circuit open, for so long yet; None is the provider's. What is over is left to whoever probes.
+    pub fn others_opened(&self, model: Option<&Arc<str>>, left: Duration, now: Instant) -> Option<State> {
+        if left.is_zero() {
+            return None;
+        }
+        let since = now.checked_sub(self.policy.recovery.saturating_sub(left)).unwrap_or(now);
+        let mut state = self.state.lock();
+        let changed = match model {
+            Some(model) => state.circuit(&bounded(model), self.policy, now).breaker.others_opened(since),
+            None => state.provider.others_opened(since),
+        };
+        state.transitions.count(Changes { model: changed, provider: None });
+        changed
+    }
+
+    /// Another process found that the target answers.
+    pub fn others_closed(&self, model: Option<&Arc<str>>) -> Option<State> {
+        let mut state = self.state.lock();
+        let changed = match model {
+            Some(model) => state.models.get_mut(&bounded(model))?.breaker.others_closed(),
+            None => state.provider.others_closed(),
+        };
+        state.transitions.count(Changes { model: changed, provider: None });
+        changed
     }
 
     fn settle(&self, guard: &mut Guard, outcome: Outcome, now: Instant) -> Changes {

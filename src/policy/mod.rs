@@ -11,6 +11,7 @@ pub mod hedge;
 pub mod judge;
 pub mod keys;
 pub mod learn;
+pub mod lease;
 pub mod money;
 pub mod rate;
 pub mod retry_after;

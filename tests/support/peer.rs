@@ -53,6 +53,7 @@ pub struct Peer {
     keeper: Option<Child>,
     command: Vec<String>,
     dir: PathBuf,
+    ports: usize,
     pub plain: u16,
     /// HTTP/2 in plain text.
     pub clear: u16,
@@ -100,6 +101,16 @@ impl Peer {
         arguments: impl FnOnce(&Place) -> Vec<String>,
         configure: impl FnOnce(&Place) -> String,
     ) -> Self {
+        Self::start_on(program, 3, arguments, configure).await
+    }
+
+    /// The same for one that takes them on the first of the ports alone.
+    pub async fn start_on(
+        program: &str,
+        ports: usize,
+        arguments: impl FnOnce(&Place) -> Vec<String>,
+        configure: impl FnOnce(&Place) -> String,
+    ) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("trunkline-{program}-{}-{number}", std::process::id()));
@@ -113,7 +124,7 @@ impl Peer {
         fs::write(place.dir.join("conf"), configure(&place) + "\n").unwrap();
         let mut command = vec![find(program).unwrap().display().to_string()];
         command.extend(arguments(&place));
-        let mut peer = Self { keeper: None, command, dir: place.dir, plain, clear, tls };
+        let mut peer = Self { keeper: None, command, dir: place.dir, ports, plain, clear, tls };
         peer.restart().await;
         peer
     }
@@ -125,7 +136,7 @@ impl Peer {
         keeper.args(["-c", KEEPER, "sh"]).args(&self.command);
         keeper.stdin(Stdio::piped()).stdout(errors.try_clone().unwrap()).stderr(errors);
         self.keeper = Some(keeper.spawn().unwrap());
-        for port in [self.plain, self.clear, self.tls] {
+        for port in [self.plain, self.clear, self.tls].into_iter().take(self.ports) {
             self.patiently("it takes connections", || {
                 TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
             })

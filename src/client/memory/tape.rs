@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -20,7 +21,7 @@ const MOST: usize = 64 * 1024 * 1024;
 pub(in crate::client) struct TooLong;
 
 /// A recording.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in crate::client) struct Tape {
     /// What stands before and after texts, each once for as long as it stays the same.
     around: Vec<Box<str>>,
@@ -29,7 +30,7 @@ pub(in crate::client) struct Tape {
     bytes: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Recorded {
     /// A text among others that are said in the same way.
     Text {

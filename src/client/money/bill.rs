@@ -146,6 +146,18 @@ impl Charge {
         Self { is_any: true, ..Self::default() }
     }
 
+    /// As it is kept elsewhere: picodollars, which may be more than JSON's numbers are read as.
+    pub(in crate::client) fn far(&self) -> (String, bool, bool, bool) {
+        (self.cost.picos().to_string(), self.is_any, self.is_unpriced, self.is_estimated)
+    }
+
+    pub(in crate::client) fn of_far(
+        (cost, is_any, is_unpriced, is_estimated): (String, bool, bool, bool),
+    ) -> Self {
+        let cost = cost.parse().map_or(Usd::ZERO, Usd::from_picos);
+        Self { cost, is_any, is_unpriced, is_estimated }
+    }
+
     pub(in crate::client) fn add(&mut self, other: Self) {
         self.cost = self.cost.plus(other.cost);
         self.is_any |= other.is_any;

@@ -45,7 +45,7 @@ const UNKNOWN_ANSWER: u64 = 256;
 const TIMES_THE_MEAN: f64 = 2.0;
 
 impl Hold {
-    pub(super) fn take(
+    pub(super) async fn take(
         money: &Arc<Money>,
         budget: &Budget,
         ledger: &Ledger,
@@ -70,7 +70,12 @@ impl Hold {
         let tokens = Tokens { input: guess::prompt(wish.request), output: answer, ..Tokens::default() };
         let usd = tariff.map_or(Usd::ZERO, |tariff| tariff.of(&tokens));
         let amount = Amount { usd, tokens: tokens.total() };
-        match store.reserve(policy, &mut limits, amount, now) {
+        let reserved = match store.ask(&limits, amount).await {
+            Some(true) => Ok(0),
+            Some(false) => Err(store.refusal(policy, &mut limits, amount, now)),
+            None => store.reserve(policy, &mut limits, amount, now),
+        };
+        match reserved {
             Ok(id) => Ok(Some(Self { money: money.clone(), id, limits, amount })),
             Err(exceeded) => {
                 if exceeded.is_first {

@@ -27,6 +27,7 @@ pub use self::report::{CostReport, SavingsReport};
 
 use self::store::Store;
 use super::provider::Provider;
+use super::shared::Shared;
 use crate::config::{BudgetConfig, ProviderConfig};
 use crate::error::Error;
 use crate::policy::money::{
@@ -107,11 +108,19 @@ impl Ledger {
 }
 
 impl Money {
-    pub(super) fn new(budget: Option<&BudgetConfig>, events: &Arc<Events>) -> Result<Self, Error> {
+    pub(super) fn new(
+        budget: Option<&BudgetConfig>,
+        shared: Option<&Shared>,
+        events: &Arc<Events>,
+    ) -> Result<Self, Error> {
         let open = |budget: &BudgetConfig| {
-            let store = match &budget.state {
-                None => Arc::default(),
-                Some(path) => Store::open(path)?,
+            let store = match (&budget.state, shared) {
+                (Some(path), _) => Store::open(path)?,
+                (None, None) => Arc::default(),
+                (None, Some(shared)) => {
+                    let events = events.clone();
+                    Store::shared(shared, &budget.policy, Box::new(move |crossed| tell(&events, crossed)))
+                }
             };
             Ok::<_, Error>(Budget { policy: budget.policy.clone(), store })
         };
@@ -145,13 +154,13 @@ impl Money {
     ///
     /// # Errors
     /// Where that is beyond a limit, or a limit in dollars holds for what has no price.
-    pub(super) fn afford(
+    pub(super) async fn afford(
         self: &Arc<Self>,
         provider: &Provider,
         wish: &Wish<'_>,
     ) -> Result<Option<Hold>, Error> {
         let Some(budget) = &self.budget else { return Ok(None) };
-        let held = Hold::take(self, budget, &provider.ledger, wish);
+        let held = Hold::take(self, budget, &provider.ledger, wish).await;
         held.map_err(|mut error| {
             error.provider = Some(provider.name().clone());
             error.model = Some(wish.model.clone());
@@ -179,10 +188,14 @@ impl Money {
     }
 
     fn tell(&self, crossed: Vec<Crossed>) {
-        for crossed in crossed {
-            let Crossed { standing, share } = &crossed;
-            tracing::warn!(target: "trunkline::budget", scope = standing.scope, share, spent = standing.spent);
-            self.events.tell(|| Event::Budget(crossed));
-        }
+        tell(&self.events, crossed);
+    }
+}
+
+fn tell(events: &Events, crossed: Vec<Crossed>) {
+    for crossed in crossed {
+        let Crossed { standing, share } = &crossed;
+        tracing::warn!(target: "trunkline::budget", scope = standing.scope, share, spent = standing.spent);
+        events.tell(|| Event::Budget(crossed));
     }
 }

@@ -194,7 +194,7 @@ impl Drop for StateFile {
 impl Record {
     fn of(limits: &Limits, amount: Amount, now: SystemTime) -> Self {
         let at = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { at, of: limits.scopes().map(name_of).collect(), ..Self::plain(amount) }
+        Self { at, of: limits.scopes().map(Scope::to_string).collect(), ..Self::plain(amount) }
     }
 
     fn plain(amount: Amount) -> Self {
@@ -212,14 +212,6 @@ impl Record {
             purse.spend(&scope_of(scope)?, amount, Numbers::at_second(self.at));
         }
         Some(())
-    }
-}
-
-fn name_of(scope: &Scope) -> String {
-    match scope {
-        Scope::All => "all".to_owned(),
-        Scope::Model(name) => format!("model:{name}"),
-        Scope::Tenant(name) => format!("tenant:{name}"),
     }
 }
 
@@ -293,7 +285,7 @@ fn anew(path: &Path, purse: &Purse, open: &HashMap<u64, Record>) -> io::Result<F
     let mut text = text_of(&Line::Begin { version: VERSION });
     for (scope, windows) in purse.rows() {
         let [hour, day, month] = windows.map(|(number, amount)| (number, Record::plain(amount)));
-        text.push_str(&text_of(&Line::Before { of: name_of(scope), hour, day, month }));
+        text.push_str(&text_of(&Line::Before { of: scope.to_string(), hour, day, month }));
     }
     for (id, what) in open {
         text.push_str(&text_of(&Line::Held { id: *id, what: what.clone() }));

@@ -1,5 +1,5 @@
-//! Where the state of budgets is. Here that is memory, with a file behind it where the options name one; a store that machines share would stand
-//! in its place, with the same verbs: reserve, release, charge, and how all stands.
+//! Where the state of budgets is. Here that is memory, with a file behind it where the options name one, or Redis where machines share it: then
+//! memory is what was last heard, and what counts while Redis is away.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::state::StateFile;
+use crate::client::shared::{Shared, Till};
 use crate::error::Error;
 use crate::policy::money::{
     Amount, BudgetPolicy, Crossed, Exceeded, Limits, Numbers, Purse, Scope, Standing, Unit,
@@ -16,8 +17,10 @@ use crate::policy::money::{
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    purse: Mutex<Purse>,
+    purse: Arc<Mutex<Purse>>,
     file: Option<StateFile>,
+    /// Where it is shared with other processes.
+    till: Option<Arc<Till>>,
 }
 
 /// Clients of one process that name the same file share what was spent.
@@ -36,10 +39,47 @@ impl Store {
         }
         let (file, purse) =
             StateFile::open(&path, SystemTime::now()).map_err(|what| unusable(&path, &what))?;
-        let store = Arc::new(Self { purse: Mutex::new(purse), file: Some(file) });
+        let store = Arc::new(Self { purse: Arc::new(Mutex::new(purse)), file: Some(file), till: None });
         open.retain(|_, store| store.strong_count() > 0);
         open.insert(path, Arc::downgrade(&store));
         Ok(store)
+    }
+
+    /// The store that others share, through Redis.
+    pub(super) fn shared(
+        shared: &Shared,
+        policy: &BudgetPolicy,
+        tell: Box<dyn Fn(Vec<Crossed>) + Send + Sync>,
+    ) -> Arc<Self> {
+        let purse = Arc::<Mutex<Purse>>::default();
+        let till = shared.till(policy, &purse, tell);
+        Arc::new(Self { purse, file: None, till: Some(till) })
+    }
+
+    /// Asks those who share it, where anybody does and they can be asked: then [`Self::reserve`] goes by what they said.
+    pub(super) async fn ask(&self, limits: &Limits, ask: Amount) -> Option<bool> {
+        self.till.as_ref()?.reserve(limits, ask).await
+    }
+
+    /// Why they said no.
+    pub(super) fn refusal(
+        &self,
+        policy: &BudgetPolicy,
+        limits: &mut Limits,
+        ask: Amount,
+        now: SystemTime,
+    ) -> Box<Exceeded> {
+        let now = Numbers::at(now);
+        let mut purse = self.purse.lock();
+        purse.reserve(policy, limits, ask, now).map_or_else(
+            |exceeded| exceeded,
+            |()| {
+                // It has changed since.
+                purse.release(limits, ask);
+                let standing = policy.standing(&purse, &Scope::All, Unit::Usd, now);
+                Box::new(Exceeded { standing, may_pass_soon: true, is_first: false })
+            },
+        )
     }
 
     /// Speaks for an amount; gives the number by which it is given back.
@@ -51,12 +91,18 @@ impl Store {
         now: SystemTime,
     ) -> Result<u64, Box<Exceeded>> {
         self.purse.lock().reserve(policy, limits, ask, Numbers::at(now))?;
+        if let Some(till) = &self.till {
+            till.hold(limits, ask);
+        }
         // Written before anything is sent, and not under the lock of the purse.
         Ok(self.file.as_ref().map_or(0, |file| file.held(limits, ask, now)))
     }
 
     pub(super) fn release(&self, id: u64, limits: &Limits, ask: Amount) {
         self.purse.lock().release(limits, ask);
+        if let Some(till) = &self.till {
+            till.release(limits, ask);
+        }
         if let Some(file) = &self.file {
             file.done(id);
         }
@@ -69,7 +115,11 @@ impl Store {
         amount: Amount,
         now: SystemTime,
     ) -> Vec<Crossed> {
-        let crossed = self.purse.lock().charge(policy, limits, amount, Numbers::at(now));
+        let mut crossed = self.purse.lock().charge(policy, limits, amount, Numbers::at(now));
+        if self.till.as_ref().is_some_and(|till| till.owe(limits, amount)) {
+            // Whoever counts for all says it to one of them.
+            crossed.clear();
+        }
         if let Some(file) = &self.file {
             file.paid(limits, amount, now);
         }

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::Record;
 use crate::client::money::Charge;
+use crate::error::header_text;
+use crate::telemetry::Counters;
 
 /// What others are shown of an exchange that they wait for.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +28,19 @@ pub(in crate::client) enum Source {
     Memory,
     /// By the exchange of another call, which was under way.
     Another,
+}
+
+/// The record of an answer that several machines keep together.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::client) struct FarRecord {
+    provider: String,
+    model: String,
+    wanted: String,
+    status: u16,
+    headers: Vec<(String, String)>,
+    usage: Option<Box<RawValue>>,
+    dropped: Vec<String>,
+    spent: (String, bool, bool, bool),
 }
 
 impl Shown {
@@ -75,6 +92,43 @@ impl Record {
             row: self.row.clone(),
             ..Self::of(self.started, self.wanted.clone())
         }
+    }
+
+    /// What of it machines keep together.
+    pub(in crate::client) fn far(&self) -> FarRecord {
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), header_text(value).into_owned())
+        };
+        FarRecord {
+            provider: self.provider.to_string(),
+            model: self.model.to_string(),
+            wanted: self.wanted.to_string(),
+            status: self.status,
+            headers: self.headers.iter().map(text).collect(),
+            usage: self.usage.clone(),
+            dropped: self.dropped.iter().map(|path| path.clone().into_owned()).collect(),
+            spent: self.spent.far(),
+        }
+    }
+
+    /// None where it cannot be one.
+    pub(in crate::client) fn of_far(far: FarRecord, counters: &Counters) -> Option<Self> {
+        let header = |(name, value): (String, String)| {
+            let bytes = value.chars().map(u8::try_from).collect::<Result<Vec<_>, _>>().ok()?;
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(&bytes).ok()?))
+        };
+        let (provider, wanted): (Arc<str>, Arc<str>) = (far.provider.into(), far.wanted.into());
+        Some(Self {
+            row: Some(counters.rows.of(&provider, &wanted)),
+            provider,
+            model: far.model.into(),
+            status: far.status,
+            headers: far.headers.into_iter().map(header).collect::<Option<_>>()?,
+            usage: far.usage,
+            dropped: far.dropped.into_iter().map(Cow::Owned).collect(),
+            spent: Charge::of_far(far.spent),
+            ..Self::of(Instant::now(), wanted)
+        })
     }
 
     /// What it takes of memory, but for its own fields.

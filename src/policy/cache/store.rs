@@ -98,12 +98,19 @@ impl<T: Send + Sync + 'static> Store<T> {
 
     /// Keeps a value of so many bytes, in place of an older one. False where it is too large.
     pub fn put(&self, key: Key, value: T, bytes: usize, ttl: Duration) -> bool {
+        self.put_aged(key, value, bytes, (ttl, Duration::ZERO))
+    }
+
+    /// The same for one that is of some age already.
+    pub fn put_aged(&self, key: Key, value: T, bytes: usize, (ttl, age): (Duration, Duration)) -> bool {
         let weight = (bytes as u64).saturating_add(OVERHEAD);
         let Ok(weight) = u32::try_from(weight) else { return false };
         if u64::from(weight) > self.most / LARGEST_PART {
             return false;
         }
-        let kept = Kept { value: Arc::new(value), since: Instant::now(), ttl, weight };
+        let now = Instant::now();
+        let since = now.checked_sub(age).unwrap_or(now);
+        let kept = Kept { value: Arc::new(value), since, ttl, weight };
         self.kept.insert(key, Arc::new(kept));
         // Or it would be done some time later, and there would be more than there may be until then.
         self.kept.run_pending_tasks();

@@ -5,6 +5,7 @@
 //! together, but for what one of them comes to beyond what it asked for.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -156,6 +157,15 @@ impl Limit {
     }
 }
 
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            None => f.write_str(self.kind()),
+            Some(name) => write!(f, "{}:{name}", self.kind()),
+        }
+    }
+}
+
 impl Scope {
     fn kind(&self) -> &'static str {
         match self {
@@ -189,14 +199,18 @@ impl BudgetPolicy {
         Limits(limits)
     }
 
-    /// How one of the limits stands, be there one or not.
-    pub fn standing(&self, purse: &Purse, scope: &Scope, unit: Unit, now: Numbers) -> Standing {
-        let limit = match scope {
+    /// What is the most of a scope.
+    pub fn limit(&self, scope: &Scope) -> Limit {
+        match scope {
             Scope::All => self.all,
             Scope::Model(name) => self.models.get(name).copied().unwrap_or_default(),
             Scope::Tenant(_) => self.tenant,
-        };
+        }
+    }
 
+    /// How one of the limits stands, be there one or not.
+    pub fn standing(&self, purse: &Purse, scope: &Scope, unit: Unit, now: Numbers) -> Standing {
+        let limit = self.limit(scope);
         let spent = purse.rows.get(scope);
         let (number, amount) =
             spent.map_or((0, Amount::default()), |spent| spent.windows[self.window as usize]);
@@ -259,10 +273,7 @@ impl Purse {
                 }
             }
         }
-        for scope in limits.scopes() {
-            let row = self.rows.entry(scope.clone()).or_default();
-            row.reserved = row.reserved.plus(ask);
-        }
+        self.hold(limits, ask);
         Ok(())
     }
 
@@ -289,20 +300,59 @@ impl Purse {
             let before = row.in_window(policy.window, now);
             row.spend(amount, now);
             let after = row.in_window(policy.window, now);
-            let was_refused = row.refused == row.number(policy.window, now).saturating_add(1);
-            for (unit, limit, of) in limit.parts() {
-                let reached = policy.alert_at.iter().filter(|share| {
-                    let at = (limit as f64 * **share).round() as u128;
-                    // That it is used up was told when the first call was refused.
-                    of(before) < at && of(after) >= at && !(**share == 1.0 && was_refused)
-                });
-                for share in reached {
-                    let standing = policy.standing(self, scope, unit, now);
-                    crossed.push(Crossed { standing, share: *share });
-                }
+            crossed.extend(self.crossed(policy, (scope, limit), (before, after), now));
+        }
+        crossed
+    }
+
+    /// Takes over how a scope stands from whoever counts for all; gives the shares that were reached from `before` to what is spent now.
+    pub fn adopt(
+        &mut self,
+        policy: &BudgetPolicy,
+        scope: &Scope,
+        number: u32,
+        (before, spent): (Amount, Amount),
+        reserved: Amount,
+    ) -> Vec<Crossed> {
+        let row = self.rows.entry(scope.clone()).or_default();
+        row.windows[policy.window as usize] = (number, spent);
+        row.reserved = reserved;
+        let now = Numbers::at_second(policy.window.begins(number));
+        self.crossed(policy, (scope, &policy.limit(scope)), (before, spent), now)
+    }
+
+    fn crossed(
+        &self,
+        policy: &BudgetPolicy,
+        (scope, limit): (&Scope, &Limit),
+        (before, after): (Amount, Amount),
+        now: Numbers,
+    ) -> Vec<Crossed> {
+        let was_refused = self
+            .rows
+            .get(scope)
+            .is_some_and(|row| row.refused == row.number(policy.window, now).saturating_add(1));
+        let mut crossed = Vec::new();
+        for (unit, limit, of) in limit.parts() {
+            let reached = policy.alert_at.iter().filter(|share| {
+                let at = (limit as f64 * **share).round() as u128;
+                // That it is used up was told when the first call was refused.
+                of(before) < at && of(after) >= at && !(**share == 1.0 && was_refused)
+            });
+            for share in reached {
+                let standing = policy.standing(self, scope, unit, now);
+                crossed.push(Crossed { standing, share: *share });
             }
         }
         crossed
+    }
+
+    /// Speaks for what was found to be within the limits by whoever counts for all.
+    pub fn hold(&mut self, limits: &Limits, ask: Amount) {
+        for scope in limits.scopes() {
+            let row = self.rows.entry(scope.clone()).or_default();
+            row.reserved = row.reserved.plus(ask);
+        }
     }
 
     /// How all the limits stand that were heard of.
