@@ -370,6 +370,41 @@ async fn a_last_line_that_was_never_ended_is_no_damage() {
 }
 
 #[tokio::test]
+async fn what_was_written_anew_and_is_shortened_is_damage_wherever_it_was_cut() {
+    let folder = Folder::new("cut");
+    {
+        let site = site(kept(&folder.file()));
+        assert_eq!(ask(&site, json!({ "tenant": "t" })).await, OK);
+    }
+    let whole = std::fs::read(folder.file()).unwrap();
+    let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let ends: Vec<_> = ends.collect();
+    assert_eq!(ends.len(), 3, "a first line, one of all and one of the tenant");
+    for (cut, aside) in [whole.len() - 5, whole.len() - 1, ends[1], ends[0] + 5, ends[0], 5].iter().zip(1..) {
+        std::fs::write(folder.file(), &whole[..*cut]).unwrap();
+        let site = site(kept(&folder.file()));
+        let problem = site.client.problem().unwrap();
+        assert!(problem.contains(" lines of the budget's state in "), "{cut}: {problem}");
+        assert_eq!(folder.names().iter().filter(|name| name.contains(".corrupt-")).count(), aside, "{cut}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_is_told_of_and_one_that_was_removed_begins_anew() {
+    let folder = Folder::new("emptied");
+    std::fs::write(folder.file(), "").unwrap();
+    {
+        let site = site(kept(&folder.file()));
+        let problem = site.client.problem().unwrap();
+        assert!(problem.contains(" is empty; it was set aside as "), "{problem}");
+        assert_eq!((spent(&site.client), ask(&site, json!({})).await), (0.0, OK.to_owned()));
+    }
+    std::fs::remove_file(folder.file()).unwrap();
+    let site = site(kept(&folder.file()));
+    assert_eq!((site.client.problem(), spent(&site.client)), (None, 0.0));
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_used_is_refused_by_its_option() {
     let folder = Folder::new("refused");
     let refused = |file: String| {
