@@ -307,6 +307,54 @@ async fn clients_of_one_process_that_name_one_file_share_what_was_spent() {
     assert_eq!((spent(&one.client), spent(&other.client)), (0.3, 0.3));
 }
 
+/// As another process sees it.
+fn is_free(folder: &Folder) -> bool {
+    let lock = std::fs::File::options().write(true).open(folder.file() + ".lock").unwrap();
+    lock.try_lock().is_ok()
+}
+
+#[tokio::test]
+async fn when_the_last_client_is_closed_its_file_is_written_anew_and_free() {
+    let folder = Folder::new("closed");
+    let (one, other) = (site(kept(&folder.file())), site(kept(&folder.file())));
+    for site in [&one, &other] {
+        assert_eq!(ask(site, json!({})).await, OK);
+    }
+    one.client.finish_close().await;
+    one.client.finish_close().await;
+    assert!(!is_free(&folder), "the other client has it");
+    other.client.finish_close().await;
+    assert!(is_free(&folder));
+    let text = std::fs::read_to_string(folder.file()).unwrap();
+    assert!(text.contains("\"before\"") && !text.contains("\"paid\""), "{text}");
+    assert_eq!((spent(&one.client), one.client.problem()), (0.2, None), "which is still told");
+    let next = site(kept(&folder.file()));
+    assert_eq!((spent(&next.client), is_free(&folder)), (0.2, false));
+}
+
+#[tokio::test]
+async fn what_a_call_came_to_that_closing_ended_is_in_the_file_that_is_free_then() {
+    let folder = Folder::new("ended");
+    let site = site(kept(&folder.file()));
+    site.once(json!({ "kind": "silence", "for": 60_000 }));
+    let client = site.client.clone();
+    let running = tokio::spawn(client.call(site.make(Endpoint::Chat, &short(), json!({}))));
+    until("it is under way", || site.seen() == 1).await;
+    client.begin_close();
+    let closed = tokio::spawn({
+        let client = client.clone();
+        async move { client.finish_close().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!is_free(&folder), "a call is under way");
+    running.abort();
+    closed.await.unwrap();
+    assert!(is_free(&folder));
+    assert!(spent(&client) > 0.0);
+    let next = self::site(kept(&folder.file()));
+    assert_eq!(spent(&next.client), spent(&client), "estimated, and once");
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_set_aside_told_of_and_what_can_be_read_of_it_counts() {
     let folder = Folder::new("damaged");

@@ -387,13 +387,15 @@ impl Client {
         });
     }
 
-    /// Lets go of the pool. If no other client shares it, resolves when its last socket is closed.
+    /// Lets go of the pool, and of the file of its budget. Resolves, where no other client shares them, when the last socket is closed and the file
+    /// is free for another process.
     pub async fn finish_close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         if let Some(pool) = self.pool.release() {
             pool.close();
             pool.closed().await;
         }
+        self.money.close().await;
     }
 
     /// Waits until what is recorded is in its file, where there is a cassette.

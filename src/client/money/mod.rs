@@ -25,7 +25,7 @@ pub(super) use self::bill::{Bill, Charge};
 pub(super) use self::hold::{Answer, Hold, Wish};
 pub use self::report::{CostReport, SavingsReport};
 
-use self::store::Store;
+use self::store::Share;
 use super::provider::Provider;
 use crate::config::{BudgetConfig, ProviderConfig};
 use crate::error::Error;
@@ -56,7 +56,7 @@ pub(super) struct Money {
 #[derive(Debug)]
 struct Budget {
     policy: BudgetPolicy,
-    store: Arc<Store>,
+    store: Share,
 }
 
 /// Calls that nobody had to pay for.
@@ -110,8 +110,8 @@ impl Money {
     pub(super) fn new(budget: Option<&BudgetConfig>, events: &Arc<Events>) -> Result<Self, Error> {
         let open = |budget: &BudgetConfig| {
             let store = match &budget.state {
-                None => Arc::default(),
-                Some(path) => Store::open(path)?,
+                None => Share::in_memory(),
+                Some(path) => Share::open(path)?,
             };
             Ok::<_, Error>(Budget { policy: budget.policy.clone(), store })
         };
@@ -121,6 +121,13 @@ impl Money {
             budget: budget.map(open).transpose()?,
             events: events.clone(),
         })
+    }
+
+    /// The client is closed. If no other one has the file of its budget, that is free when this resolves.
+    pub(super) async fn close(&self) {
+        if let Some(budget) = &self.budget {
+            budget.store.close().await;
+        }
     }
 
     /// An answer that nobody had to pay for again: from a cache, or from a call that was under way already. `cost`: what it cost the first time.

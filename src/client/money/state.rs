@@ -155,6 +155,11 @@ impl StateFile {
         self.write(&mut written, &Line::Paid { what });
     }
 
+    /// Whether nothing is spoken for.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.written.lock().open.is_empty()
+    }
+
     pub(super) fn problem(&self) -> Option<String> {
         let written = self.written.lock();
         written.unwritable.clone().or_else(|| written.damaged.clone())
