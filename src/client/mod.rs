@@ -80,7 +80,7 @@ pub use self::outlet::{Delivery, Mode, Outlet};
 pub use self::witness::{Ask, Question, TellOf, Witness};
 
 use self::memory::Memory;
-use self::money::Money;
+use self::money::{Money, Pooled};
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
@@ -111,6 +111,8 @@ pub struct Client {
     /// Of calls that have none of their own.
     options: Arc<CallOptions>,
     pool: SharedPool,
+    /// What that had saved before the client was made.
+    saved_before: Pooled,
     tasks: Tasks,
     counters: Arc<Counters>,
     /// None where nothing is remembered.
@@ -162,6 +164,7 @@ impl Client {
             targets: Targets::new(&config, &providers),
             ask_for_key,
             options: Arc::new(CallOptions::of(&config)),
+            saved_before: Pooled::by(&pool.snapshot()),
             pool,
             tasks: tasks.clone(),
             counters,
@@ -357,7 +360,7 @@ impl Client {
     /// What pooling, cache and single flight have saved.
     pub fn savings(&self) -> SavingsReport {
         let cost = self.money.total(self.targets.providers());
-        self.money.savings(&self.pool.snapshot(), cost, self.counters.uptime())
+        self.money.savings(&self.pool.snapshot(), self.saved_before, cost, self.counters.uptime())
     }
 
     /// What is wrong that calls go on in spite of.

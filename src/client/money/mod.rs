@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 
 pub(super) use self::bill::{Bill, Charge};
 pub(super) use self::hold::{Answer, Hold, Wish};
+pub(super) use self::report::Pooled;
 pub use self::report::{CostReport, SavingsReport};
 
 use self::store::Share;
