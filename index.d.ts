@@ -1469,7 +1469,7 @@ export interface SavingsOptions {
 export interface SavingsReport {
   /** How long the client has been there. */
   uptime: number
-  /** Requests that found a connection, of the pool, which other clients may share. */
+  /** Requests that found a connection meanwhile, of the pool, which other clients may share. */
   handshakesAvoided: number
   /** What a handshake has taken in the mean: DNS, TCP and TLS. */
   handshake: number
@@ -1482,7 +1482,7 @@ export interface SavingsReport {
   cost: number
   /** With `hourlyCost`: what the time saved is worth. */
   timeValue?: number
-  /** All of it in thirty days at this rate. */
+  /** All of it in thirty days at this rate. Null before the first minute: there is no rate yet. */
   perMonth: {
     handshakesAvoided: number
     timeSaved: number
@@ -1490,7 +1490,7 @@ export interface SavingsReport {
     costSaved: number
     cost: number
     timeValue?: number
-  }
+  } | null
 }
 
 export interface PoolMetrics {

@@ -6,8 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { BudgetExceededError, ConfigError, TrunklineError } from 'trunkline'
+import money from '../lib/money.js'
 import { client, REQUEST, rejection, start, until } from './support.mjs'
 
+const { savingsReport } = money
 const pricing = { 'gpt-test': { input: 1000, cachedInput: 100, output: 2000 } }
 // 50 × 0.001 + 10 × 0.0001 + 20 × 0.002
 const usage = {
@@ -104,14 +106,24 @@ test('savings are what the client has measured, and a projection of it', async (
   assert.deepEqual([report.requestsSaved, report.costSaved], [0, 0])
   // A cent a second.
   assert.equal(Math.abs(report.timeValue - report.timeSaved / 100_000) < 1e-12, true)
-  const times = (30 * 86_400_000) / report.uptime
-  assert.equal(Math.abs(report.perMonth.handshakesAvoided / (4 * times) - 1) < 1e-9, true)
-  assert.equal(Math.abs(report.perMonth.cost / (cost * times) - 1) < 1e-9, true)
+  assert.equal(report.perMonth, null, 'of less than a minute there is no rate')
   assert.equal('timeValue' in line.savings(), false)
   const text = String(report).split('\n')
+  assert.match(text[0], /^in .* this client has saved \(a rate is told from a minute on\)$/)
+  assert.match(text[1], /^ {2}handshakes +4$/)
+  assert.match(text.at(-1), /^ {2}and has spent +\$0\.46$/)
+})
+
+test('from the first minute on savings are projected, in figures and as a text', () => {
+  const figures = { handshakesAvoided: 4, timeSaved: 36_000, requestsSaved: 0, costSaved: 0, cost: 0.5 }
+  const perMonth = { ...figures, handshakesAvoided: 172_800, timeSaved: 3_600_000, cost: 21_600 }
+  const told = JSON.stringify({ uptime: 60_000, handshake: 9, ...figures, perMonth })
+  const report = savingsReport(told, { hourlyCost: 36 })
+  assert.deepEqual([report.timeValue, report.perMonth.timeValue], [0.36, 36])
+  const text = String(report).split('\n')
   assert.match(text[0], /^in .* this client has saved, and at this rate in 30 days$/)
-  assert.match(text[1], /^ {2}handshakes +4 +[\d,]+$/)
-  assert.match(text.at(-1), /^ {2}and has spent +\$0\.46 +\$[\d.]+$/)
+  assert.match(text[1], /^ {2}handshakes +4 +172,800$/)
+  assert.match(text.at(-1), /^ {2}and has spent +\$0\.50 +\$21600\.00$/)
 })
 
 test('a call beyond the budget is refused with an error that says how it stands, and told of before', async (t) => {

@@ -37,7 +37,7 @@ function savingsReport(text, options) {
   if (hourlyCost !== undefined) {
     // What waiting costs, be it of a machine or of somebody.
     report.timeValue = (report.timeSaved / HOUR) * hourlyCost
-    report.perMonth.timeValue = (report.perMonth.timeSaved / HOUR) * hourlyCost
+    if (report.perMonth) report.perMonth.timeValue = (report.perMonth.timeSaved / HOUR) * hourlyCost
   }
   return withText(report, () => savingsText(report))
 }
@@ -88,20 +88,18 @@ function costText(report, window, before) {
 /** @param {any} report */
 function savingsText(report) {
   const { perMonth: month } = report
-  const lines = [
-    `in ${span(report.uptime)} this client has saved, and at this rate in 30 days`,
-    ...table([
-      ['handshakes', count(report.handshakesAvoided), count(month.handshakesAvoided)],
-      [`time (a handshake takes ${span(report.handshake)})`, span(report.timeSaved), span(month.timeSaved)],
-      ...(report.timeValue === undefined
-        ? []
-        : [['which is worth', dollars(report.timeValue), dollars(month.timeValue)]]),
-      ['requests', count(report.requestsSaved), count(month.requestsSaved)],
-      ['dollars for them', dollars(report.costSaved), dollars(month.costSaved)],
-      ['and has spent', dollars(report.cost), dollars(month.cost)],
-    ]),
+  /** @type {[string, (amount: number) => string, string][]} */
+  const figures = [
+    ['handshakes', count, 'handshakesAvoided'],
+    [`time (a handshake takes ${span(report.handshake)})`, span, 'timeSaved'],
+    ...(report.timeValue === undefined ? [] : [/** @type {any} */ (['which is worth', dollars, 'timeValue'])]),
+    ['requests', count, 'requestsSaved'],
+    ['dollars for them', dollars, 'costSaved'],
+    ['and has spent', dollars, 'cost'],
   ]
-  return lines.join('\n')
+  const rows = figures.map(([title, text, name]) => [title, text(report[name]), ...(month ? [text(month[name])] : [])])
+  const rate = month ? ', and at this rate in 30 days' : ' (a rate is told from a minute on)'
+  return [`in ${span(report.uptime)} this client has saved${rate}`, ...table(rows)].join('\n')
 }
 
 /** Columns, the first to the left and the others to the right. @param {string[][]} rows */

@@ -41,6 +41,26 @@ async fn what_is_no_json_is_no_answer_and_is_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn json_that_is_no_chat_is_no_answer_to_one_and_no_vectors_are_none_to_an_embedding() {
+    let site = Site::new(Way::H1);
+    for body in ["{\"foo\":1}", "{}", "{\"choices\":null}", "{\"choices\":{}}", "{\"data\":[]}"] {
+        site.says(raw(body, "application/json"));
+        let chat = site.chat().await;
+        assert_eq!(tell(&chat), INVALID, "{body}");
+        assert!(chat.unwrap_err().message.contains("no list of choices"));
+        assert_eq!(body_of(&site.post(json!({})).await.unwrap()).to_string(), body, "as it is");
+    }
+    for body in ["{\"foo\":1}", "{\"choices\":[]}", "{\"data\":{}}"] {
+        site.says(raw(body, "application/json"));
+        assert_eq!(tell(&site.embed(json!("a")).await), INVALID, "{body}");
+    }
+    site.says(raw("{\"choices\":[]}", "application/json"));
+    assert_eq!(body_of(&site.chat().await.unwrap()), json!({ "choices": [] }), "a list of none is one");
+    site.upstream.reset();
+    site.works().await;
+}
+
+#[tokio::test]
 async fn a_whole_answer_where_a_stream_was_asked_for_is_none() {
     for way in WAYS {
         let site = Site::new(way);

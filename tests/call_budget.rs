@@ -307,6 +307,54 @@ async fn clients_of_one_process_that_name_one_file_share_what_was_spent() {
     assert_eq!((spent(&one.client), spent(&other.client)), (0.3, 0.3));
 }
 
+/// As another process sees it.
+fn is_free(folder: &Folder) -> bool {
+    let lock = std::fs::File::options().write(true).open(folder.file() + ".lock").unwrap();
+    lock.try_lock().is_ok()
+}
+
+#[tokio::test]
+async fn when_the_last_client_is_closed_its_file_is_written_anew_and_free() {
+    let folder = Folder::new("closed");
+    let (one, other) = (site(kept(&folder.file())), site(kept(&folder.file())));
+    for site in [&one, &other] {
+        assert_eq!(ask(site, json!({})).await, OK);
+    }
+    one.client.finish_close().await;
+    one.client.finish_close().await;
+    assert!(!is_free(&folder), "the other client has it");
+    other.client.finish_close().await;
+    assert!(is_free(&folder));
+    let text = std::fs::read_to_string(folder.file()).unwrap();
+    assert!(text.contains("\"before\"") && !text.contains("\"paid\""), "{text}");
+    assert_eq!((spent(&one.client), one.client.problem()), (0.2, None), "which is still told");
+    let next = site(kept(&folder.file()));
+    assert_eq!((spent(&next.client), is_free(&folder)), (0.2, false));
+}
+
+#[tokio::test]
+async fn what_a_call_came_to_that_closing_ended_is_in_the_file_that_is_free_then() {
+    let folder = Folder::new("ended");
+    let site = site(kept(&folder.file()));
+    site.once(json!({ "kind": "silence", "for": 60_000 }));
+    let client = site.client.clone();
+    let running = tokio::spawn(client.call(site.make(Endpoint::Chat, &short(), json!({}))));
+    until("it is under way", || site.seen() == 1).await;
+    client.begin_close();
+    let closed = tokio::spawn({
+        let client = client.clone();
+        async move { client.finish_close().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!is_free(&folder), "a call is under way");
+    running.abort();
+    closed.await.unwrap();
+    assert!(is_free(&folder));
+    assert!(spent(&client) > 0.0);
+    let next = self::site(kept(&folder.file()));
+    assert_eq!(spent(&next.client), spent(&client), "estimated, and once");
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_set_aside_told_of_and_what_can_be_read_of_it_counts() {
     let folder = Folder::new("damaged");
@@ -367,6 +415,41 @@ async fn a_last_line_that_was_never_ended_is_no_damage() {
     assert_eq!(site.client.problem(), None);
     // Its reservation was not given back, as far as the file says: it counts as well.
     assert!(spent(&site.client) >= 0.1, "{}", spent(&site.client));
+}
+
+#[tokio::test]
+async fn what_was_written_anew_and_is_shortened_is_damage_wherever_it_was_cut() {
+    let folder = Folder::new("cut");
+    {
+        let site = site(kept(&folder.file()));
+        assert_eq!(ask(&site, json!({ "tenant": "t" })).await, OK);
+    }
+    let whole = std::fs::read(folder.file()).unwrap();
+    let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let ends: Vec<_> = ends.collect();
+    assert_eq!(ends.len(), 3, "a first line, one of all and one of the tenant");
+    for (cut, aside) in [whole.len() - 5, whole.len() - 1, ends[1], ends[0] + 5, ends[0], 5].iter().zip(1..) {
+        std::fs::write(folder.file(), &whole[..*cut]).unwrap();
+        let site = site(kept(&folder.file()));
+        let problem = site.client.problem().unwrap();
+        assert!(problem.contains(" lines of the budget's state in "), "{cut}: {problem}");
+        assert_eq!(folder.names().iter().filter(|name| name.contains(".corrupt-")).count(), aside, "{cut}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_is_told_of_and_one_that_was_removed_begins_anew() {
+    let folder = Folder::new("emptied");
+    std::fs::write(folder.file(), "").unwrap();
+    {
+        let site = site(kept(&folder.file()));
+        let problem = site.client.problem().unwrap();
+        assert!(problem.contains(" is empty; it was set aside as "), "{problem}");
+        assert_eq!((spent(&site.client), ask(&site, json!({})).await), (0.0, OK.to_owned()));
+    }
+    std::fs::remove_file(folder.file()).unwrap();
+    let site = site(kept(&folder.file()));
+    assert_eq!((site.client.problem(), spent(&site.client)), (None, 0.0));
 }
 
 #[tokio::test]

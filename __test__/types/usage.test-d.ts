@@ -354,7 +354,7 @@ export async function money(line: Trunkline) {
   is<number>()(total + byModel.m.cost, true)
   is<string[]>()(unpriced, true)
   is<number | null | undefined>()(budget?.limit, true)
-  is<number | undefined>()(line.savings({ hourlyCost: 3 }).perMonth.timeValue, true)
+  is<number | undefined>()(line.savings({ hourlyCost: 3 }).perMonth?.timeValue, true)
   is<number>()(line.metrics().cost + line.metrics().tokens.perSecond, true)
   line.on('budget', ({ share, limit, spent, name }) => {
     is<number>()(share * limit - spent, true)

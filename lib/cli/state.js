@@ -27,7 +27,9 @@ function readState(text) {
     .split('\n')
     .slice(0, -1)
   const begin = lines.length > 0 ? parse(lines[0])?.begin : undefined
-  let unreadable = begin?.version === VERSION ? 0 : 1
+  // It says how many lines came with it.
+  const missing = Math.max(0, (begin?.lines ?? 0) + 1 - lines.length)
+  let unreadable = begin?.version === VERSION ? missing : 1
   for (const line of lines.slice(1)) if (!enter(parse(line), rows, open)) unreadable++
   for (const what of open.values()) {
     for (const of of what.of) {

@@ -17,7 +17,7 @@ use super::journey::{self, Accepted, Journey};
 use super::memory::Question;
 use super::record::Record;
 use super::targets::Path;
-use super::whole::Whole;
+use super::whole::{Shape, Whole};
 use super::witness::Arrival;
 use crate::config::CallOptions;
 use crate::error::{Error, Kind};
@@ -46,7 +46,7 @@ pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted
     let path = client.targets.path(accepted.model(), wanted, request, accepted.arrived)?;
     let parts = split(&call.body, most_inputs(&path));
     if parts.is_empty() {
-        return call::run(client, call, &accepted, &mut Whole { is_model_answer: true }).await;
+        return call::run(client, call, &accepted, &mut Whole { answer: Shape::Vectors }).await;
     }
     let inputs: Vec<_> = parts.iter().map(|part| part.inputs).collect();
     let options = options(&call, parts.len());
@@ -80,7 +80,7 @@ pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted
             let mut records: Vec<_> = slice.iter().map(|_| accepted.record()).collect();
             records.iter_mut().for_each(|part| part.sit_beside(&record));
             let running = journeys.iter_mut().zip(&mut records).map(|((journey, first), record)| async {
-                call::live(journey, first.take(), record, &mut Whole { is_model_answer: true }).await
+                call::live(journey, first.take(), record, &mut Whole { answer: Shape::Vectors }).await
             });
             // The first error ends them all.
             let ended = try_join_all(running).await;

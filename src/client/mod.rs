@@ -82,7 +82,7 @@ pub use self::outlet::{Delivery, Mode, Outlet};
 pub use self::witness::{Ask, Question, TellOf, Witness};
 
 use self::memory::Memory;
-use self::money::Money;
+use self::money::{Money, Pooled};
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
@@ -114,6 +114,8 @@ pub struct Client {
     /// Of calls that have none of their own.
     options: Arc<CallOptions>,
     pool: SharedPool,
+    /// What that had saved before the client was made.
+    saved_before: Pooled,
     tasks: Tasks,
     counters: Arc<Counters>,
     /// None where nothing is remembered.
@@ -182,6 +184,7 @@ impl Client {
             targets: Targets::new(&config, &providers),
             ask_for_key,
             options: Arc::new(CallOptions::of(&config)),
+            saved_before: Pooled::by(&pool.snapshot()),
             pool,
             tasks: tasks.clone(),
             counters,
@@ -378,7 +381,7 @@ impl Client {
     /// What pooling, cache and single flight have saved.
     pub fn savings(&self) -> SavingsReport {
         let cost = self.money.total(self.targets.providers());
-        self.money.savings(&self.pool.snapshot(), cost, self.counters.uptime())
+        self.money.savings(&self.pool.snapshot(), self.saved_before, cost, self.counters.uptime())
     }
 
     /// What is wrong that calls go on in spite of.
@@ -413,13 +416,15 @@ impl Client {
         });
     }
 
-    /// Lets go of the pool. If no other client shares it, resolves when its last socket is closed.
+    /// Lets go of the pool, and of the file of its budget. Resolves, where no other client shares them, when the last socket is closed and the file
+    /// is free for another process.
     pub async fn finish_close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         if let Some(pool) = self.pool.release() {
             pool.close();
             pool.closed().await;
         }
+        self.money.close().await;
     }
 
     /// Waits until what is recorded is in its file, where there is a cassette.

@@ -38,7 +38,8 @@ pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted
     if is_chat && comes_as_stream(call.options.wire, &accepted) {
         return Box::pin(stream::run_as_whole(client, call, accepted)).await;
     }
-    call::run(client, call, &accepted, &mut Whole { is_model_answer: is_chat }).await
+    let answer = if is_chat { Shape::Chat } else { Shape::Any };
+    call::run(client, call, &accepted, &mut Whole { answer }).await
 }
 
 /// Anthropic's libraries refuse to ask for more tokens than this but as a stream: at 128,000 an hour they take ten minutes, and networks give up on
@@ -56,8 +57,18 @@ fn comes_as_stream(wire: Wire, accepted: &Accepted) -> bool {
 
 /// Takes a body in as one JSON text.
 pub(super) struct Whole {
-    /// Whether it reports a model, usage, and errors inside a 200.
-    pub(super) is_model_answer: bool,
+    pub(super) answer: Shape,
+}
+
+/// What a good answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Choices. As that of vectors it reports a model, usage, and errors inside a 200.
+    Chat,
+    /// Vectors.
+    Vectors,
+    /// It is handed over as it is.
+    Any,
 }
 
 impl Consume for Whole {
@@ -76,11 +87,11 @@ impl Consume for Whole {
         if let Some(first_byte) = record.first_byte {
             record.count_first_byte(&client.counters, first_byte);
         }
-        if body.is_empty() && !self.is_model_answer && matches!(record.status(), 204 | 205) {
+        if body.is_empty() && self.answer == Shape::Any && matches!(record.status(), 204 | 205) {
             return Ok(Bytes::from_static(b"null"));
         }
         let text = utf8(&body)?;
-        if !self.is_model_answer {
+        if self.answer == Shape::Any {
             serde_json::from_str::<IgnoredAny>(text).map_err(|_| not_json(text, record.headers()))?;
             note_native(client, text, record);
             return Ok(body);
@@ -94,6 +105,15 @@ impl Consume for Whole {
         let translated = reply.answer(text, unix_seconds()).map_err(|Malformed(what)| invalid(what))?;
         if let Some(text) = &translated {
             answer = serde_json::from_str(text).map_err(|_| invalid("the answer is not JSON"))?;
+        }
+        match self.answer {
+            Shape::Chat if !answer.has_choices() => {
+                return Err(invalid("the answer is no chat completion: it has no list of choices"));
+            }
+            Shape::Vectors if !answer.has_vectors() => {
+                return Err(invalid("the answer has no list of vectors (data)"));
+            }
+            _ => {}
         }
         if let Some(usage) = answer.usage {
             if let Some(usage) = Usage::of(usage) {

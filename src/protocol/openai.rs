@@ -86,6 +86,26 @@ pub struct Answer<'a> {
     /// How it was served, which it may be charged by.
     #[serde(borrow)]
     pub service_tier: Option<Text<'a>>,
+    #[serde(borrow)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+impl Answer<'_> {
+    /// Whether it has the list that a chat's answer has.
+    pub fn has_choices(&self) -> bool {
+        self.choices.is_some_and(is_list)
+    }
+
+    /// The same of an answer of vectors.
+    pub fn has_vectors(&self) -> bool {
+        self.data.is_some_and(is_list)
+    }
+}
+
+fn is_list(value: &RawValue) -> bool {
+    value.get().starts_with('[')
 }
 
 /// Bytes of the texts of a whole answer; none where it is no chat's.

@@ -23,9 +23,10 @@ use parking_lot::Mutex;
 
 pub(super) use self::bill::{Bill, Charge};
 pub(super) use self::hold::{Answer, Hold, Wish};
+pub(super) use self::report::Pooled;
 pub use self::report::{CostReport, SavingsReport};
 
-use self::store::Store;
+use self::store::Share;
 use super::provider::Provider;
 use super::shared::Shared;
 use crate::config::{BudgetConfig, ProviderConfig};
@@ -57,7 +58,7 @@ pub(super) struct Money {
 #[derive(Debug)]
 struct Budget {
     policy: BudgetPolicy,
-    store: Arc<Store>,
+    store: Share,
 }
 
 /// Calls that nobody had to pay for.
@@ -115,11 +116,15 @@ impl Money {
     ) -> Result<Self, Error> {
         let open = |budget: &BudgetConfig| {
             let store = match (&budget.state, shared) {
-                (Some(path), _) => Store::open(path)?,
-                (None, None) => Arc::default(),
+                (Some(path), _) => Share::open(path)?,
+                (None, None) => Share::in_memory(),
                 (None, Some(shared)) => {
                     let events = events.clone();
-                    Store::shared(shared, &budget.policy, Box::new(move |crossed| tell(&events, crossed)))
+                    Share::with_others(
+                        shared,
+                        &budget.policy,
+                        Box::new(move |crossed| tell(&events, crossed)),
+                    )
                 }
             };
             Ok::<_, Error>(Budget { policy: budget.policy.clone(), store })
@@ -130,6 +135,13 @@ impl Money {
             budget: budget.map(open).transpose()?,
             events: events.clone(),
         })
+    }
+
+    /// The client is closed. If no other one has the file of its budget, that is free when this resolves.
+    pub(super) async fn close(&self) {
+        if let Some(budget) = &self.budget {
+            budget.store.close().await;
+        }
     }
 
     /// An answer that nobody had to pay for again: from a cache, or from a call that was under way already. `cost`: what it cost the first time.

@@ -67,7 +67,15 @@ pub struct SavingsReport {
     cost_saved: Usd,
     /// What was spent meanwhile.
     cost: Usd,
-    per_month: Projection,
+    /// None before the first minute: there is no rate yet.
+    per_month: Option<Projection>,
+}
+
+/// What a pool had saved by a moment. A client is told what it saved after the client was made: the pool may be older.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::client) struct Pooled {
+    reused: u64,
+    time_saved: f64,
 }
 
 /// The same in thirty days at this rate.
@@ -82,6 +90,20 @@ struct Projection {
 }
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const RATE_AFTER: Duration = Duration::from_secs(60);
+
+impl Pooled {
+    pub(in crate::client) fn by(pool: &Snapshot) -> Self {
+        Self { reused: pool.reused, time_saved: pool.handshake_time_saved }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            reused: self.reused.saturating_sub(before.reused),
+            time_saved: (self.time_saved - before.time_saved).max(0.0),
+        }
+    }
+}
 
 impl Money {
     pub(in crate::client) fn report<'a>(
@@ -133,24 +155,35 @@ impl Money {
         providers.map(of).sum()
     }
 
-    pub(in crate::client) fn savings(&self, pool: &Snapshot, cost: Usd, uptime: Duration) -> SavingsReport {
+    /// `before`: what the pool had saved when the client was made.
+    pub(in crate::client) fn savings(
+        &self,
+        pool: &Snapshot,
+        before: Pooled,
+        cost: Usd,
+        uptime: Duration,
+    ) -> SavingsReport {
         let saved = *self.saved.lock();
-        let times = MONTH.as_secs_f64() / uptime.as_secs_f64().max(f64::MIN_POSITIVE);
-        SavingsReport {
-            uptime: uptime.as_secs_f64() * 1000.0,
-            handshakes_avoided: pool.reused,
-            handshake: pool.handshake.mean,
-            time_saved: pool.handshake_time_saved,
-            requests_saved: saved.requests,
-            cost_saved: saved.cost,
-            cost,
-            per_month: Projection {
-                handshakes_avoided: pool.reused as f64 * times,
-                time_saved: pool.handshake_time_saved * times,
+        let Pooled { reused, time_saved } = Pooled::by(pool).since(before);
+        let per_month = (uptime >= RATE_AFTER).then(|| {
+            let times = MONTH.as_secs_f64() / uptime.as_secs_f64();
+            Projection {
+                handshakes_avoided: reused as f64 * times,
+                time_saved: time_saved * times,
                 requests_saved: saved.requests as f64 * times,
                 cost_saved: saved.cost.dollars() * times,
                 cost: cost.dollars() * times,
-            },
+            }
+        });
+        SavingsReport {
+            uptime: uptime.as_secs_f64() * 1000.0,
+            handshakes_avoided: reused,
+            handshake: pool.handshake.mean,
+            time_saved,
+            requests_saved: saved.requests,
+            cost_saved: saved.cost,
+            cost,
+            per_month,
         }
     }
 
@@ -190,5 +223,32 @@ impl From<Row> for ModelCost {
             estimated: row.estimated,
             unpriced: row.unpriced,
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+    use crate::pool::{Config, Pool, Tasks};
+    use crate::telemetry::Events;
+
+    #[tokio::test]
+    async fn savings_are_since_the_client_was_made_and_projected_from_a_minute_on() {
+        let money = Money::new(None, &Arc::new(Events::new(Box::new(|| {})))).unwrap();
+        let pool = Pool::new(Config::default(), Tasks::new(tokio::runtime::Handle::current()));
+        let snapshot = Snapshot { reused: 1003, handshake_time_saved: 50_006.0, ..pool.snapshot() };
+        let before = Pooled { reused: 1000, time_saved: 50_000.0 };
+        let report = |seconds| {
+            let uptime = Duration::from_secs(seconds);
+            let report = money.savings(&snapshot, before, Usd::from_dollars(0.5), uptime);
+            serde_json::to_value(report).unwrap()
+        };
+        let young = report(59);
+        assert_eq!((&young["handshakesAvoided"], &young["timeSaved"]), (&3.into(), &6.0.into()));
+        assert_eq!(young["perMonth"], serde_json::Value::Null, "a rate of nothing is none");
+        let month = &report(60)["perMonth"];
+        assert_eq!(month["handshakesAvoided"], 3.0 * 43_200.0);
+        assert_eq!((&month["timeSaved"], &month["cost"]), (&(6.0 * 43_200.0).into(), &21_600.0.into()));
     }
 }

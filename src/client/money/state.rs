@@ -4,8 +4,10 @@
 //! ends the process (`kill -9`), nothing is lost: what was spoken for and never given back counts as spent. The system writes to the disk when it
 //! sees fit; what a machine loses whose power fails is the last seconds.
 //!
-//! From time to time, and when it is opened, it is written anew: beside it first, and then in its place. What cannot be read is set aside under
-//! another name, and what can be read of it counts. A lock (`….lock` beside it) keeps other processes out.
+//! From time to time, and when it is opened, it is written anew: beside it first and to the disk, and then in its place. So of that part all is
+//! there, whatever ended the process or the machine; its first line says how many lines it has. Only what was appended behind it may end in a line
+//! that was never ended. A file that is otherwise, or empty, is damaged: it is set aside under another name, and what can be read of it counts. A lock
+//! (`….lock` beside it) keeps other processes out.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -51,8 +53,12 @@ struct Written {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Line {
-    /// The first of a file.
-    Begin { version: u32 },
+    /// The first of a file. `lines`: how many came with it when the file was written anew.
+    Begin {
+        version: u32,
+        #[serde(default)]
+        lines: usize,
+    },
     /// What was spent before the file was written anew: by hour, day and month, the number of the last one and how much.
     Before { of: String, hour: (u32, Record), day: (u32, Record), month: (u32, Record) },
     Held {
@@ -94,18 +100,17 @@ impl StateFile {
     pub(super) fn open(path: &Path, now: SystemTime) -> Result<(Self, Purse), String> {
         let lock = lock(path)?;
         let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(format!("cannot be read: {error}")),
         };
-        let (mut purse, wrong) = read(&text);
-        let problem = (wrong > 0).then(|| set_aside(path, wrong, now)).transpose()?;
+        let (mut purse, damage) = text.map(|text| read(&text)).unwrap_or_default();
+        let problem = damage.map(|damage| set_aside(path, &damage, now)).transpose()?;
         if let Some(problem) = &problem {
             tracing::error!(target: "trunkline::budget", "{problem}");
         }
-        let mut file =
+        let file =
             anew(path, &purse, &HashMap::new()).map_err(|error| format!("cannot be written: {error}"))?;
-        file.flush().and_then(|()| file.sync_all()).map_err(|error| format!("cannot be written: {error}"))?;
         let given = std::mem::take(&mut purse);
         let (mut purse, mut mine) = (Purse::default(), Purse::default());
         for (scope, windows) in given.rows() {
@@ -150,6 +155,11 @@ impl StateFile {
         self.write(&mut written, &Line::Paid { what });
     }
 
+    /// Whether nothing is spoken for.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.written.lock().open.is_empty()
+    }
+
     pub(super) fn problem(&self) -> Option<String> {
         let written = self.written.lock();
         written.unwritable.clone().or_else(|| written.damaged.clone())
@@ -184,8 +194,7 @@ const UNWRITABLE: &str = "the state of the budget cannot be written to";
 impl Drop for StateFile {
     fn drop(&mut self) {
         let mut written = self.written.lock();
-        let ended = self.renew(&mut written).and_then(|()| written.file.sync_all());
-        if let Err(error) = ended {
+        if let Err(error) = self.renew(&mut written) {
             tracing::error!(target: "trunkline::budget", "{UNWRITABLE} {}: {error}", self.path.display());
         }
     }
@@ -235,15 +244,28 @@ fn sum_of(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// What a file says was spent, and how many of its lines cannot be read. The last one may be torn: whoever wrote it did not live to end it.
-fn read(text: &[u8]) -> (Purse, usize) {
+/// How a file is not as it was written.
+#[derive(Debug, PartialEq)]
+enum Damage {
+    /// What is written is never empty.
+    Empty,
+    /// So many of its lines cannot be read, or are no longer there.
+    Lines(usize),
+}
+
+/// What a file says was spent, and what is wrong with it. The last line may be torn, if it was appended: whoever wrote it did not live to end it.
+fn read(text: &[u8]) -> (Purse, Option<Damage>) {
     let (mut purse, mut open, mut wrong) = (Purse::default(), HashMap::new(), 0);
+    if text.is_empty() {
+        return (purse, Some(Damage::Empty));
+    }
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let lines: Vec<_> = text[..whole].split_inclusive(|byte| *byte == b'\n').collect();
-    if !text.is_empty()
-        && !matches!(lines.first().and_then(|line| parse(line)), Some(Line::Begin { version: VERSION }))
-    {
-        wrong += 1;
+    match lines.first().and_then(|line| parse(line)) {
+        Some(Line::Begin { version: VERSION, lines: promised }) => {
+            wrong += (promised + 1).saturating_sub(lines.len());
+        }
+        _ => wrong += 1,
     }
     for line in lines.iter().skip(1) {
         let entered = parse(line).and_then(|line| enter(line, &mut purse, &mut open));
@@ -252,7 +274,7 @@ fn read(text: &[u8]) -> (Purse, usize) {
     for what in open.into_values() {
         wrong += usize::from(what.spend(&mut purse).is_none());
     }
-    (purse, wrong)
+    (purse, (wrong > 0).then_some(Damage::Lines(wrong)))
 }
 
 fn parse(line: &[u8]) -> Option<Line> {
@@ -280,9 +302,9 @@ fn enter(line: Line, purse: &mut Purse, open: &mut HashMap<u64, Record>) -> Opti
     Some(())
 }
 
-/// Writes the file anew: beside it first, and then in its place. Gives it to be written on.
+/// Writes the file anew: beside it first and to the disk, and then in its place. Gives it to be written on.
 fn anew(path: &Path, purse: &Purse, open: &HashMap<u64, Record>) -> io::Result<File> {
-    let mut text = text_of(&Line::Begin { version: VERSION });
+    let mut text = String::new();
     for (scope, windows) in purse.rows() {
         let [hour, day, month] = windows.map(|(number, amount)| (number, Record::plain(amount)));
         text.push_str(&text_of(&Line::Before { of: scope.to_string(), hour, day, month }));
@@ -290,23 +312,34 @@ fn anew(path: &Path, purse: &Purse, open: &HashMap<u64, Record>) -> io::Result<F
     for (id, what) in open {
         text.push_str(&text_of(&Line::Held { id: *id, what: what.clone() }));
     }
+    let begin = Line::Begin { version: VERSION, lines: text.lines().count() };
+    let text = text_of(&begin) + &text;
     let beside = with(path, ".new");
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&beside)?;
     file.write_all(text.as_bytes())?;
+    // On the disk before it has the name: or a power cut may leave the name with nothing behind it.
+    file.sync_all()?;
     fs::rename(&beside, path)?;
     Ok(file)
 }
 
-/// Gives a file that cannot be read a name that no other has, and says so.
-fn set_aside(path: &Path, wrong: usize, now: SystemTime) -> Result<String, String> {
+/// Gives a damaged file a name that no other has, and says so.
+fn set_aside(path: &Path, damage: &Damage, now: SystemTime) -> Result<String, String> {
     let millis = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let mut names = (0..1000).map(|n| with(path, &format!(".corrupt-{}", millis + n)));
     let name = names.find(|name| !name.exists()).unwrap_or_else(|| with(path, ".corrupt"));
     fs::rename(path, &name).map_err(|error| format!("is damaged, and cannot be set aside: {error}"))?;
     let (path, name) = (path.display(), name.display());
-    Ok(format!(
-        "{wrong} lines of the budget's state in {path} cannot be read; it was set aside as {name}, and what the others say was spent counts"
-    ))
+    Ok(match damage {
+        Damage::Empty => {
+            format!(
+                "the budget's state in {path} is empty; it was set aside as {name}, and what was spent before is not known"
+            )
+        }
+        Damage::Lines(wrong) => format!(
+            "{wrong} lines of the budget's state in {path} cannot be read; it was set aside as {name}, and what the others say was spent counts"
+        ),
+    })
 }
 
 /// Keeps other processes out.
