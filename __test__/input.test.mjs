@@ -1,6 +1,8 @@
 // What is wrong is refused at once, by its path, and nothing is sent.
 
 import assert from 'node:assert/strict'
+import { channel } from 'node:diagnostics_channel'
+import { Readable } from 'node:stream'
 import test from 'node:test'
 import { ClosedError, ConfigError, Trunkline } from 'trunkline'
 import { collect, REQUEST, rejection, start } from './support.mjs'
@@ -338,4 +340,67 @@ test('warmup and close refuse wrong options', async (t) => {
   assert.equal(upstream.requests.length, 1)
   // Of a further close, nothing is looked at.
   await Promise.all([line.close(), line.close({ drainTimeout: '5' }), line.close(5)])
+})
+
+test('a body that JSON would lose is refused at once, by its kind and with the way to send it', async (t) => {
+  const { upstream, line } = await start(t)
+  const by = 'line\\.fetch sends what is no JSON$'
+  const table = [
+    [new FormData(), `a FormData; ${by}`],
+    [new URLSearchParams('a=b'), `a URLSearchParams; ${by}`],
+    [new Map([['a', 1]]), `a Map; Object\\.fromEntries\\(map\\) makes an object of it, and ${by}`],
+    [new Set([1]), `a Set; \\[\\.\\.\\.set\\] makes an array of it, and ${by}`],
+    [Promise.resolve({}), 'a Promise; is an await missing\\?$'],
+    [Buffer.from('a'), `a Buffer; ${by}`],
+    [new Float32Array(2), `bytes; ${by}`],
+    [new ArrayBuffer(2), `bytes; ${by}`],
+    [new Blob(['a']), `a Blob; ${by}`],
+    [new ReadableStream(), `a ReadableStream; ${by}`],
+    [Readable.from(['a']), `a stream; ${by}`],
+  ]
+  for (const [body, kind] of table) {
+    for (const call of [() => line.post('/x', body), () => collect(line.events('/x', body))]) {
+      const error = await rejection(call())
+      assert.ok(error instanceof ConfigError, `${error.name}: ${error.message}`)
+      assert.match(error.message, new RegExp(`^body: cannot be written as JSON: got ${kind}`))
+    }
+  }
+  assert.match(
+    (await rejection(line.chat(Promise.resolve(REQUEST)))).message,
+    /^request: .* got a Promise; is an await/,
+  )
+  assert.equal(upstream.requests.length, 0)
+})
+
+test('a body of any class that JSON can write is sent as JSON writes it', async (t) => {
+  const { upstream, line } = await start(t)
+  class Point {
+    x = 1
+  }
+  const tagged = Object.assign(new Map(), { toJSON: () => ({ tagged: true }) })
+  for (const body of [new Point(), tagged, Object.create(null), [1], new Date(0), null])
+    await line.post('/embeddings', body).catch(() => {})
+  assert.deepEqual(
+    upstream.requests.map(({ body }) => body),
+    [{ x: 1 }, { tagged: true }, {}, [1], '1970-01-01T00:00:00.000Z', null],
+  )
+})
+
+test('headers as a Map are refused with what makes an object of it, and Headers are taken', async (t) => {
+  const { upstream, line } = await start(t)
+  const message = /^headers: must be an object, got a Map; an object is wanted, as Object\.fromEntries\(map\) makes it$/
+  const headers = new Map([['x-a', 'b']])
+  assert.throws(() => new Trunkline({ headers }), { name: 'ConfigError', message })
+  assert.match((await rejection(line.chat(REQUEST, { headers }))).message, message)
+  // Also where a subscriber has headers to add.
+  const adds = (request) => request.addHeader('x-added', 'c')
+  channel('trunkline:request:start').subscribe(adds)
+  try {
+    assert.match((await rejection(line.chat(REQUEST, { headers }))).message, message)
+    await line.chat(REQUEST, { headers: new Headers({ 'x-a': 'b' }) })
+  } finally {
+    channel('trunkline:request:start').unsubscribe(adds)
+  }
+  assert.equal(upstream.requests.length, 1)
+  assert.deepEqual([upstream.requests[0].headers['x-a'], upstream.requests[0].headers['x-added']], ['b', 'c'])
 })

@@ -37,6 +37,12 @@ function isWatched(hooks) {
   return hooks !== null || isToldOfRequests()
 }
 
+/** Whether headers are an object, or none. @param {any} headers */
+function isJoinable(headers) {
+  if (headers === undefined || headers instanceof Headers) return true
+  return typeof headers === 'object' && headers !== null && headers[Symbol.iterator] === undefined
+}
+
 /** What subscribers get: one for each call, from its start to its end. */
 class RequestMessage {
   #witness
@@ -129,7 +135,8 @@ class Witness {
 
   /** Options with the headers that were added. @param {any} options */
   withHeaders(options) {
-    if (this.headers.length === 0) return options
+    // What cannot be joined is refused as without them.
+    if (this.headers.length === 0 || !isJoinable(options?.headers)) return options
     const given = options?.headers instanceof Headers ? Object.fromEntries(options.headers) : options?.headers
     const added = Object.fromEntries(this.headers)
     const kept = Object.entries(given ?? {}).filter(([name]) => !(name.toLowerCase() in added))
