@@ -296,7 +296,10 @@ class Stream {
 
   get meta() {
     this.hold()
-    return this.#flow.whole(() => metaOf(this.#flow.meta, this.#flow.number))
+    const meta = this.#flow.whole(() => metaOf(this.#flow.meta, this.#flow.number))
+    // Whoever reads the stream hears of its error: a meta that nobody awaits any more is no unhandled rejection.
+    meta.catch(() => {})
+    return meta
   }
 
   /** @param {unknown} [reason] */
