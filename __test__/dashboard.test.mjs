@@ -314,7 +314,7 @@ test('a port in use and wrong options are refused by their path', async (t) => {
   await refused({ hosts: 'localhost' }, /^dashboard\.hosts: must be an array of names/)
   await refused({ hosts: ['http://x/'] }, /^dashboard\.hosts\[0\]: /)
   await refused({ ref: 1 }, /^dashboard\.ref: /)
-  await refused({ prot: 1 }, /^prot: is not an option; there are port, host/)
+  await refused({ prot: 1 }, /^dashboard\.prot: is not an option; did you mean dashboard\.port\?$/)
   await refused(null, /^dashboard: must be an object/)
   assert.throws(() => line.dashboardHandler({ path: 'x' }), /dashboard\.path: must be a path that begins with '\/'/)
   // What was refused has left nothing behind.

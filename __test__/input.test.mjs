@@ -302,6 +302,7 @@ test('a call after close() is refused with a ClosedError, and nothing is sent', 
     () => line.stream(REQUEST).final(),
     () => collect(line.events('/x', {})),
     () => line.warmup(),
+    async () => line.rotateKey('default', 'sk-other'),
   ]) {
     const error = await rejection(call())
     assert.ok(error instanceof ClosedError, `${error.name}: ${error.message}`)
@@ -403,4 +404,58 @@ test('headers as a Map are refused with what makes an object of it, and Headers 
   }
   assert.equal(upstream.requests.length, 1)
   assert.deepEqual([upstream.requests[0].headers['x-a'], upstream.requests[0].headers['x-added']], ['b', 'c'])
+})
+
+test('a method that was taken off its client says so, whichever it is', async (t) => {
+  const { line } = await start(t)
+  const own = Object.entries(Object.getOwnPropertyDescriptors(Trunkline.prototype))
+  // Those that lib/ itself calls are not for users.
+  const inner = [
+    'callStarted',
+    'callEnded',
+    'askKey',
+    'look',
+    'listenersChanged',
+    'connectionsChanged',
+    'callsChanged',
+    'logged',
+  ]
+  const names = own.filter(
+    ([name, { value }]) => typeof value === 'function' && !['constructor', ...inner].includes(name),
+  )
+  assert.ok(names.length >= 18)
+  for (const [name] of [...names, ['on'], ['off'], ['addListener'], ['removeAllListeners']]) {
+    const method = line[name]
+    for (const call of [async () => method(REQUEST), async () => method.call({}, REQUEST)]) {
+      const error = await rejection(call())
+      assert.ok(error instanceof TypeError)
+      assert.equal(error.message, `Trunkline.${name} was called without its client: call line.${name}(…), or bind it`)
+    }
+  }
+  assert.equal((await line.chat.bind(line)(REQUEST)).object, 'chat.completion')
+})
+
+test('the stack of an error in what is given begins at the caller, and shows none of our files', async (t) => {
+  const { line } = await start(t)
+  const wrong = { signal: {} }
+  for (const call of [
+    () => line.chat(REQUEST, wrong),
+    () => line.chat(REQUEST, { retry: 'no' }),
+    () => line.chat(Promise.resolve()),
+    () => line.embed({ model: 'e', input: 'x' }, wrong),
+    () => line.post('/x', new Map()),
+    () => line.get(5),
+    () => line.stream(REQUEST, wrong).final(),
+    () => collect(line.events('/x', {}, wrong)),
+    () => collect(line.events('/x', {}, { retry: 'no' })),
+    () => line.warmup(wrong),
+    async () => new Trunkline({ hooks: { before() {} } }),
+    async () => new Trunkline({ apiKey: 'Bearer x' }),
+    async () => line.rotateKey('default', 'Bearer x'),
+  ]) {
+    const { name, stack } = await rejection(call())
+    assert.equal(name, 'ConfigError')
+    assert.match(stack, /\n {4}at .*input\.test\.mjs/)
+    assert.doesNotMatch(stack, /[\\/]lib[\\/](client|call|errors|encode|options|stream)\.js/)
+  }
 })

@@ -153,7 +153,7 @@ export function hold(expect) {
     )
     assert.match(
       failureOf(() => expect(upstream).toHaveReceived({ modle: 'm' })),
-      /^modle: is not an option; there are method, path/,
+      /^match\.modle: is not an option; did you mean match\.model\?$/,
     )
     assert.match(
       failureOf(() => expect(upstream).toHaveReceivedTimes({})),
