@@ -589,3 +589,27 @@ function unreadable() {
   }
   return [...found]
 }
+
+test('advice on one connection, one call, is said of one', async () => {
+  const { default: advice } = await import('../lib/dashboard/advice.js')
+  const metrics = (max) => ({ pool: { connections: { max } } })
+  const at = (calls, more) => ({
+    calls,
+    took: calls * 100,
+    waited: calls * 50,
+    turns: 0,
+    opened: 0,
+    handshakes: 0,
+    waiting: 0,
+    ...more,
+  })
+  const of = (max, busy, wanted, waiting = 0) =>
+    advice.advise([at(0, { busy, wanted }), at(10, { busy, wanted, waiting })], metrics(max)).text
+  assert.match(of(1, 1, 1), /, with the one connection in use\. Up to 1 call wanted one at a time/)
+  assert.match(of(2, 2, 3), /, with all 2 connections in use\. Up to 3 calls wanted one at a time/)
+  assert.match(
+    of(5, 1, 1, 1),
+    /, though at most 1 of 5 connections was in use: .* Up to 1 call wanted a connection at a time/,
+  )
+  assert.match(of(5, 2, 2), /, though at most 2 of 5 connections were in use: /)
+})

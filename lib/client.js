@@ -63,7 +63,7 @@ const OF_CALLS = ['retry', 'failover', 'circuit', 'alert', 'budget']
 
 /** @param {number} lost @param {string} what */
 function warnOfLost(lost, what) {
-  process.emitWarning(`${lost} ${what} events were dropped while JavaScript was busy`, {
+  process.emitWarning(`${lost} ${what} ${lost === 1 ? 'event was' : 'events were'} dropped while JavaScript was busy`, {
     code: 'TRUNKLINE_EVENTS_LOST',
   })
 }
