@@ -59,7 +59,8 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    * Any other JSON endpoint below `baseURL`, that of the first provider unless `provider` names another; routes are of models, and are not asked. The body is
    * sent as it is, in whatever shape that provider has. `path` begins with a slash; a full URL is refused, since credentials stay with
    * their provider, and so are the segments `.` and `..`. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
-   * Rejects as {@link chat} does; an empty answer of status 204 or 205 is `null`.
+   * Rejects as {@link chat} does, and with a {@link ConfigError} for a body that JSON would lose (a form, bytes, a `Map`, a promise), which {@link fetch} can send;
+   * an empty answer of status 204 or 205 is `null`.
    */
   post<T = unknown>(path: string, body: unknown, options?: CallOptions): Call<T>
 
@@ -377,7 +378,7 @@ export interface TrunklineOptions {
    */
   baseURL?: string
   /**
-   * Visible ASCII. Sent as `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`. Default: TRUNKLINE_API_KEY; then, by protocol,
+   * Visible ASCII, without the `Bearer ` that is sent before it. Sent as `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`. Default: TRUNKLINE_API_KEY; then, by protocol,
    * OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY; then none.
    */
   apiKey?: ApiKey

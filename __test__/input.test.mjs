@@ -5,6 +5,7 @@ import { channel } from 'node:diagnostics_channel'
 import { Readable } from 'node:stream'
 import test from 'node:test'
 import { ClosedError, ConfigError, Trunkline } from 'trunkline'
+import undici from 'undici'
 import { collect, REQUEST, rejection, start } from './support.mjs'
 
 const circular = { ...REQUEST }
@@ -398,12 +399,17 @@ test('headers as a Map are refused with what makes an object of it, and Headers 
   channel('trunkline:request:start').subscribe(adds)
   try {
     assert.match((await rejection(line.chat(REQUEST, { headers }))).message, message)
-    await line.chat(REQUEST, { headers: new Headers({ 'x-a': 'b' }) })
+    for (const Class of [Headers, undici.Headers]) await line.chat(REQUEST, { headers: new Class({ 'x-a': 'b' }) })
   } finally {
     channel('trunkline:request:start').unsubscribe(adds)
   }
-  assert.equal(upstream.requests.length, 1)
-  assert.deepEqual([upstream.requests[0].headers['x-a'], upstream.requests[0].headers['x-added']], ['b', 'c'])
+  assert.deepEqual(
+    upstream.requests.map(({ headers }) => [headers['x-a'], headers['x-added']]),
+    [
+      ['b', 'c'],
+      ['b', 'c'],
+    ],
+  )
 })
 
 test('a method that was taken off its client says so, whichever it is', async (t) => {

@@ -39,8 +39,13 @@ function isWatched(hooks) {
 
 /** Whether headers are an object, or none. @param {any} headers */
 function isJoinable(headers) {
-  if (headers === undefined || headers instanceof Headers) return true
+  if (headers === undefined || isHeaders(headers)) return true
   return typeof headers === 'object' && headers !== null && headers[Symbol.iterator] === undefined
+}
+
+/** Node's, or undici's. @param {any} headers */
+function isHeaders(headers) {
+  return headers?.[Symbol.toStringTag] === 'Headers'
 }
 
 /** What subscribers get: one for each call, from its start to its end. */
@@ -137,7 +142,7 @@ class Witness {
   withHeaders(options) {
     // What cannot be joined is refused as without them.
     if (this.headers.length === 0 || !isJoinable(options?.headers)) return options
-    const given = options?.headers instanceof Headers ? Object.fromEntries(options.headers) : options?.headers
+    const given = isHeaders(options?.headers) ? Object.fromEntries(options.headers) : options?.headers
     const added = Object.fromEntries(this.headers)
     const kept = Object.entries(given ?? {}).filter(([name]) => !(name.toLowerCase() in added))
     return { ...options, headers: { ...Object.fromEntries(kept), ...added } }
