@@ -59,7 +59,8 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    * Any other JSON endpoint below `baseURL`, that of the first provider unless `provider` names another; routes are of models, and are not asked. The body is
    * sent as it is, in whatever shape that provider has. `path` begins with a slash; a full URL is refused, since credentials stay with
    * their provider, and so are the segments `.` and `..`. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
-   * Rejects as {@link chat} does; an empty answer of status 204 or 205 is `null`.
+   * Rejects as {@link chat} does, and with a {@link ConfigError} for a body that JSON would lose (a form, bytes, a `Map`, a promise), which {@link fetch} can send;
+   * an empty answer of status 204 or 205 is `null`.
    */
   post<T = unknown>(path: string, body: unknown, options?: CallOptions): Call<T>
 
@@ -377,7 +378,7 @@ export interface TrunklineOptions {
    */
   baseURL?: string
   /**
-   * Visible ASCII. Sent as `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`. Default: TRUNKLINE_API_KEY; then, by protocol,
+   * Visible ASCII, without the `Bearer ` that is sent before it. Sent as `Authorization: Bearer …`, `x-api-key` or `x-goog-api-key`. Default: TRUNKLINE_API_KEY; then, by protocol,
    * OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY; then none.
    */
   apiKey?: ApiKey
@@ -1021,7 +1022,8 @@ export interface Attempt {
 
 /**
  * A chat that comes in pieces. It is read once: by a loop, `text()`, `toReadableStream()` or `final()`; a second reader gets
- * a {@link ConfigError}. `final()` and `finalText()` may be called besides and after any of them.
+ * a {@link ConfigError}. `final()` and `finalText()` may be called besides and after a reader that has begun; where they begin
+ * themselves, no pieces are handed over, and no other reader may follow.
  *
  * It ends well only if the answer is whole. One that breaks after a piece was handed over fails with
  * {@link StreamInterruptedError}; before that, it is tried again as any call. While the reader does not read, nor is the
@@ -1038,7 +1040,7 @@ export interface ChatStream extends AsyncIterable<ChatCompletionChunk>, AsyncDis
   finalText(): Promise<string>
   /** A line of JSON for each chunk, as OpenAI's SDK reads it back with `ChatCompletionStream.fromReadableStream`. */
   toReadableStream(): ReadableStream<Uint8Array>
-  /** Resolves at the end of the stream, which somebody has to read; rejects as it does. */
+  /** Resolves at the end of the stream, which somebody has to read; rejects as it does, and is no unhandled rejection where nobody awaits it. */
   readonly meta: Promise<CallMeta>
   /** Cancels: whoever reads gets `reason`, by default an AbortError. Without effect after the end. */
   abort(reason?: unknown): void
@@ -1049,7 +1051,7 @@ export interface ChatStream extends AsyncIterable<ChatCompletionChunk>, AsyncDis
 /** Server-sent events as they come. Read once; leaving the loop cancels it. */
 export interface EventStream extends AsyncIterable<ServerSentEvent>, AsyncDisposable {
   [Symbol.asyncIterator](): AsyncIterableIterator<ServerSentEvent>
-  /** Resolves at the end of the stream, which somebody has to read; rejects as it does. */
+  /** Resolves at the end of the stream, which somebody has to read; rejects as it does, and is no unhandled rejection where nobody awaits it. */
   readonly meta: Promise<CallMeta>
   /** Cancels: whoever reads gets `reason`, by default an AbortError. Without effect after the end. */
   abort(reason?: unknown): void
@@ -1083,8 +1085,8 @@ export interface BatchOptions extends Omit<CallOptions, 'idempotencyKey'> {
 }
 
 /**
- * `await` it for all results in the order of the requests, or iterate it for each as it completes; one of both. A failed call
- * is a result; the batch itself rejects only when it is aborted, with the reason, or when its source throws, with that error.
+ * `await` it for all results in the order of the requests, or iterate it for each as it completes. One that was awaited may be
+ * iterated afterwards, which gives the same results; one that is iterated keeps none of them, and cannot be awaited. A failed call is a result; the batch itself rejects only when it is aborted, with the reason, or when its source throws, with that error.
  * Leaving the loop cancels what runs, and a loop that does not take its results takes no further items either.
  */
 export interface Batch<T> extends PromiseLike<BatchResult<T>[]>, AsyncIterable<BatchResult<T>> {

@@ -23,7 +23,7 @@ export interface InstrumentOptions {
   /** Whether the context goes with each request, as the global propagator writes it (`traceparent`; with its, also `baggage`). Default true. */
   propagate?: boolean
   /**
-   * `gen_ai.provider.name` for providers of the client's options, by their names. Default: by the host, where the conventions know it; else
+   * `gen_ai.provider.name` for providers of the client's options, by their names; a name that is none of them is refused. Default: by the host, where the conventions know it; else
    * `openai`, `anthropic` or `gcp.gemini`, by the protocol.
    */
   providers?: Record<string, string>

@@ -358,3 +358,15 @@ test('wrong options are refused at once', async (t) => {
     assert.throws(() => line.batch(requests, options), { name: 'ConfigError', message }, JSON.stringify(options))
   }
 })
+
+test('a batch that was awaited can be iterated, and one that was iterated cannot be awaited', async (t) => {
+  const { line } = await start(t)
+  const batch = line.batch([REQUEST, REQUEST])
+  const results = await batch
+  const iterated = await collect(batch)
+  assert.deepEqual(
+    iterated.sort((a, b) => a.index - b.index),
+    results,
+  )
+  assert.match((await rejection(batch.then())).message, /^a batch is read once/)
+})

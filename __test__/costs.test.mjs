@@ -82,7 +82,7 @@ test('what has no price is null, listed, and said so in the text', async (t) => 
   const { meta } = await line.chat(REQUEST).withMeta()
   assert.equal(meta.cost, null)
   assert.deepEqual(line.costs().unpriced, ['gpt-test'])
-  assert.match(String(line.costs()), /gpt-test +no price +1 requests[\s\S]*no price is known of: gpt-test$/)
+  assert.match(String(line.costs()), /gpt-test +no price +1 request [\s\S]*no price is known of: gpt-test$/)
 })
 
 test('a batch tells what it has cost by then', async (t) => {

@@ -314,7 +314,7 @@ test('a port in use and wrong options are refused by their path', async (t) => {
   await refused({ hosts: 'localhost' }, /^dashboard\.hosts: must be an array of names/)
   await refused({ hosts: ['http://x/'] }, /^dashboard\.hosts\[0\]: /)
   await refused({ ref: 1 }, /^dashboard\.ref: /)
-  await refused({ prot: 1 }, /^prot: is not an option; there are port, host/)
+  await refused({ prot: 1 }, /^dashboard\.prot: is not an option; did you mean dashboard\.port\?$/)
   await refused(null, /^dashboard: must be an object/)
   assert.throws(() => line.dashboardHandler({ path: 'x' }), /dashboard\.path: must be a path that begins with '\/'/)
   // What was refused has left nothing behind.
@@ -589,3 +589,27 @@ function unreadable() {
   }
   return [...found]
 }
+
+test('advice on one connection, one call, is said of one', async () => {
+  const { default: advice } = await import('../lib/dashboard/advice.js')
+  const metrics = (max) => ({ pool: { connections: { max } } })
+  const at = (calls, more) => ({
+    calls,
+    took: calls * 100,
+    waited: calls * 50,
+    turns: 0,
+    opened: 0,
+    handshakes: 0,
+    waiting: 0,
+    ...more,
+  })
+  const of = (max, busy, wanted, waiting = 0) =>
+    advice.advise([at(0, { busy, wanted }), at(10, { busy, wanted, waiting })], metrics(max)).text
+  assert.match(of(1, 1, 1), /, with the one connection in use\. Up to 1 call wanted one at a time/)
+  assert.match(of(2, 2, 3), /, with all 2 connections in use\. Up to 3 calls wanted one at a time/)
+  assert.match(
+    of(5, 1, 1, 1),
+    /, though at most 1 of 5 connections was in use: .* Up to 1 call wanted a connection at a time/,
+  )
+  assert.match(of(5, 2, 2), /, though at most 2 of 5 connections were in use: /)
+})

@@ -305,7 +305,7 @@ test('hooks that are none are refused by their path', () => {
     [null, 'hooks: must be an object, got null'],
     [{ beforeAttempt: 1 }, 'hooks.beforeAttempt: must be a function, got a number'],
     [{ afterCall: {} }, 'hooks.afterCall: must be a function, got an object'],
-    [{ before: () => {} }, /^before: is not an option; there are beforeAttempt, afterCall/],
+    [{ before: () => {} }, /^hooks\.before: is not an option; did you mean hooks\.beforeAttempt\?$/],
   ]) {
     assert.throws(
       () => new Trunkline({ hooks }),

@@ -1,8 +1,11 @@
 // What is wrong is refused at once, by its path, and nothing is sent.
 
 import assert from 'node:assert/strict'
+import { channel } from 'node:diagnostics_channel'
+import { Readable } from 'node:stream'
 import test from 'node:test'
 import { ClosedError, ConfigError, Trunkline } from 'trunkline'
+import undici from 'undici'
 import { collect, REQUEST, rejection, start } from './support.mjs'
 
 const circular = { ...REQUEST }
@@ -300,6 +303,7 @@ test('a call after close() is refused with a ClosedError, and nothing is sent', 
     () => line.stream(REQUEST).final(),
     () => collect(line.events('/x', {})),
     () => line.warmup(),
+    async () => line.rotateKey('default', 'sk-other'),
   ]) {
     const error = await rejection(call())
     assert.ok(error instanceof ClosedError, `${error.name}: ${error.message}`)
@@ -338,4 +342,126 @@ test('warmup and close refuse wrong options', async (t) => {
   assert.equal(upstream.requests.length, 1)
   // Of a further close, nothing is looked at.
   await Promise.all([line.close(), line.close({ drainTimeout: '5' }), line.close(5)])
+})
+
+test('a body that JSON would lose is refused at once, by its kind and with the way to send it', async (t) => {
+  const { upstream, line } = await start(t)
+  const by = 'line\\.fetch sends what is no JSON$'
+  const table = [
+    [new FormData(), `a FormData; ${by}`],
+    [new URLSearchParams('a=b'), `a URLSearchParams; ${by}`],
+    [new Map([['a', 1]]), `a Map; Object\\.fromEntries\\(map\\) makes an object of it, and ${by}`],
+    [new Set([1]), `a Set; \\[\\.\\.\\.set\\] makes an array of it, and ${by}`],
+    [Promise.resolve({}), 'a Promise; is an await missing\\?$'],
+    [Buffer.from('a'), `a Buffer; ${by}`],
+    [new Float32Array(2), `bytes; ${by}`],
+    [new ArrayBuffer(2), `bytes; ${by}`],
+    [new Blob(['a']), `a Blob; ${by}`],
+    [new ReadableStream(), `a ReadableStream; ${by}`],
+    [Readable.from(['a']), `a stream; ${by}`],
+  ]
+  for (const [body, kind] of table) {
+    for (const call of [() => line.post('/x', body), () => collect(line.events('/x', body))]) {
+      const error = await rejection(call())
+      assert.ok(error instanceof ConfigError, `${error.name}: ${error.message}`)
+      assert.match(error.message, new RegExp(`^body: cannot be written as JSON: got ${kind}`))
+    }
+  }
+  assert.match(
+    (await rejection(line.chat(Promise.resolve(REQUEST)))).message,
+    /^request: .* got a Promise; is an await/,
+  )
+  assert.equal(upstream.requests.length, 0)
+})
+
+test('a body of any class that JSON can write is sent as JSON writes it', async (t) => {
+  const { upstream, line } = await start(t)
+  class Point {
+    x = 1
+  }
+  const tagged = Object.assign(new Map(), { toJSON: () => ({ tagged: true }) })
+  for (const body of [new Point(), tagged, Object.create(null), [1], new Date(0), null])
+    await line.post('/embeddings', body).catch(() => {})
+  assert.deepEqual(
+    upstream.requests.map(({ body }) => body),
+    [{ x: 1 }, { tagged: true }, {}, [1], '1970-01-01T00:00:00.000Z', null],
+  )
+})
+
+test('headers as a Map are refused with what makes an object of it, and Headers are taken', async (t) => {
+  const { upstream, line } = await start(t)
+  const message = /^headers: must be an object, got a Map; an object is wanted, as Object\.fromEntries\(map\) makes it$/
+  const headers = new Map([['x-a', 'b']])
+  assert.throws(() => new Trunkline({ headers }), { name: 'ConfigError', message })
+  assert.match((await rejection(line.chat(REQUEST, { headers }))).message, message)
+  // Also where a subscriber has headers to add.
+  const adds = (request) => request.addHeader('x-added', 'c')
+  channel('trunkline:request:start').subscribe(adds)
+  try {
+    assert.match((await rejection(line.chat(REQUEST, { headers }))).message, message)
+    for (const Class of [Headers, undici.Headers]) await line.chat(REQUEST, { headers: new Class({ 'x-a': 'b' }) })
+  } finally {
+    channel('trunkline:request:start').unsubscribe(adds)
+  }
+  assert.deepEqual(
+    upstream.requests.map(({ headers }) => [headers['x-a'], headers['x-added']]),
+    [
+      ['b', 'c'],
+      ['b', 'c'],
+    ],
+  )
+})
+
+test('a method that was taken off its client says so, whichever it is', async (t) => {
+  const { line } = await start(t)
+  const own = Object.entries(Object.getOwnPropertyDescriptors(Trunkline.prototype))
+  // Those that lib/ itself calls are not for users.
+  const inner = [
+    'callStarted',
+    'callEnded',
+    'askKey',
+    'look',
+    'listenersChanged',
+    'connectionsChanged',
+    'callsChanged',
+    'logged',
+  ]
+  const names = own.filter(
+    ([name, { value }]) => typeof value === 'function' && !['constructor', ...inner].includes(name),
+  )
+  assert.ok(names.length >= 18)
+  for (const [name] of [...names, ['on'], ['off'], ['addListener'], ['removeAllListeners']]) {
+    const method = line[name]
+    for (const call of [async () => method(REQUEST), async () => method.call({}, REQUEST)]) {
+      const error = await rejection(call())
+      assert.ok(error instanceof TypeError)
+      assert.equal(error.message, `Trunkline.${name} was called without its client: call line.${name}(…), or bind it`)
+    }
+  }
+  assert.equal((await line.chat.bind(line)(REQUEST)).object, 'chat.completion')
+})
+
+test('the stack of an error in what is given begins at the caller, and shows none of our files', async (t) => {
+  const { line } = await start(t)
+  const wrong = { signal: {} }
+  for (const call of [
+    () => line.chat(REQUEST, wrong),
+    () => line.chat(REQUEST, { retry: 'no' }),
+    () => line.chat(Promise.resolve()),
+    () => line.embed({ model: 'e', input: 'x' }, wrong),
+    () => line.post('/x', new Map()),
+    () => line.get(5),
+    () => line.stream(REQUEST, wrong).final(),
+    () => collect(line.events('/x', {}, wrong)),
+    () => collect(line.events('/x', {}, { retry: 'no' })),
+    () => line.warmup(wrong),
+    async () => new Trunkline({ hooks: { before() {} } }),
+    async () => new Trunkline({ apiKey: 'Bearer x' }),
+    async () => line.rotateKey('default', 'Bearer x'),
+  ]) {
+    const { name, stack } = await rejection(call())
+    assert.equal(name, 'ConfigError')
+    assert.match(stack, /\n {4}at .*input\.test\.mjs/)
+    assert.doesNotMatch(stack, /[\\/]lib[\\/](client|call|errors|encode|options|stream)\.js/)
+  }
 })

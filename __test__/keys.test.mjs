@@ -405,3 +405,24 @@ test('a key that takes the place of a limited one does not wait for what that wa
   await line.chat(REQUEST, { timeouts: { queue: 5000 } })
   assert.equal(upstream.requests[1].headers.authorization, 'Bearer another')
 })
+
+test("a key with 'Bearer ' before it is refused by its path, and is not in the message", async (t) => {
+  const apiKey = 'Bearer sk-secret'
+  for (const [options, path] of [
+    [{ apiKey }, 'apiKey'],
+    [{ apiKey: ['sk-a', apiKey.toLowerCase()] }, 'apiKey[1]'],
+    [{ providers: { a: { baseURL: 'http://127.0.0.1:9', apiKey } } }, 'providers.a.apiKey'],
+  ]) {
+    const message = `${path}: must be the key alone, without the 'Bearer ' before it, which is added`
+    assert.throws(() => new Trunkline(options), { name: 'ConfigError', message })
+  }
+  const { upstream, line } = await start(t, { apiKey: () => apiKey, retry: false })
+  assert.throws(() => line.rotateKey('default', apiKey), {
+    name: 'ConfigError',
+    message: /^key: must be the key alone/,
+  })
+  const { cause } = await rejection(line.chat(REQUEST))
+  assert.match(cause.message, /what it gave must be the key alone/)
+  assert.ok(!cause.message.includes('secret'))
+  assert.equal(upstream.requests.length, 0)
+})

@@ -98,7 +98,7 @@ export function hold(expect) {
     const failure = failureOf(() => expect(upstream).toHaveReceived({ model: 'other' }))
     assert.match(
       failure,
-      /^Expected a request like [\s\S]*"?model"?: "other"[\s\S]*\nReceived, the last 5 of 6:\n( {2}POST \/v1\/chat\/completions \(m\)\n?){5}$/,
+      /^Expected a request like [\s\S]*"?model"?: "other"[\s\S]*\nReceived, the last 5 of 6:\n( {2}POST \/v1\/chat\/completions \(m\)\n){5}The nearest is POST \/v1\/chat\/completions, where model is "m" and not "other"$/,
     )
     assert.match(
       failureOf(() => expect(upstream).not.toHaveReceived({ model: 'm' })),
@@ -114,6 +114,33 @@ export function hold(expect) {
     )
   })
 
+  test('a request that was missed is told where the nearest one differs, in a few short lines', async (t) => {
+    const { upstream, line } = await start(t)
+    await line.chat({ ...REQUEST, messages: [{ role: 'user', content: 'a'.repeat(1000) }] })
+    await line.chat({ ...REQUEST, model: 'other', temperature: 1 })
+    await line.post('/x', { a: 1, b: 2, c: 3, d: 4, e: 5 }).catch(() => {})
+    const lastOf = (match) =>
+      failureOf(() => expect(upstream).toHaveReceived(match))
+        .split('\n')
+        .at(-1)
+    assert.equal(
+      lastOf({ model: 'm', body: { messages: [{ content: 'hi' }] } }),
+      `The nearest is POST /v1/chat/completions, where body.messages[0].content is "${'a'.repeat(60)}…" and not "hi"`,
+    )
+    assert.equal(
+      lastOf({ model: 'other', body: { temperature: 0, messages: [{}, {}] } }),
+      'The nearest is POST /v1/chat/completions, where body.temperature is 1 and not 0; body.messages.length is 1 and not 2',
+    )
+    assert.equal(
+      lastOf({ path: '/v1/x', headers: { 'X-Team': 'red' }, body: { a: 0, b: 0, c: 0, d: 4 } }),
+      'The nearest is POST /v1/x, where headers.X-Team is "blue" and not "red"; body.a is 1 and not 0; body.b is 2 and not 0; and 1 more',
+    )
+    assert.doesNotMatch(
+      failureOf(() => expect(upstream).toHaveReceived(() => false)),
+      /nearest/,
+    )
+  })
+
   test('a rejection is known by its code', async (t) => {
     const { upstream, line } = await start(t)
     upstream.fault({ kind: 'status', status: 429 }, { times: 5 })
@@ -126,7 +153,10 @@ export function hold(expect) {
       /^Expected a rejection by an error of code "ERR_TIMEOUT", but it was by "ERR_RATE_LIMIT"\nRateLimitError: /,
     )
     const wrong = await rejection(expect(line.chat(REQUEST)).toRejectWithCode('ERR_RATE_LIMIT', { status: 500 }))
-    assert.match(plain(wrong.message), / with [\s\S]*"?status"?: 500[\s\S]*, but it was by "ERR_RATE_LIMIT"\n/)
+    assert.match(
+      plain(wrong.message),
+      / with [\s\S]*"?status"?: 500[\s\S]*, but it was by "ERR_RATE_LIMIT", where status is 429 and not 500\n/,
+    )
     const none = await rejection(expect(line.chat(REQUEST)).toRejectWithCode('ERR_TIMEOUT'))
     assert.match(plain(none.message), /, but it resolved$/)
   })
@@ -141,6 +171,10 @@ export function hold(expect) {
     expect(answer).toHaveToolCall('weather', { days: expect.any(Number), city: /^O/ })
     expect(answer).not.toHaveToolCall('weather', { city: 'Rome' })
     expect(answer).not.toHaveToolCall('time')
+    assert.match(
+      failureOf(() => expect(line.chat(REQUEST)).toHaveToolCall('weather')),
+      /^toHaveToolCall: must be given a completion or a message of one, got a promise: await it first$/,
+    )
     const failure = failureOf(() => expect(answer).toHaveToolCall('time'))
     assert.match(failure, /^Expected a call of the tool "time", got [\s\S]*"?city"?: "Oslo"/)
   })
@@ -153,7 +187,7 @@ export function hold(expect) {
     )
     assert.match(
       failureOf(() => expect(upstream).toHaveReceived({ modle: 'm' })),
-      /^modle: is not an option; there are method, path/,
+      /^match\.modle: is not an option; did you mean match\.model\?$/,
     )
     assert.match(
       failureOf(() => expect(upstream).toHaveReceivedTimes({})),

@@ -388,6 +388,11 @@ test('wrong options are refused by their names', async (t) => {
     [{ captureContent: 'yes' }, /^captureContent: must be a boolean, got a string/],
     [{ propagate: null }, /^propagate: must be a boolean, got null/],
     [{ providers: { a: 1 } }, /^providers.a: must be a string, got a number/],
+    [
+      { providers: { defualt: 'a' } },
+      /^providers\.defualt: is no provider of the client; there are default; did you mean default\?$/,
+    ],
+    [{ providers: { other: 'a' } }, /^providers\.other: is no provider of the client; there are default$/],
     [{ providers: [] }, /^providers: must be an object, got an array/],
     [{ capture: true }, /^capture: is not an option/],
     [7, /^options: must be an object/],

@@ -71,10 +71,7 @@ test('recommendPool refuses what is wrong, by its name', () => {
       load(Number.MAX_SAFE_INTEGER, 2 ** 31 - 1, Number.MIN_VALUE),
       'load: would need Infinity connections, and a host has ports for 65535: are both times in milliseconds?',
     ],
-    [
-      { ...load(5, 5, 5), responsetime: 5 },
-      'responsetime: is not an option; there are peakConcurrent, responseTime, requestInterval',
-    ],
+    [{ ...load(5, 5, 5), responsetime: 5 }, 'responsetime: is not an option; did you mean responseTime?'],
   ]
   for (const [given, message] of table) {
     assert.throws(() => recommendPool(given), { name: 'ConfigError', code: 'ERR_CONFIG', message })

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { ConfigError } from 'trunkline'
-import { collect, REQUEST, rejection, start, until } from './support.mjs'
+import { MockUpstream } from 'trunkline/testing'
+import { collect, REQUEST, rejection, run, SCRIPT, start, until } from './support.mjs'
 
 const words = ['One', ' two', ' thr', 'ee', ' – é☃']
 const text = words.join('')
@@ -325,3 +326,26 @@ async function closed(upstream, line) {
   await until(() => line.metrics().requests.aborted === 1, 'the call counts as aborted')
   assert.equal(line.metrics().requests.inFlight, 0)
 }
+
+test('a meta that was asked for and not awaited is no unhandled rejection when the loop has had the error', async (t) => {
+  const upstream = await MockUpstream.start()
+  t.after(() => upstream.close())
+  upstream.fault({ kind: 'cut', afterTokens: 1 }, { times: 10 })
+  const { code, stdout, stderr } = await run(
+    `${SCRIPT}
+    for (const read of [
+      async (stream) => { for await (const _ of stream); },
+      (stream) => stream.final(),
+      async (stream) => { stream.abort(); await stream.final() },
+    ]) {
+      const stream = line.stream(REQUEST, { retry: false })
+      const { meta } = stream
+      const caught = await read(stream).catch((error) => error)
+      await new Promise((resolve) => setTimeout(resolve))
+      // And it has it too, for whoever awaits it later.
+      console.log((await meta.catch((error) => error)).name === caught.name)
+    }`,
+    { url: upstream.url },
+  )
+  assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: 'true\ntrue\ntrue', stderr: '' })
+})

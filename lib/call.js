@@ -121,8 +121,9 @@ class Call extends Promise {
    * @param {AbortSignal | undefined} signal
    * @param {(id: number) => string | null | undefined} begin
    * @param {InstanceType<typeof import('./witness.js').Witness> | null} [witness]
+   * @param {Function} [above] whose caller the stack of such an error begins with
    */
-  static start(client, signal, begin, witness = null) {
+  static start(client, signal, begin, witness = null, above = undefined) {
     const pending = new Pending(client, signal, witness)
     const call = new Call((resolve, reject) => {
       pending.resolve = resolve
@@ -140,7 +141,7 @@ class Call extends Promise {
     if (refused) {
       leave(pending.id)
       pending.settled = true
-      const error = errorOf(refused)
+      const error = errorOf(refused, above)
       witness?.refused(error)
       pending.reject(error)
       return call

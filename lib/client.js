@@ -2,7 +2,7 @@
 
 const { AsyncResource } = require('node:async_hooks')
 const { native, border, partiesOf, questions, news } = require('./border.js')
-const { callerOf, classes, closedError, configError, errorOf, inMilliseconds } = require('./errors.js')
+const { callerOf, classes, closedError, configError, errorOf, fromCaller, inMilliseconds } = require('./errors.js')
 const {
   encodeBody,
   encodeClientOptions,
@@ -36,6 +36,10 @@ const GET = 3
 /** By their kinds, as channels name them. */
 const OPERATIONS = ['chat', 'embed', 'post', 'get']
 
+/** What a header has before a key, and a key has not. */
+const SCHEME = /^bearer\s/i
+const WITH_SCHEME = "must be the key alone, without the 'Bearer ' before it, which is added"
+
 /** How long `close` lets running calls finish, unless it is told. */
 const DRAIN_TIMEOUT = 30_000
 
@@ -59,7 +63,7 @@ const OF_CALLS = ['retry', 'failover', 'circuit', 'alert', 'budget']
 
 /** @param {number} lost @param {string} what */
 function warnOfLost(lost, what) {
-  process.emitWarning(`${lost} ${what} events were dropped while JavaScript was busy`, {
+  process.emitWarning(`${lost} ${what} ${lost === 1 ? 'event was' : 'events were'} dropped while JavaScript was busy`, {
     code: 'TRUNKLINE_EVENTS_LOST',
   })
 }
@@ -144,6 +148,8 @@ class Trunkline extends Emitter {
   #log
   /** @type {typeof globalThis.fetch | null} */
   #fetch = null
+  /** @type {string[]} */
+  #providers
   /** Of its dashboards, what ends them. @type {Set<() => unknown>} */
   #dashboards = new Set()
   /** Whether `close` has come to its end. */
@@ -155,6 +161,7 @@ class Trunkline extends Emitter {
     try {
       const { hooks, logger, logLevel, known } = taken(options)
       this.#hooks = hooksOf(hooks)
+      checkKeys(known)
       this.#log = new Log(logger, logLevel, process.env)
       const { text, functions } = encodeClientOptions(known)
       this.#functions = functions.map(bound)
@@ -163,6 +170,7 @@ class Trunkline extends Emitter {
         this.#selects.set(name, { select: route.select, hasTargets: route.targets !== undefined })
       }
       this.#native = new native.Client(border, this.#number, text, JSON.stringify(environment()))
+      this.#providers = options?.providers === undefined ? ['default'] : Object.keys(options.providers)
     } catch (error) {
       this.#log?.end()
       throw thrown(error)
@@ -180,30 +188,41 @@ class Trunkline extends Emitter {
     }
   }
 
+  /** A method that was taken off its client has none. @param {any} self @param {string} name */
+  static #checkReceiver(self, name) {
+    if (typeof self === 'object' && self !== null && #native in self) return
+    throw new TypeError(`Trunkline.${name} was called without its client: call line.${name}(…), or bind it`)
+  }
+
   /** @param {any} request @param {any} [options] */
   chat(request, options) {
+    Trunkline.#checkReceiver(this, 'chat')
     const encode = () => encodeRequest(this.#routed(request, options), 'request')
     return this.#call(CHAT, encode, undefined, options, request)
   }
 
   /** @param {any} request @param {any} [options] */
   embed(request, options) {
+    Trunkline.#checkReceiver(this, 'embed')
     const encode = () => encodeRequest(this.#routed(request, options), 'request')
     return this.#call(EMBEDDINGS, encode, undefined, options, request)
   }
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
   post(path, body, options) {
+    Trunkline.#checkReceiver(this, 'post')
     return this.#call(POST, () => encodeBody(body, 'body'), path, options, body)
   }
 
   /** @param {string} path @param {any} [options] */
   get(path, options) {
+    Trunkline.#checkReceiver(this, 'get')
     return this.#call(GET, () => '', path, options, undefined)
   }
 
   /** @param {any} request @param {any} [options] */
   stream(request, options) {
+    Trunkline.#checkReceiver(this, 'stream')
     const restarts = options?.recover === 'restart'
     const encode = () => encodeRequest(this.#routed(request, options), 'request')
     return new ChatStream(this.#stream(CHAT, encode, undefined, options, request), restarts)
@@ -211,11 +230,13 @@ class Trunkline extends Emitter {
 
   /** @param {string} path @param {unknown} body @param {any} [options] */
   events(path, body, options) {
+    Trunkline.#checkReceiver(this, 'events')
     return new EventStream(this.#stream(POST, () => encodeBody(body, 'body'), path, options, body))
   }
 
   /** @param {any} requests @param {any} [options] */
   batch(requests, options) {
+    Trunkline.#checkReceiver(this, 'batch')
     const check = (/** @type {object} */ rest) => {
       const refused = this.#native.checkBatch(encodeOptions(rest, 'options'))
       if (refused) throw errorOf(refused, Trunkline.prototype.batch)
@@ -235,16 +256,19 @@ class Trunkline extends Emitter {
   }
 
   metrics() {
+    Trunkline.#checkReceiver(this, 'metrics')
     return JSON.parse(this.#native.metrics())
   }
 
   /** @param {any} [options] */
   prometheus(options = {}) {
+    Trunkline.#checkReceiver(this, 'prometheus')
     return this.#export(options, false)
   }
 
   /** @param {any} register @param {any} [options] */
   registerMetrics(register, options = {}) {
+    Trunkline.#checkReceiver(this, 'registerMetrics')
     const { labels = {} } = only(options, ['labels'])
     const read = () => JSON.parse(this.#export({ labels }, true))
     const { registerWith } = /** @type {typeof import('./prom-client.js')} */ (require('./prom-client.js'))
@@ -262,17 +286,20 @@ class Trunkline extends Emitter {
 
   /** @param {any} [options] */
   costs(options = {}) {
+    Trunkline.#checkReceiver(this, 'costs')
     const { window, before } = money.windowOf(options)
     return money.costReport(this.#native.costs(window, before), window, before)
   }
 
   /** @param {any} [options] */
   savings(options = {}) {
+    Trunkline.#checkReceiver(this, 'savings')
     return money.savingsReport(this.#native.savings(), options)
   }
 
   /** @param {any} [options] */
   async dashboard(options) {
+    Trunkline.#checkReceiver(this, 'dashboard')
     if (this.#ended) throw closedError()
     const { openDashboard } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
     const dashboard = await openDashboard(this, options)
@@ -289,6 +316,7 @@ class Trunkline extends Emitter {
 
   /** @param {any} [options] */
   dashboardHandler(options) {
+    Trunkline.#checkReceiver(this, 'dashboardHandler')
     if (this.#ended) throw closedError()
     const { dashboardHandler } = /** @type {typeof import('./dashboard.js')} */ (require('./dashboard.js'))
     const handler = dashboardHandler(this, options)
@@ -300,13 +328,10 @@ class Trunkline extends Emitter {
 
   /** @param {any} [options] */
   async warmup(options = {}) {
-    const { connections = 1, provider, signal } = only(options, ['connections', 'provider', 'signal'])
-    if (provider !== undefined && typeof provider !== 'string')
-      throw configError(`provider: must be a string, got ${kindOf(provider)}`)
-    if (!Number.isInteger(connections) || connections < 1)
-      throw configError(`connections: must be a positive integer, got ${shown(connections)}`)
+    Trunkline.#checkReceiver(this, 'warmup')
+    const { connections, provider, signal } = warmupOf(options)
     this.look()
-    await Call.start(this, signalOf(signal), (id) => {
+    await Call.start(this, signal, (id) => {
       this.#native.warm(id, connections, provider)
       return null
     })
@@ -314,7 +339,14 @@ class Trunkline extends Emitter {
 
   /** @param {string} provider @param {any} key */
   rotateKey(provider, key) {
+    Trunkline.#checkReceiver(this, 'rotateKey')
+    if (this.#ended) throw closedError()
     if (typeof provider !== 'string') throw configError(`provider: must be a string, got ${kindOf(provider)}`)
+    try {
+      checkKey(key, 'key')
+    } catch (error) {
+      throw fromCaller(error, Trunkline.prototype.rotateKey)
+    }
     const known = this.#functions.length
     const text = encodeKeys(key, this.#functions)
     const refused = this.#native.rotateKey(provider, text)
@@ -328,6 +360,7 @@ class Trunkline extends Emitter {
 
   /** @param {any} [options] */
   async close(options = {}) {
+    Trunkline.#checkReceiver(this, 'close')
     if (this.#closing === null) {
       const { drainTimeout = DRAIN_TIMEOUT } = only(options, ['drainTimeout'])
       if (typeof drainTimeout !== 'number' || !(drainTimeout >= 0 && drainTimeout <= LONGEST)) {
@@ -346,12 +379,18 @@ class Trunkline extends Emitter {
 
   /** @param {any} level */
   setLogLevel(level) {
+    Trunkline.#checkReceiver(this, 'setLogLevel')
     const number = /** @type {InstanceType<typeof Log>} */ (this.#log).setLevel(level)
     if (this.#ended) this.#log?.end()
     else this.#logAt(number)
   }
 
   // What lib/ itself calls.
+
+  /** As meta has them. */
+  get providerNames() {
+    return this.#providers
+  }
 
   callStarted() {
     this.#running++
@@ -367,7 +406,8 @@ class Trunkline extends Emitter {
     try {
       const ask = this.#functions[fn]
       const key = await ask?.()
-      if (typeof key === 'string') this.#native.setKey(fn, key, null)
+      if (typeof key === 'string' && !SCHEME.test(key)) this.#native.setKey(fn, key, null)
+      else if (typeof key === 'string') this.#native.setKey(fn, null, `what it gave ${WITH_SCHEME}`)
       else this.#native.setKey(fn, null, `it gave ${kindOf(key)} in place of a string`)
     } catch (error) {
       this.#native.setKey(fn, null, error instanceof Error ? error.message : 'it threw no error')
@@ -495,12 +535,19 @@ class Trunkline extends Emitter {
       const what = witness === null ? kind : kind | witness.flags
       if (options === undefined && path === undefined) {
         const body = encode()
-        return Call.start(this, undefined, (id) => this.#native.call(id, what, body, undefined, undefined), witness)
+        return Call.start(
+          this,
+          undefined,
+          (id) => this.#native.call(id, what, body, undefined, undefined),
+          witness,
+          METHODS[kind],
+        )
       }
       const { signal, rest } = split(options)
       const body = encode()
-      return Call.start(this, signal, (id) => this.#native.call(id, what, body, path, rest), witness)
+      return Call.start(this, signal, (id) => this.#native.call(id, what, body, path, rest), witness, METHODS[kind])
     } catch (error) {
+      fromCaller(error, METHODS[kind])
       witness?.refused(error)
       return Call.refuse(error)
     }
@@ -518,14 +565,15 @@ class Trunkline extends Emitter {
    * @param {InstanceType<typeof Witness> | null} witness
    */
   #beginStream(kind, encode, path, options, witness) {
+    const above = STREAMS[kind]
     try {
       if (kind >= POST) checkPath(path)
       const what = witness === null ? kind : kind | witness.flags
       const { signal, rest } = split(options)
       const body = encode()
-      return Stream.flow(this, signal, (id) => this.#native.stream(id, what, body, path, rest), witness)
+      return Stream.flow(this, signal, (id) => this.#native.stream(id, what, body, path, rest), witness, above)
     } catch (error) {
-      return Stream.refuse(new Flow(this, undefined, witness), error)
+      return Stream.refuse(new Flow(this, undefined, witness), fromCaller(error, above))
     }
   }
 
@@ -571,12 +619,34 @@ class Trunkline extends Emitter {
   }
 }
 
+/** By the kinds of their calls: the stack of what is wrong with one begins at their caller. @type {Function[]} */
+const METHODS = [Trunkline.prototype.chat, Trunkline.prototype.embed, Trunkline.prototype.post, Trunkline.prototype.get]
+
+/** @type {Record<number, Function>} */
+const STREAMS = { [CHAT]: Trunkline.prototype.stream, [POST]: Trunkline.prototype.events }
+
 /** What of a client's options Rust does not see, and the rest. @param {any} options @returns {any} */
 function taken(options) {
   // Whatever else it is, Rust says what is wrong with it.
   if (typeof options !== 'object' || options === null || Array.isArray(options)) return { known: options }
   const { hooks, logger, logLevel, ...known } = options
   return { hooks, logger, logLevel, known }
+}
+
+/** Keys of a client, and of its providers. @param {any} options */
+function checkKeys(options) {
+  checkKey(options?.apiKey, 'apiKey')
+  for (const [name, provider] of Object.entries(options?.providers ?? {}))
+    checkKey(provider?.apiKey, `providers.${name}.apiKey`)
+}
+
+/** The scheme is added when a key is sent, and would be there twice. @param {any} key @param {string} path */
+function checkKey(key, path) {
+  const several = Array.isArray(key)
+  for (const [at, one] of (several ? key : [key]).entries()) {
+    if (typeof one === 'string' && SCHEME.test(one))
+      throw configError(`${path}${several ? `[${at}]` : ''}: ${WITH_SCHEME}`)
+  }
 }
 
 /** A key is everybody's: its function is called in the context of whoever gave it. @param {Function} fn */
@@ -593,6 +663,20 @@ function split(options) {
   return { signal: signalOf(signal), rest: none ? undefined : encodeOptions(rest, 'options') }
 }
 
+/** @param {any} options */
+function warmupOf(options) {
+  try {
+    const { connections = 1, provider, signal } = only(options, ['connections', 'provider', 'signal'])
+    if (provider !== undefined && typeof provider !== 'string')
+      throw configError(`provider: must be a string, got ${kindOf(provider)}`)
+    if (!Number.isInteger(connections) || connections < 1)
+      throw configError(`connections: must be a positive integer, got ${shown(connections)}`)
+    return { connections, provider, signal: signalOf(signal) }
+  } catch (error) {
+    throw fromCaller(error, Trunkline.prototype.warmup)
+  }
+}
+
 /** @param {unknown} path */
 function checkPath(path) {
   if (typeof path !== 'string') throw configError(`path: must be a string, got ${kindOf(path)}`)
@@ -600,8 +684,8 @@ function checkPath(path) {
 
 /** What a native constructor threw: our description of an error, or something of napi's. @param {any} error */
 function thrown(error) {
-  if (error instanceof classes.TrunklineError || typeof error?.message !== 'string' || error.message[0] !== '{')
-    return error
+  if (error instanceof classes.TrunklineError) return fromCaller(error, Trunkline)
+  if (typeof error?.message !== 'string' || error.message[0] !== '{') return error
   return errorOf(error.message, Trunkline)
 }
 

@@ -25,6 +25,8 @@ for (const name of /** @type {const} */ ([
     writable: true,
     /** @this {Emitter} @param {...unknown} args */
     value: function (...args) {
+      if (!(this instanceof Emitter))
+        throw new TypeError(`Trunkline.${name} was called without its client: call line.${name}(…), or bind it`)
       const result = inherited.apply(this, args)
       this.listenersChanged()
       return result

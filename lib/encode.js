@@ -8,6 +8,23 @@ const { configError } = require('./errors.js')
 const KIND = '\u0000kind'
 const ENTRIES = '\u0000entries'
 
+/** By their tags, what JSON makes an empty object of, whatever is in it. */
+const EMPTY = new Set([
+  'AsyncGenerator',
+  'Blob',
+  'File',
+  'FormData',
+  'Generator',
+  'Headers',
+  'Map',
+  'Promise',
+  'ReadableStream',
+  'Set',
+  'URLSearchParams',
+  'WeakMap',
+  'WeakSet',
+])
+
 /** @this {any} @param {string} key @param {unknown} value */
 function named(key, value) {
   // As it was: a Buffer comes here as what its `toJSON` gives.
@@ -21,11 +38,14 @@ function named(key, value) {
       return { [KIND]: `a bigint (${value})` }
     case 'number':
       return Number.isFinite(value) ? value : { [KIND]: String(value) }
-    case 'object':
+    case 'object': {
+      if (value === null) return value
       // By its tag: naming `Headers` would load Node's whole fetch for those who never use it.
-      return value !== null && /** @type {any} */ (value)[Symbol.toStringTag] === 'Headers'
-        ? Object.fromEntries(/** @type {Headers} */ (value))
-        : value
+      const tag = /** @type {any} */ (value)[Symbol.toStringTag]
+      if (tag === 'Headers') return Object.fromEntries(/** @type {Headers} */ (value))
+      if (tag === 'Map') return { [KIND]: 'a Map; an object is wanted, as Object.fromEntries(map) makes it' }
+      return EMPTY.has(tag) ? { [KIND]: `a ${tag}` } : value
+    }
     default:
       return value
   }
@@ -95,6 +115,8 @@ function isPlain(value) {
  * A request's body as text. @param {unknown} body @param {string} path
  */
 function encodeBody(body, path) {
+  const kind = typeof body === 'object' && body !== null ? kindBeyondJson(body) : undefined
+  if (kind !== undefined) throw configError(`${path}: cannot be written as JSON: got ${kind}`)
   /** @type {string | undefined} */
   let text
   try {
@@ -104,6 +126,26 @@ function encodeBody(body, path) {
   }
   if (text === undefined) throw configError(`${path}: cannot be written as JSON: got ${kindOf(body)}`)
   return text
+}
+
+/**
+ * What a body is that JSON would lose, and what to do about it; undefined for all else.
+ * @param {any} body
+ */
+function kindBeyondJson(body) {
+  const prototype = Object.getPrototypeOf(body)
+  if (prototype === Object.prototype || prototype === null || Array.isArray(body)) return undefined
+  const other = 'line.fetch sends what is no JSON'
+  if (Buffer.isBuffer(body)) return `a Buffer; ${other}`
+  const tag = body[Symbol.toStringTag]
+  if (ArrayBuffer.isView(body) || tag === 'ArrayBuffer' || tag === 'SharedArrayBuffer') return `bytes; ${other}`
+  // Whoever says what it is as JSON is taken by his word.
+  if (typeof body.toJSON === 'function') return undefined
+  if (tag === 'Promise' || typeof body.then === 'function') return 'a Promise; is an await missing?'
+  if (tag === 'Map') return `a Map; Object.fromEntries(map) makes an object of it, and ${other}`
+  if (tag === 'Set') return `a Set; [...set] makes an array of it, and ${other}`
+  if (EMPTY.has(tag)) return `${/^[AEIO]/.test(tag) ? 'an' : 'a'} ${tag}; ${other}`
+  return typeof body.pipe === 'function' ? `a stream; ${other}` : undefined
 }
 
 /** A request that is an object. @param {unknown} request @param {string} path */

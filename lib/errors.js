@@ -264,6 +264,12 @@ function errorOf(text, above = errorOf) {
   return error
 }
 
+/** An error of ours whose stack begins at the caller of `above`, who is among those that run; any other as it is. @param {any} error @param {Function} above */
+function fromCaller(error, above) {
+  if (error instanceof TrunklineError) Error.captureStackTrace(error, above)
+  return error
+}
+
 /** The frames of a stack, where V8 writes it as it does by default. @param {unknown} stack */
 function framesOf(stack) {
   const at = typeof stack === 'string' ? stack.indexOf('\n    at ') : -1
@@ -297,4 +303,4 @@ function closedError(message = 'the client is closed') {
   return new ClosedError({ name: 'ClosedError', code: 'ERR_CLOSED', message })
 }
 
-module.exports = { classes, errorOf, configError, closedError, inMilliseconds, callerOf, withCaller }
+module.exports = { classes, errorOf, configError, closedError, inMilliseconds, callerOf, fromCaller, withCaller }

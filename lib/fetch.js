@@ -24,7 +24,7 @@ const PRIORITIES = new Map([
 /** What tells of a body, and goes with it. */
 const OF_BODIES = ['content-encoding', 'content-language', 'content-location', 'content-type', 'content-length']
 /** What another origin must not see. */
-const OF_ORIGINS = ['authorization', 'proxy-authorization', 'cookie', 'host']
+const OF_ORIGINS = ['authorization', 'proxy-authorization', 'cookie']
 
 /**
  * The fetch of a client.

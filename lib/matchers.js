@@ -17,10 +17,15 @@ const { only } = require('./options.js')
  * @typedef {{ pass: boolean, message(): string }} Result
  * @typedef {import('../testing.js').RecordedRequest} Request
  * @typedef {import('../testing.js').RequestMatch} Match
+ * @typedef {[path: string, value: unknown, wanted: unknown]} Difference
  */
 
 /** Of the requests that were received, a message shows so many. */
 const SHOWN = 5
+/** Of the places where one differs, so many, */
+const TOLD = 3
+/** and of their values so many characters. */
+const LONGEST = 60
 
 const matchers = {
   /** @this {Context} @param {any} upstream @param {Match} [match] @returns {Result} */
@@ -32,7 +37,7 @@ const matchers = {
       message: () =>
         count > 0
           ? `Expected no request${like(this, match)}, but ${count} of ${requests.length} ${count === 1 ? 'is' : 'are'}`
-          : `Expected a request${like(this, match)}\n${listOf(requests)}`,
+          : `Expected a request${like(this, match)}\n${listOf(requests)}${nearestOf(this, requests, match)}`,
     }
   },
 
@@ -89,13 +94,17 @@ const matchers = {
         const wanted = `an error of code ${this.utils.printExpected(code)}${within(this, properties)}`
         if (pass) return `Expected no rejection by ${wanted}`
         if (rejected === null) return `Expected a rejection by ${wanted}, but it resolved`
-        return `Expected a rejection by ${wanted}, but it was by ${this.utils.printReceived(error?.code)}\n${error?.stack ?? error}`
+        const found = [...differences(this, Object(error), properties, '')]
+        const why = this.equals(error?.code, code) && found.length > 0 ? `, where ${toldOf(this, found)}` : ''
+        return `Expected a rejection by ${wanted}, but it was by ${this.utils.printReceived(error?.code)}${why}\n${error?.stack ?? error}`
       },
     }
   },
 
   /** @this {Context} @param {any} answer a completion, or a message of one @param {string} name @param {unknown} [args] @returns {Result} */
   toHaveToolCall(answer, name, args) {
+    if (typeof answer?.then === 'function')
+      throw configError('toHaveToolCall: must be given a completion or a message of one, got a promise: await it first')
     const messages = answer?.choices?.map((/** @type {any} */ choice) => choice.message) ?? [answer]
     /** @type {{ name: string, arguments: unknown }[]} */
     const calls = messages
@@ -123,15 +132,24 @@ function requestsOf(upstream, matcher) {
 /** @param {Context} context @param {Request[]} requests @param {Match} [match] */
 function countOf(context, requests, match = {}) {
   if (typeof match === 'function') return requests.filter((request) => match(request)).length
-  const { method, path, model, headers, body } = only(match, ['method', 'path', 'model', 'headers', 'body'], 'match')
-  return requests.filter(
-    (request) =>
-      (method === undefined || is(context, request.method, method)) &&
-      (path === undefined || isPath(context, request.path, path)) &&
-      (model === undefined || is(context, modelOf(request), model)) &&
-      (headers === undefined || hasHeaders(context, request.headers, headers)) &&
-      (body === undefined || holds(context, request.body, body)),
-  ).length
+  only(match, ['method', 'path', 'model', 'headers', 'body'], 'match')
+  return requests.filter((request) => partings(context, request, match).next().done).length
+}
+
+/**
+ * Where a request and what is wanted of it part. @param {Context} context @param {Request} request @param {Exclude<Match, Function>} match
+ * @returns {Generator<Difference>}
+ */
+function* partings(context, request, { method, path, model, headers = {}, body }) {
+  if (method !== undefined && !is(context, request.method, method)) yield ['method', request.method, method]
+  if (path !== undefined && !isPath(context, request.path, path)) yield ['path', request.path, path]
+  const asked = modelOf(request)
+  if (model !== undefined && !is(context, asked, model)) yield ['model', asked, model]
+  for (const [name, wanted] of Object.entries(headers)) {
+    const value = request.headers[name.toLowerCase()]
+    if (!is(context, value, wanted)) yield [`headers.${name}`, value, wanted]
+  }
+  if (body !== undefined) yield* differences(context, request.body, body, 'body')
 }
 
 /** A text, a pattern, or what `expect` makes (`expect.any(String)`). @param {Context} context @param {unknown} value @param {unknown} wanted */
@@ -152,25 +170,32 @@ function modelOf({ path, body }) {
   return typeof model === 'string' ? model : /\/models\/([^/:?]+)/.exec(path)?.[1]
 }
 
-/** @param {Context} context @param {Record<string, string>} headers @param {Record<string, unknown>} wanted */
-function hasHeaders(context, headers, wanted) {
-  return Object.entries(wanted).every(([name, value]) => is(context, headers[name.toLowerCase()], value))
-}
-
 /** Whether a value holds what is wanted: of objects the members that are named, deeply. @param {Context} context @param {any} value @param {any} wanted @returns {boolean} */
 function holds(context, value, wanted) {
-  if (wanted instanceof RegExp) return is(context, value, wanted)
-  if (typeof wanted !== 'object' || wanted === null || typeof wanted.asymmetricMatch === 'function')
-    return context.equals(value, wanted)
-  if (typeof value !== 'object' || value === null) return false
-  if (Array.isArray(wanted)) {
-    return (
-      Array.isArray(value) &&
-      value.length === wanted.length &&
-      wanted.every((element, at) => holds(context, value[at], element))
-    )
+  return differences(context, value, wanted, '').next().done === true
+}
+
+/**
+ * Where a value does not hold what is wanted. @param {Context} context @param {any} value @param {any} wanted @param {string} path
+ * @returns {Generator<Difference>}
+ */
+function* differences(context, value, wanted, path) {
+  const isLeaf =
+    typeof wanted !== 'object' ||
+    wanted === null ||
+    wanted instanceof RegExp ||
+    typeof wanted.asymmetricMatch === 'function'
+  if (isLeaf) {
+    if (!is(context, value, wanted)) yield [path, value, wanted]
+  } else if (typeof value !== 'object' || value === null || (Array.isArray(wanted) && !Array.isArray(value))) {
+    yield [path, value, wanted]
+  } else if (Array.isArray(wanted)) {
+    if (value.length !== wanted.length) yield [`${path}.length`, value.length, wanted.length]
+    else for (const [at, one] of wanted.entries()) yield* differences(context, value[at], one, `${path}[${at}]`)
+  } else {
+    for (const name of Object.keys(wanted))
+      yield* differences(context, value[name], wanted[name], path === '' ? name : `${path}.${name}`)
   }
-  return Object.keys(wanted).every((name) => holds(context, value[name], wanted[name]))
 }
 
 /** @param {Context} context @param {Match} [match] */
@@ -193,6 +218,44 @@ function listOf(requests) {
   })
   const more = requests.length > SHOWN ? `the last ${SHOWN} of ${requests.length}` : 'all'
   return `Received, ${more}:\n${last.join('\n')}`
+}
+
+/** The request that has the most of what is wanted, the last of several. @param {Context} context @param {Request[]} requests @param {Match} [match] */
+function nearestOf(context, requests, match) {
+  if (typeof match === 'function' || match === undefined) return ''
+  /** @type {Difference[] | null} */
+  let least = null
+  /** @type {Request | null} */
+  let nearest = null
+  for (const request of requests) {
+    const found = [...partings(context, request, match)]
+    if (least !== null && found.length > least.length) continue
+    least = found
+    nearest = request
+  }
+  if (least === null || nearest === null) return ''
+  return `\nThe nearest is ${nearest.method} ${nearest.path}, where ${toldOf(context, least)}`
+}
+
+/** The first differences, each with as much of its values as fits a line. @param {Context} context @param {Difference[]} found */
+function toldOf({ utils }, found) {
+  const told = found
+    .slice(0, TOLD)
+    .map(
+      ([path, value, wanted]) =>
+        `${path} is ${utils.printReceived(short(value))} and not ${utils.printExpected(short(wanted))}`,
+    )
+  const more = found.length > TOLD ? `; and ${found.length - TOLD} more` : ''
+  return `${told.join('; ')}${more}`
+}
+
+/** @param {unknown} value */
+function short(value) {
+  if (typeof value === 'string') return value.length > LONGEST ? `${value.slice(0, LONGEST)}…` : value
+  if (typeof value !== 'object' || value === null || value instanceof RegExp) return value
+  if (typeof (/** @type {any} */ (value).asymmetricMatch) === 'function') return value
+  const text = JSON.stringify(value)
+  return text !== undefined && text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : value
 }
 
 /** @param {unknown} text */

@@ -58,7 +58,7 @@ function costText(report, window, before) {
       models.map(([name, { requests, inputTokens, outputTokens, cost, unpriced }]) => [
         name,
         unpriced === requests ? 'no price' : dollars(cost),
-        `${count(requests)} requests`,
+        many(requests, 'request'),
         `${count(inputTokens)} in`,
         `${count(outputTokens)} out`,
       ]),
@@ -74,7 +74,7 @@ function costText(report, window, before) {
   }
   if (report.unpriced.length > 0) lines.push(`no price is known of: ${report.unpriced.join(', ')}`)
   for (const limit of report.budget?.limits ?? []) {
-    const amount = limit.unit === 'usd' ? dollars : (/** @type {number} */ tokens) => `${count(tokens)} tokens`
+    const amount = limit.unit === 'usd' ? dollars : (/** @type {number} */ tokens) => many(tokens, 'token')
     const whose = limit.name === null ? '' : ` of the ${limit.scope} ${limit.name}`
     const share = `${((limit.spent / limit.limit) * 100).toFixed(1)} %`
     const until = new Date(limit.resetsAt).toISOString()
@@ -119,6 +119,11 @@ function dollars(amount) {
 /** @param {number} n */
 function count(n) {
   return String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ',')
+}
+
+/** @param {number} n @param {string} what one of them */
+function many(n, what) {
+  return `${count(n)} ${what}${Math.round(n) === 1 ? '' : 's'}`
 }
 
 /** Milliseconds for people. @param {number} ms */

@@ -19,6 +19,7 @@ function recommendPool(load) {
     load,
     ['peakConcurrent', 'responseTime', 'requestInterval'],
     'load',
+    '',
   )
   if (!Number.isSafeInteger(peakConcurrent) || peakConcurrent < 1)
     throw configError(`peakConcurrent: must be a positive integer, got ${shown(peakConcurrent)}`)

@@ -268,9 +268,10 @@ class Stream {
    * consumes the stream.
    * @param {any} client @param {AbortSignal | undefined} signal @param {(id: number) => string | null | undefined} begin
    * @param {InstanceType<typeof import('./witness.js').Witness> | null} [witness]
+   * @param {Function} [above] whose caller the stack of such an error begins with
    * @returns {Flow}
    */
-  static flow(client, signal, begin, witness = null) {
+  static flow(client, signal, begin, witness = null, above = undefined) {
     const flow = new Flow(client, signal, witness)
     if (signal?.aborted) {
       flow.cancel(signal.reason)
@@ -280,7 +281,7 @@ class Stream {
     const refused = begin(flow.id)
     if (refused) {
       leave(flow.id)
-      return Stream.refuse(flow, errorOf(refused))
+      return Stream.refuse(flow, errorOf(refused, above))
     }
     client.callStarted()
     if (signal !== undefined) abort.watch(signal, flow)
@@ -296,7 +297,10 @@ class Stream {
 
   get meta() {
     this.hold()
-    return this.#flow.whole(() => metaOf(this.#flow.meta, this.#flow.number))
+    const meta = this.#flow.whole(() => metaOf(this.#flow.meta, this.#flow.number))
+    // Whoever reads the stream hears of its error: a meta that nobody awaits any more is no unhandled rejection.
+    meta.catch(() => {})
+    return meta
   }
 
   /** @param {unknown} [reason] */

@@ -37,6 +37,17 @@ function isWatched(hooks) {
   return hooks !== null || isToldOfRequests()
 }
 
+/** Whether headers are an object, or none. @param {any} headers */
+function isJoinable(headers) {
+  if (headers === undefined || isHeaders(headers)) return true
+  return typeof headers === 'object' && headers !== null && headers[Symbol.iterator] === undefined
+}
+
+/** Node's, or undici's. @param {any} headers */
+function isHeaders(headers) {
+  return headers?.[Symbol.toStringTag] === 'Headers'
+}
+
 /** What subscribers get: one for each call, from its start to its end. */
 class RequestMessage {
   #witness
@@ -129,8 +140,9 @@ class Witness {
 
   /** Options with the headers that were added. @param {any} options */
   withHeaders(options) {
-    if (this.headers.length === 0) return options
-    const given = options?.headers instanceof Headers ? Object.fromEntries(options.headers) : options?.headers
+    // What cannot be joined is refused as without them.
+    if (this.headers.length === 0 || !isJoinable(options?.headers)) return options
+    const given = isHeaders(options?.headers) ? Object.fromEntries(options.headers) : options?.headers
     const added = Object.fromEntries(this.headers)
     const kept = Object.entries(given ?? {}).filter(([name]) => !(name.toLowerCase() in added))
     return { ...options, headers: { ...Object.fromEntries(kept), ...added } }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, posix } from 'node:path'
 import test from 'node:test'
 import { root } from '../support.mjs'
 import { begin, json, trunkline, without } from './run.mjs'
@@ -153,4 +153,25 @@ test('the commands are in the package as it is published', async (t) => {
   assert.equal(bench.code, 0, bench.err)
   assert.equal(JSON.parse(bench.out).single.handshakes, 4)
   assert.equal((await npx('docter')).code, 2)
+})
+
+test('each relative link of the README and of docs/ leads to a file of the package', () => {
+  const npm = execFileSync('npm', ['pack', root, '--json', '--ignore-scripts', '--dry-run'], {
+    stdio: 'pipe',
+    encoding: 'utf8',
+  })
+  const [{ files }] = Object.values(JSON.parse(npm))
+  const packed = files.map(({ path }) => path)
+  const pages = packed.filter((path) => path === 'README.md' || /^docs\/.*\.md$/.test(path))
+  assert.ok(pages.length > 10)
+  for (const page of pages) {
+    const links = readFileSync(join(root, page), 'utf8').matchAll(/\]\((?!https?:|#)([^)#]+)/g)
+    for (const [, link] of links) {
+      const target = posix.join(posix.dirname(page), link)
+      assert.ok(
+        packed.some((path) => path === target || path.startsWith(`${target}/`)),
+        `${page}: ${link}`,
+      )
+    }
+  }
 })

@@ -276,6 +276,18 @@ both('the headers that fetch adds are added, and given way to', async (t, fetch)
   assert.deepEqual([uncached.headers['cache-control'], uncached.headers.pragma], ['no-cache', 'no-cache'])
 })
 
+both("the host that is sent is the URL's own, whatever the headers say", async (t, fetch) => {
+  const url = await echo(t)
+  const { host } = new URL(url)
+  const other = { Host: 'other.test' }
+  for (const headers of [other, Object.entries(other), new Headers(other)]) {
+    assert.equal((await (await fetch(url, { headers })).json()).headers.host, host)
+  }
+  assert.equal((await (await fetch(new Request(url, { headers: other }))).json()).headers.host, host)
+  const elsewhere = await serve(t, (_request, response) => response.writeHead(302, { location: url }).end())
+  assert.equal((await (await fetch(elsewhere, { headers: other })).json()).headers.host, host)
+})
+
 both('a URL is sent as its parser writes it', async (t, fetch) => {
   const url = await echo(t)
   for (const path of [

@@ -3,7 +3,7 @@
 /** What follows for the pool from what was seen. Only what is to be other than by default. */
 
 const { quoted } = require('./code.js')
-const { count, time } = require('./screen.js')
+const { many, time } = require('./screen.js')
 const { sizeOf } = require('./size.js')
 
 /** As the pool has them. */
@@ -61,7 +61,7 @@ function sizes(load, streams) {
   if (!load) return []
   const { pool, callsAtOnce } = sizeOf(load, streams)
   const needed = Math.ceil(pool.maxConnections / streams)
-  const calls = `${count(Math.ceil(callsAtOnce))} calls at once and a tenth more`
+  const calls = `${many(Math.ceil(callsAtOnce), 'call')} at once and a tenth more`
   // One beside those that are needed, for when a server lets one go.
   const most = streams > 1 ? needed + 1 : needed
   const why = streams > 1 ? `${calls}, ${streams} on each, and one to spare` : calls

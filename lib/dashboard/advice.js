@@ -41,11 +41,12 @@ function advise(samples, metrics) {
   const { wait, waitShare, mean } = figures
   const waited = `A call waited ${time(wait)} for a connection in the mean, ${percent(waitShare)} of its ${time(mean)}`
   const others = turnsOf(figures)
+  const inUse = `${peak} of ${many(max, 'connection')} ${peak === 1 ? 'was' : 'were'}`
   if (waitShare < MATTERS) {
     const used =
       peak >= max
-        ? `All ${max} connections were in use at times, yet a call`
-        : `At most ${peak} of ${max} connections were in use at one time, and a call`
+        ? `${max === 1 ? 'The one connection was' : `All ${max} connections were`} in use at times, yet a call`
+        : `At most ${inUse} in use at one time, and a call`
     const text = `${used} waited ${time(wait)} for one in the mean, ${percent(waitShare)} of its ${time(mean)}.${others}`
     return { ...figures, verdict: 'nothing', title: 'Nothing', text }
   }
@@ -57,7 +58,7 @@ function advise(samples, metrics) {
       connections,
       verdict: 'larger',
       title: `Calls would be up to ${time(wait)} faster`,
-      text: `${waited}, with all ${max} connections in use. Up to ${wanted} calls wanted one at a time: pool.maxConnections: ${connections} would take most of that wait away.${others}`,
+      text: `${waited}, with ${max === 1 ? 'the one connection' : `all ${max} connections`} in use. Up to ${many(wanted, 'call')} wanted one at a time: pool.maxConnections: ${connections} would take most of that wait away.${others}`,
     }
   }
   if (last.waiting > 0 || wanted > peak) {
@@ -65,7 +66,7 @@ function advise(samples, metrics) {
       ...figures,
       verdict: 'origin',
       title: 'A larger total: nothing',
-      text: `${waited}, though at most ${peak} of ${max} connections were in use: what is full is the limit of one origin, lane or tenant (pool.maxConnectionsPerOrigin, pool.lanes, tenants.maxConnections). Up to ${wanted} calls wanted a connection at a time.${others}`,
+      text: `${waited}, though at most ${inUse} in use: what is full is the limit of one origin, lane or tenant (pool.maxConnectionsPerOrigin, pool.lanes, tenants.maxConnections). Up to ${many(wanted, 'call')} wanted a connection at a time.${others}`,
     }
   }
   const opened = of('opened')
@@ -73,7 +74,7 @@ function advise(samples, metrics) {
     ...figures,
     verdict: 'warm',
     title: 'Nothing; a warmer one would help',
-    text: `${waited}, though at most ${peak} of ${max} connections were in use: ${opened} had to be opened first${opened > 0 ? `, each in ${time(of('handshakes') / opened)}` : ''}. warmup(), or more of pool.maxIdleConnections and pool.idleTimeout, keeps them ready.${others}`,
+    text: `${waited}, though at most ${inUse} in use: ${opened} had to be opened first${opened > 0 ? `, each in ${time(of('handshakes') / opened)}` : ''}. warmup(), or more of pool.maxIdleConnections and pool.idleTimeout, keeps them ready.${others}`,
   }
 }
 
@@ -81,6 +82,11 @@ function advise(samples, metrics) {
 function turnsOf({ turns, turnShare }) {
   if (turnShare < MATTERS) return ''
   return ` It also waited ${time(turns)} for its turn (${percent(turnShare)}): that is concurrency, rateLimit or what the provider allows, which no pool changes.`
+}
+
+/** @param {number} n @param {string} what one of them */
+function many(n, what) {
+  return `${n} ${what}${n === 1 ? '' : 's'}`
 }
 
 /** @param {any[]} samples @param {(sample: any) => number} figure */

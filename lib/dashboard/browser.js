@@ -548,7 +548,8 @@ function run() {
   /** @param {any} budget @param {any} savings */
   function money(budget, savings) {
     const rows = (budget?.limits ?? []).slice(0, 12).map((/** @type {any} */ limit) => {
-      const amount = limit.unit === 'usd' ? dollars : (/** @type {number} */ n) => `${count(n)} tokens`
+      const amount =
+        limit.unit === 'usd' ? dollars : (/** @type {number} */ n) => `${count(n)} ${n === 1 ? 'token' : 'tokens'}`
       const whose = limit.name === null ? `All calls, a ${limit.window}` : `${limit.name}, a ${limit.window}`
       const reserved = limit.reserved > 0 ? `${amount(limit.reserved)} spoken for; ` : ''
       const resets =

@@ -38,6 +38,8 @@ const BAD_PORTS = new Set(
   ).split(' '),
 )
 
+/** The URL's own is sent, whatever is given: as Node's fetch does. */
+const HOST = 'host'
 const BAD_VALUE = /[\0\r\n\u0100-\uffff]/
 const SPACE_AROUND = /^[\t\n\r ]+|[\t\n\r ]+$/g
 
@@ -106,7 +108,9 @@ function usualHeaders(headers) {
   if (headers instanceof Headers) {
     // By the platform's own, which gives what it has checked. Those of our responses are no such Headers.
     if (isOurs(headers)) return null
-    Headers.prototype.forEach.call(headers, (value, name) => void lines.push(name, value))
+    Headers.prototype.forEach.call(headers, (value, name) => {
+      if (name !== HOST) lines.push(name, value)
+    })
     return lines
   }
   const iterates = headers[Symbol.iterator] !== undefined
@@ -120,7 +124,7 @@ function usualHeaders(headers) {
     const lower = name.toLowerCase()
     // Values of one name are joined, and how is the platform's to know.
     if (has(lines, lower)) return null
-    lines.push(lower, trimmed)
+    if (lower !== HOST) lines.push(lower, trimmed)
   }
   return lines
 }

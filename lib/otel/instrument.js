@@ -6,7 +6,7 @@ const { channel } = require('node:diagnostics_channel')
 const { Trunkline } = require('../client.js')
 const { classes, configError } = require('../errors.js')
 const { kindOf } = require('../encode.js')
-const { only } = require('../options.js')
+const { nearest, only } = require('../options.js')
 const { version } = require('../../package.json')
 const { askedOf, beginningOf, endOf, firstChunkOf, operationOf } = require('./attributes.js')
 const { inputOf, outputOf } = require('./content.js')
@@ -38,7 +38,7 @@ function instrument(line, options = {}) {
   if (!(line instanceof Trunkline)) throw configError(`instrument: must be given a Trunkline, got ${kindOf(line)}`)
   if (instrumented.has(line))
     throw configError('instrument: the client is instrumented already, and each call would be there twice')
-  instrumented.set(line, new Instrumentation(options))
+  instrumented.set(line, new Instrumentation(options, line.providerNames))
   const token = {}
   collected.register(line, undefined, token)
   if (++count === 1) {
@@ -86,8 +86,8 @@ class Instrumentation {
   /** @type {WeakMap<object, import('@opentelemetry/api').Span>} */
   #spans = new WeakMap()
 
-  /** @param {any} options */
-  constructor(options) {
+  /** @param {any} options @param {string[]} known the client's providers */
+  constructor(options, known) {
     const names = ['tracerProvider', 'meterProvider', 'captureContent', 'propagate', 'providers']
     const {
       tracerProvider = trace,
@@ -108,6 +108,11 @@ class Instrumentation {
     }
     for (const [name, value] of Object.entries(only(providers, Object.keys(Object(providers)), 'providers'))) {
       if (typeof value !== 'string') throw configError(`providers.${name}: must be a string, got ${kindOf(value)}`)
+      if (!known.includes(name)) {
+        const near = nearest(name, known)
+        const next = near === undefined ? '' : `; did you mean ${near}?`
+        throw configError(`providers.${name}: is no provider of the client; there are ${known.join(', ')}${next}`)
+      }
     }
     this.#capturesContent = captureContent
     this.#propagates = propagate
