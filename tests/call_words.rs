@@ -106,19 +106,21 @@ async fn a_server_of_plain_http_is_said_to_be_one() {
 async fn an_error_of_the_api_names_method_and_path_and_no_query() {
     for way in WAYS {
         let site = Site::with(way, json!({}), json!({ "retry": false }));
+        // Nobody has given it a name.
+        let host = site.upstream.url().split_once("//").unwrap().1.to_owned();
         let not_found =
             json!({ "kind": "status", "status": 404, "body": { "error": { "code": "not_found" } } });
         site.once(not_found.clone());
         let chat = site.chat().await.unwrap_err();
-        assert_eq!(chat.message, "default answered 404 to POST /v1/chat/completions (not_found)");
+        assert_eq!(chat.message, format!("{host} answered 404 to POST /v1/chat/completions (not_found)"));
         site.once(not_found);
         let get = site.make(Endpoint::Get("/models?key=SeCrEt".into()), &json!({}), json!({}));
         let got = site.client.call(get).await.unwrap_err();
-        assert_eq!(got.message, "default answered 404 to GET /v1/models (not_found)");
+        assert_eq!(got.message, format!("{host} answered 404 to GET /v1/models (not_found)"));
         let long = format!("/{}", "x".repeat(1000));
         site.once(json!({ "kind": "status", "status": 404, "body": "" }));
         let got = site.client.call(site.make(Endpoint::Get(long.clone()), &json!({}), json!({}))).await;
-        let shown = format!("default answered 404 to GET /v1{}…", &long[..125]);
+        let shown = format!("{host} answered 404 to GET /v1{}…", &long[..125]);
         assert_eq!(got.unwrap_err().message, shown);
         // What the caller is told of an error inside a good answer is what was answered.
         let overloaded = json!({ "error": { "type": "overloaded_error" } });
