@@ -1225,6 +1225,8 @@ export declare class BudgetExceededError extends TrunklineError implements Budge
   readonly limit: number
   readonly spent: number
   readonly reserved: number
+  /** What this call was reckoned at before it was refused, in the same unit. */
+  readonly asked: number
   readonly window: 'hour' | 'day' | 'month'
   readonly resetsAt: number
 }

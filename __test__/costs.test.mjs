@@ -139,7 +139,12 @@ test('a call beyond the budget is refused with an error that says how it stands,
   assert.deepEqual([error.limit, error.spent, error.reserved, error.unit], [0.23, 0.182, 0, 'usd'])
   assert.deepEqual([error.scope, error.subject, error.window], ['all', null, 'month'])
   assert.equal(error.resetsAt > Date.now(), true)
-  assert.match(error.message, /^the budget of \$0\.23 a month does not suffice: \$0\.18 spent/)
+  assert.match(
+    error.message,
+    /^the budget of \$0\.23 a month does not suffice: \$0\.18 spent; this call is reckoned at \$0\./,
+  )
+  assert.match(error.message, / tokens in and 20 out: lower its max_tokens, or raise the limit$/)
+  assert.equal(error.asked > 0.04, true)
   assert.equal(upstream.requests.length, 2)
   await until(() => told.length === 2)
   assert.deepEqual(

@@ -63,7 +63,7 @@ test('an API error has the fields of the provider’s error', async (t) => {
   upstream.fault({ kind: 'status', status: 400, body })
   const error = await rejection(line.chat(REQUEST))
   assert.deepEqual([error.type, error.param, error.body], ['invalid_request_error', 'n', body])
-  assert.equal(error.message, 'default answered 400 to POST /v1/chat/completions (bad_n)')
+  assert.equal(error.message, `${new URL(upstream.url).host} answered 400 to POST /v1/chat/completions (bad_n)`)
 })
 
 test('a rate limit says in milliseconds when to come back', async (t) => {

@@ -171,6 +171,7 @@ class BudgetExceededError extends TrunklineError {
     this.limit = limit
     this.spent = spent
     this.reserved = reserved
+    this.asked = /** @type {any} */ (description).asked ?? 0
     this.window = window
     this.resetsAt = resetsAt
   }

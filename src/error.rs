@@ -67,8 +67,11 @@ pub enum Kind {
     },
     /// Only an answer that is kept was wanted, and none is.
     NotCached,
-    /// More would be spent than may be.
-    BudgetExceeded(Box<Standing>),
+    /// More would be spent than may be. `asked`: what the call was reckoned at, in the limit's unit.
+    BudgetExceeded {
+        standing: Box<Standing>,
+        asked: f64,
+    },
     /// What processes share cannot be asked for.
     Shared,
     Closed,
@@ -203,7 +206,7 @@ impl Error {
             Kind::QueueFull => ("QueueFullError", "ERR_QUEUE_FULL"),
             Kind::CircuitOpen { .. } => ("CircuitOpenError", "ERR_CIRCUIT_OPEN"),
             Kind::NotCached => ("NotCachedError", "ERR_NOT_CACHED"),
-            Kind::BudgetExceeded(_) => ("BudgetExceededError", "ERR_BUDGET_EXCEEDED"),
+            Kind::BudgetExceeded { .. } => ("BudgetExceededError", "ERR_BUDGET_EXCEEDED"),
             Kind::Shared => ("SharedStateError", "ERR_SHARED"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
             Kind::CassetteMiss { .. } => ("CassetteMissError", "ERR_CASSETTE_MISS"),
@@ -297,7 +300,10 @@ impl Serialize for Error {
             }
             Kind::CircuitOpen { retry_after_ms } => map.serialize_entry("retryAfter", retry_after_ms)?,
             Kind::CassetteMiss { details } => map.serialize_entry("details", details)?,
-            Kind::BudgetExceeded(standing) => map.serialize_entry("budget", standing)?,
+            Kind::BudgetExceeded { standing, asked } => {
+                map.serialize_entry("budget", standing)?;
+                map.serialize_entry("asked", asked)?;
+            }
             _ => {}
         }
         map.end()
@@ -343,7 +349,7 @@ impl fmt::Debug for Kind {
                 f.debug_struct("CircuitOpen").field("retry_after_ms", retry_after_ms).finish()
             }
             Self::NotCached => f.write_str("NotCached"),
-            Self::BudgetExceeded(standing) => standing.fmt(f),
+            Self::BudgetExceeded { standing, .. } => standing.fmt(f),
             Self::Shared => f.write_str("Shared"),
             Self::Closed => f.write_str("Closed"),
             Self::CassetteMiss { .. } => f.debug_struct("CassetteMiss").finish_non_exhaustive(),

@@ -139,6 +139,36 @@ async fn what_only_calls_under_way_stand_in_the_way_of_may_go_later() {
 }
 
 #[tokio::test]
+async fn a_refusal_says_what_the_call_was_reckoned_at_and_what_to_do() {
+    for (budget, body, words) in [
+        (
+            json!({ "limit": 0.01 }),
+            json!({ "max_tokens": 40 }),
+            "$0.01 a month does not suffice: $0.00 spent; this call is reckoned at $0.059000, 19 tokens in and 40 out: lower its max_tokens, or raise the limit",
+        ),
+        (
+            json!({ "limit": 0.01 }),
+            json!({}),
+            " tokens in and 256 out: give it max_tokens, or raise the limit",
+        ),
+        (
+            json!({ "tokens": 10 }),
+            json!({ "max_tokens": 40 }),
+            "; this call is reckoned at 19 tokens in and 40 out: ",
+        ),
+    ] {
+        let is_usd = budget["limit"] == 0.01;
+        let site = site(budget);
+        let call = site.make(Endpoint::Chat, &with(body), json!({}));
+        let error = site.client.call(call).await.unwrap_err();
+        assert!(error.message.contains(words), "{}", error.message);
+        let told: Value = serde_json::from_str(&error.to_json()).unwrap();
+        assert!(!is_usd || told["asked"].as_f64().unwrap() < 1.0, "{told}");
+        assert!(is_usd || told["asked"] == 59.0, "{told}");
+    }
+}
+
+#[tokio::test]
 async fn every_reservation_comes_back_whatever_is_cancelled() {
     let site = Arc::new(site(json!({ "limit": 1000, "perTenant": 500, "perModel": { "m": 900 } })));
     let mut calls = JoinSet::new();

@@ -106,19 +106,21 @@ async fn a_server_of_plain_http_is_said_to_be_one() {
 async fn an_error_of_the_api_names_method_and_path_and_no_query() {
     for way in WAYS {
         let site = Site::with(way, json!({}), json!({ "retry": false }));
+        // Nobody has given it a name.
+        let host = site.upstream.url().split_once("//").unwrap().1.to_owned();
         let not_found =
             json!({ "kind": "status", "status": 404, "body": { "error": { "code": "not_found" } } });
         site.once(not_found.clone());
         let chat = site.chat().await.unwrap_err();
-        assert_eq!(chat.message, "default answered 404 to POST /v1/chat/completions (not_found)");
+        assert_eq!(chat.message, format!("{host} answered 404 to POST /v1/chat/completions (not_found)"));
         site.once(not_found);
         let get = site.make(Endpoint::Get("/models?key=SeCrEt".into()), &json!({}), json!({}));
         let got = site.client.call(get).await.unwrap_err();
-        assert_eq!(got.message, "default answered 404 to GET /v1/models (not_found)");
+        assert_eq!(got.message, format!("{host} answered 404 to GET /v1/models (not_found)"));
         let long = format!("/{}", "x".repeat(1000));
         site.once(json!({ "kind": "status", "status": 404, "body": "" }));
         let got = site.client.call(site.make(Endpoint::Get(long.clone()), &json!({}), json!({}))).await;
-        let shown = format!("default answered 404 to GET /v1{}…", &long[..125]);
+        let shown = format!("{host} answered 404 to GET /v1{}…", &long[..125]);
         assert_eq!(got.unwrap_err().message, shown);
         // What the caller is told of an error inside a good answer is what was answered.
         let overloaded = json!({ "error": { "type": "overloaded_error" } });
@@ -126,8 +128,52 @@ async fn an_error_of_the_api_names_method_and_path_and_no_query() {
         let inside = site.stream(Mode::Text).await.result.unwrap_err();
         assert_eq!(
             inside.message,
-            "default answered 200 to POST /v1/chat/completions with an error (overloaded_error)"
+            format!("{host} answered 200 to POST /v1/chat/completions with an error (overloaded_error)")
         );
+    }
+}
+
+#[tokio::test]
+async fn an_open_circuit_says_whose_it_is_and_what_opened_it() {
+    let breaker = json!({ "failureThreshold": 3, "recoveryTimeout": 60_000 });
+    let site = Site::with(Way::H1, json!({}), json!({ "retry": false, "circuitBreaker": breaker }));
+    let ask =
+        |model| site.client.call(site.make(Endpoint::Chat, &with(json!({ "model": model })), json!({})));
+    let faults = [json!({ "kind": "status", "status": 500 }), json!({ "kind": "status", "status": 503 })];
+    for (model, fault) in ["m", "n"].iter().zip(&faults) {
+        for _ in 0..3 {
+            site.once(fault.clone());
+            ask(*model).await.unwrap_err();
+        }
+        let open = ask(*model).await.unwrap_err().message.clone();
+        let (words, wait) = open.split_once("; it is tried again in ").unwrap();
+        assert!(wait.ends_with(" ms"), "{open}");
+        let wanted = match *model {
+            "m" => "default: the circuit of the model 'm' is open after 3 failures (the last: 500)",
+            _ => "default: the circuit of all its models is open after 6 failures (the last: 503)",
+        };
+        assert_eq!(words, wanted);
+    }
+    let site = Site::with(
+        Way::H1,
+        json!({}),
+        json!({ "retry": false, "circuitBreaker": { "failureThreshold": 1 } }),
+    );
+    site.once(json!({ "kind": "reset", "after": "request" }));
+    site.chat().await.unwrap_err();
+    let open = site.chat().await.unwrap_err().message.clone();
+    assert!(open.contains(" is open after 1 failure (the last: ERR_CONNECTION); it is tried"), "{open}");
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_chunk_is_said_to_be_one() {
+    let site = Site::with(Way::H1, json!({}), json!({ "retry": false }));
+    for (body, words) in [
+        ("data: {\"a\":\n\n", "default: the answer has an event that is no chunk"),
+        ("data: [DONE]\n\n", "default: the answer has an end before any content"),
+    ] {
+        site.streams(body);
+        assert_eq!(site.stream(Mode::Text).await.result.unwrap_err().message, words);
     }
 }
 

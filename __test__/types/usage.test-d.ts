@@ -361,7 +361,7 @@ export async function money(line: Trunkline) {
     is<string | null>()(name, true)
   })
   const error: unknown = null
-  if (error instanceof BudgetExceededError) is<number>()(error.resetsAt, true)
+  if (error instanceof BudgetExceededError) is<number>()(error.resetsAt + error.asked, true)
 }
 
 export function scraped(line: Trunkline, register: Registry, open: Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>) {

@@ -315,7 +315,8 @@ async fn attempts<C: Consume>(
             }
             Err(failed) => *failed,
         };
-        let error = error.of_provider(provider.name());
+        let name = provider.named_in(&error);
+        let error = error.of_provider(&name);
         record.end_attempt(Some(&error));
         if let Some(strike) = judge::strike(failure) {
             if !record.is_replayed {

@@ -13,7 +13,7 @@ use super::record::Record;
 use super::shared;
 use crate::error::{Error, Kind, TimeoutPhase, millis};
 use crate::policy::breaker::Outcome;
-use crate::policy::circuits::Guard;
+use crate::policy::circuits::{Circuits, Guard, Opened, Why};
 use crate::policy::judge::{self, Failure};
 use crate::policy::learn::learned;
 use crate::policy::retry_after::retry_after;
@@ -47,9 +47,10 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
     // Nobody waits for what would be refused then.
     let circuits = life.provider.circuits.as_ref();
     if !life.provider.admission.is_open()
-        && let Some(until) = circuits.and_then(|circuits| circuits.denied(&model, arrived))
+        && let Some(circuits) = circuits
+        && let Some(until) = circuits.denied(&model, arrived)
     {
-        return Err(circuit_open(until));
+        return Err(circuit_open(circuits, &model, until));
     }
     let turn = life.provider.admission.enter(ask(life, &limits, record)).await;
     let turn = turn.map_err(|refused| denied(life, refused))?;
@@ -83,7 +84,7 @@ fn ask<'a>(life: &Life<'a>, limits: &'a Arc<str>, record: &Record) -> Ask<'a> {
 /// Past the circuit, if there is one.
 fn circuit_of(life: &Life<'_>, model: &Arc<str>, now: Instant) -> Result<Option<Guard>, Failed> {
     let Some(circuits) = life.provider.circuits.as_ref() else { return Ok(None) };
-    let guard = circuits.admit(model, now).map_err(|denied| circuit_open(denied.until))?;
+    let guard = circuits.admit(model, now).map_err(|denied| circuit_open(circuits, model, denied.until))?;
     life.client.tell_of_circuits(life.provider, model, guard.changes());
     Ok(Some(guard))
 }
@@ -94,11 +95,11 @@ async fn own_probe(
     model: &Arc<str>,
     circuit: Option<Guard>,
 ) -> Result<Option<Guard>, Failed> {
-    if let Some(shared) = &life.client.shared
+    if let (Some(shared), Some(circuits)) = (&life.client.shared, &life.provider.circuits)
         && circuit.as_ref().is_some_and(Guard::is_probe)
         && !shared.may_probe(life.provider.name(), model).await
     {
-        return Err(circuit_open(Instant::now() + NEXT_LOOK));
+        return Err(circuit_open(circuits, model, Instant::now() + NEXT_LOOK));
     }
     Ok(circuit)
 }
@@ -216,13 +217,16 @@ impl Pass {
             self.learn(life, record);
         }
         let outcome = failed.map_or(Outcome::Success, |failed| judge::blame(failed.failure));
-        if let Some(guard) = self.circuit.take() {
+        if let Some(mut guard) = self.circuit.take() {
             // The caller's mistake says nothing against the target; to a probe it says that somebody is there.
             let is_there = failed.is_some_and(|failed| matches!(failed.failure, Failure::Status { .. }));
             let outcome = match outcome {
                 Outcome::Neutral if is_there && guard.is_probe() => Outcome::Success,
                 outcome => outcome,
             };
+            if let Some(failed) = failed {
+                guard.failed_by(why(failed));
+            }
             let changes = guard.settle(outcome, record.attempt_ends());
             life.client.tell_of_circuits(life.provider, record.model_asked(), changes);
         }
@@ -256,9 +260,33 @@ pub(super) fn late(what: &str, limit: Duration) -> Failed {
     failed(Failure::Queue, error)
 }
 
-fn circuit_open(until: Instant) -> Failed {
+fn why(failed: &FailedAttempt) -> Why {
+    let status = match failed.failure {
+        Failure::Status { status, .. } => Some(status),
+        _ => None,
+    };
+    Why { code: failed.error.name_and_code().1, status }
+}
+
+fn circuit_open(circuits: &Circuits, model: &Arc<str>, until: Instant) -> Failed {
     let retry_after_ms = millis(until.saturating_duration_since(Instant::now())).max(1);
-    let message = format!("the circuit is open, and is tried again in {retry_after_ms} ms");
+    // It may have closed since: then there is no more to say.
+    let Opened { is_providers, failures, last } = circuits.opened(model).unwrap_or_default();
+    let mut message = match &**model {
+        _ if is_providers => "the circuit of all its models is open".to_owned(),
+        "" => "the circuit is open".to_owned(),
+        model => format!("the circuit of the model '{model}' is open"),
+    };
+    if failures > 0 {
+        message
+            .push_str(&format!(" after {failures} {}", if failures == 1 { "failure" } else { "failures" }));
+        match last {
+            Some(Why { status: Some(status), .. }) => message.push_str(&format!(" (the last: {status})")),
+            Some(Why { code, .. }) => message.push_str(&format!(" (the last: {code})")),
+            None => {}
+        }
+    }
+    message.push_str(&format!("; it is tried again in {retry_after_ms} ms"));
     let mut error = Error::new(Kind::CircuitOpen { retry_after_ms }, message);
     error.retryable = true;
     failed(Failure::Circuit, error)

@@ -15,8 +15,8 @@ use super::money::Ledger;
 use super::shared::Shared;
 use super::tenants::Tenants;
 use super::{AskForKey, NO_MODEL};
-use crate::config::{self, CallOptions, ClientConfig, ProviderConfig};
-use crate::error::Error;
+use crate::config::{self, CallOptions, ClientConfig, DEFAULT_PROVIDER, ProviderConfig};
+use crate::error::{Error, Kind};
 use crate::policy::cache::{Digest, Key};
 use crate::policy::circuits::Circuits;
 use crate::policy::hedge::Hedger;
@@ -81,6 +81,14 @@ impl Provider {
 
     pub(super) fn name(&self) -> &Arc<str> {
         &self.config.name
+    }
+
+    /// What it is called in the message of an error. Its name, if it was given one; if not, an answer is its host's.
+    pub(super) fn named_in(&self, error: &Error) -> String {
+        match error.kind {
+            Kind::Api(_) if *self.config.name == *DEFAULT_PROVIDER => self.origin().authority(),
+            _ => self.name().to_string(),
+        }
     }
 
     /// What answers that are kept are its own by: an answer of one serves no other.

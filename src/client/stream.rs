@@ -222,7 +222,7 @@ impl Chunks {
             };
             match decoder.feed(&bytes, |event| self.event(&event)) {
                 Ok(()) => {}
-                Err(Stop::Malformed(what)) => return Err(self.broken(cut(what))),
+                Err(Stop::Malformed(what)) => return Err(self.broken(malformed(what))),
                 Err(Stop::TooLong(what)) => return Err(self.broken(invalid(what))),
                 Err(Stop::Error(body)) => return Err(self.broken(api_failed(life, None, record, body))),
             }
@@ -394,6 +394,14 @@ fn interrupted(mut cause: Error, partial: String, message: String) -> Error {
 /// a line must have none. Its length stays, and so do places in it.
 fn one_line(json: &str) -> std::borrow::Cow<'_, str> {
     if json.contains('\n') { json.replace('\n', " ").into() } else { json.into() }
+}
+
+/// As one that broke, of which it says what is wrong with it.
+fn malformed(what: &str) -> Failed {
+    let mut failure = cut(what);
+    failure.error.message = format!("the answer has {what}");
+    failure.error.cause = None;
+    failure
 }
 
 /// A stream that broke.

@@ -22,7 +22,7 @@ use crate::pool::{self, Origin};
 use crate::protocol::dialect::Protocol;
 
 /// The name of the one provider that there is without `providers`.
-const DEFAULT: &str = "default";
+pub const DEFAULT: &str = "default";
 
 /// Of the name of a provider, which stands in errors, events and metrics.
 const LONGEST_NAME: usize = 64;

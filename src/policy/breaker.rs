@@ -267,6 +267,11 @@ impl Breaker {
         self.window.sums(BUCKETS, now)[FAILURES]
     }
 
+    /// Those by which it opened, if it has: in a row, or of the window by then, whichever are more.
+    pub fn opened_by(&mut self, now: Instant) -> u64 {
+        self.failures(now).max(u64::from(self.failures_in_a_row))
+    }
+
     /// Changes of state so far.
     pub fn transitions(&self) -> u64 {
         self.transitions

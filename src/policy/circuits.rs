@@ -42,6 +42,25 @@ pub struct Transitions {
     pub closed: u64,
 }
 
+/// How a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// Of the error.
+    pub code: &'static str,
+    /// Of the answer, if there was one.
+    pub status: Option<u16>,
+}
+
+/// What opened a circuit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Whether it is the provider's, which opens when all of its models fail.
+    pub is_providers: bool,
+    pub failures: u64,
+    /// The last of them.
+    pub last: Option<Why>,
+}
+
 /// One circuit as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Figures {
@@ -66,11 +85,14 @@ pub struct Guard {
     /// If it is the provider's probe.
     of_provider: Option<Pass>,
     changes: Changes,
+    why: Option<Why>,
 }
 
 #[derive(Debug)]
 struct All {
     provider: Breaker,
+    /// What opened that last.
+    opened: Opened,
     models: HashMap<Arc<str>, Circuit>,
     next_id: u64,
     transitions: Transitions,
@@ -80,6 +102,8 @@ struct All {
 struct Circuit {
     id: u64,
     breaker: Breaker,
+    /// What opened it last.
+    opened: Opened,
     /// When it was last asked for, or heard of.
     used: Instant,
 }
@@ -88,6 +112,7 @@ impl Circuits {
     pub fn new(policy: BreakerPolicy, now: Instant) -> Arc<Self> {
         let state = All {
             provider: Breaker::new(policy, now),
+            opened: Opened::default(),
             models: HashMap::new(),
             next_id: 0,
             transitions: Transitions::default(),
@@ -125,7 +150,7 @@ impl Circuits {
         };
         state.transitions.count(changes);
         drop(state);
-        Ok(Guard { circuits: self.clone(), model, id, of_model, of_provider, changes })
+        Ok(Guard { circuits: self.clone(), model, id, of_model, of_provider, changes, why: None })
     }
 
     /// Until when no call of this model would be let through; a look that takes no probe's place.
@@ -137,6 +162,16 @@ impl Circuits {
         };
         let model = state.models.get(&bounded(model));
         open(&state.provider).or_else(|| model.and_then(|circuit| open(&circuit.breaker)))
+    }
+
+    /// What opened the circuit that stands in the way of this model's calls; None if none does.
+    pub fn opened(&self, model: &Arc<str>) -> Option<Opened> {
+        let state = self.state.lock();
+        if !state.provider.is_closed() {
+            return Some(state.opened);
+        }
+        let circuit = state.models.get(&bounded(model))?;
+        (!circuit.breaker.is_closed()).then_some(circuit.opened)
     }
 
     /// How the circuits are, the provider's first. At most [`MAX_CIRCUITS`] + 1, in no order.
@@ -197,6 +232,10 @@ impl Circuits {
         if let Some(circuit) = state.models.get_mut(&guard.model).filter(|circuit| circuit.id == guard.id) {
             circuit.used = circuit.used.max(now);
             changes.model = guard.of_model.take().and_then(|pass| circuit.breaker.report(pass, outcome, now));
+            if changes.model == Some(State::Open) {
+                let failures = circuit.breaker.opened_by(now);
+                circuit.opened = Opened { is_providers: false, failures, last: guard.why };
+            }
         }
         changes.provider = match guard.of_provider.take() {
             Some(pass) => state.provider.report(pass, outcome, now),
@@ -205,6 +244,10 @@ impl Circuits {
             }
             None => None,
         };
+        if changes.provider == Some(State::Open) {
+            let failures = state.models.values_mut().map(|circuit| circuit.breaker.opened_by(now)).sum();
+            state.opened = Opened { is_providers: true, failures, last: guard.why };
+        }
         state.transitions.count(changes);
         changes
     }
@@ -260,6 +303,11 @@ impl Guard {
         circuits.answers(self, now)
     }
 
+    /// How the call has failed, if it has: what a circuit says that it opens.
+    pub fn failed_by(&mut self, why: Why) {
+        self.why = Some(why);
+    }
+
     pub fn settle(mut self, outcome: Outcome, now: Instant) -> Changes {
         if outcome == Outcome::Neutral {
             return Changes::default();
@@ -309,7 +357,12 @@ impl All {
         }
         let circuit = self.models.entry(model.clone()).or_insert_with(|| {
             self.next_id += 1;
-            Circuit { id: self.next_id, breaker: Breaker::new(policy, now), used: now }
+            Circuit {
+                id: self.next_id,
+                breaker: Breaker::new(policy, now),
+                opened: Opened::default(),
+                used: now,
+            }
         });
         circuit.used = circuit.used.max(now);
         circuit

@@ -81,7 +81,7 @@ impl Hold {
                 if exceeded.is_first {
                     money.tell_used_up(budget, &exceeded.standing);
                 }
-                Err(error_of(*exceeded))
+                Err(error_of(*exceeded, amount.usd, &tokens, wish.answer))
             }
         }
     }
@@ -95,7 +95,8 @@ impl Drop for Hold {
     }
 }
 
-fn error_of(exceeded: Exceeded) -> Error {
+/// `usd` and `tokens`: what the call was reckoned at.
+fn error_of(exceeded: Exceeded, usd: Usd, tokens: &Tokens, answer: Option<Answer>) -> Error {
     let Exceeded { standing, may_pass_soon, .. } = exceeded;
     let Standing { scope, ref name, unit, limit, spent, reserved, window, .. } = standing;
     let shown = |amount: f64| match unit {
@@ -111,7 +112,19 @@ fn error_of(exceeded: Exceeded) -> Error {
     if reserved > 0.0 {
         message.push_str(&format!(", {} reserved by calls under way", shown(reserved)));
     }
-    let mut error = Error::new(Kind::BudgetExceeded(Box::new(standing)), message);
+    let Tokens { input, output, .. } = tokens;
+    let price = if unit == Unit::Usd { format!("{usd}, ") } else { String::new() };
+    message.push_str(&format!("; this call is reckoned at {price}{input} tokens in and {output} out"));
+    message.push_str(match answer {
+        Some(Answer { max_tokens: Some(_), .. }) => ": lower its max_tokens, or raise the limit",
+        Some(_) => ": give it max_tokens, or raise the limit",
+        None => ": raise the limit",
+    });
+    let asked = match unit {
+        Unit::Usd => usd.dollars(),
+        Unit::Tokens => tokens.total() as f64,
+    };
+    let mut error = Error::new(Kind::BudgetExceeded { standing: Box::new(standing), asked }, message);
     error.retryable = may_pass_soon;
     error
 }
