@@ -70,6 +70,14 @@ test('a damaged file is told, counted as far as it can be read, and left as it i
   assert.deepEqual([readFileSync(file), statSync(file).mtimeMs, readdirSync(folder)], before)
 })
 
+test('a file that was cut short is told, by what its first line promises', async (t) => {
+  const { folder } = await budgeted(t)
+  const cut = join(folder, 'cut.log')
+  writeFileSync(cut, '6dd75b05 {"begin":{"version":1,"lines":1}}\n12345678 {"before":{"of":"a')
+  const { code, data } = await json(['costs', cut])
+  assert.deepEqual([code, data.unreadableLines], [1, 1])
+})
+
 test('a file that is none, and one that is something else, end with 1', async (t) => {
   const { folder } = await budgeted(t)
   const missing = await trunkline(['costs', join(folder, 'none')])

@@ -227,7 +227,6 @@ impl From<Row> for ModelCost {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
     use crate::pool::{Config, Pool, Tasks};
