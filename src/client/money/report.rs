@@ -234,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn savings_are_since_the_client_was_made_and_projected_from_a_minute_on() {
-        let money = Money::new(None, &Arc::new(Events::new(Box::new(|| {})))).unwrap();
+        let money = Money::new(None, None, &Arc::new(Events::new(Box::new(|| {})))).unwrap();
         let pool = Pool::new(Config::default(), Tasks::new(tokio::runtime::Handle::current()));
         let snapshot = Snapshot { reused: 1003, handshake_time_saved: 50_006.0, ..pool.snapshot() };
         let before = Pooled { reused: 1000, time_saved: 50_000.0 };
