@@ -39,7 +39,9 @@ function everywhere(name, outcome, expected, timeouts = {}) {
     await Promise.all(
       COMBINATIONS.map(async (combination) => {
         const came = await between(combination, timeouts, (upstream, line) => outcome(upstream, line, combination))
-        assert.deepEqual(came, expected(combination), JSON.stringify(combination))
+        const wanted = expected(combination)
+        if (wanted instanceof Set) assert.ok(wanted.has(came), `${JSON.stringify(combination)}: ${came}`)
+        else assert.deepEqual(came, wanted, JSON.stringify(combination))
       }),
     )
   })
@@ -61,7 +63,8 @@ const FAULTS = [
   [{ kind: 'status', status: 503 }, always('ERR_INTERNAL_SERVER')],
   [{ kind: 'status', status: 429 }, always('ERR_RATE_LIMIT')],
   [{ kind: 'status', status: 401 }, always('ERR_AUTHENTICATION')],
-  [{ kind: 'reset', after: 'accept' }, always('ERR_CONNECTION')],
+  // What of an HTTP/2 request had not left yet is sent again: it was certainly not processed.
+  [{ kind: 'reset', after: 'accept' }, ({ http2 }) => (http2 ? new Set(['ERR_CONNECTION', 'ok']) : 'ERR_CONNECTION')],
   [{ kind: 'reset', after: 'request' }, always('ERR_CONNECTION')],
   [{ kind: 'reset', after: 'headers' }, always('ERR_CONNECTION')],
   [{ kind: 'reset', after: 2 }, BROKEN],
