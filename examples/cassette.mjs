@@ -22,7 +22,7 @@ async function run(mode) {
   const { data, meta } = await line.chat(request('Greet Ada')).withMeta()
   const pieces = []
   for await (const piece of line.stream(request('Greet Ada')).text()) pieces.push(piece)
-  console.log(`${mode}: ${data.choices[0].message.content} at attempt ${meta.attempts.length}, ${pieces.join('|')}`)
+  console.log(`${mode}: ${data.choices[0].message.content} at attempt ${meta.attempts.length}, ${pieces.join('')}`)
   if (mode === 'replay') {
     const error = await line.chat(request('Greet Bob')).catch((error) => error)
     console.log(`${error.code}: ${error.message.replace(path, 'greeting.json')}`)
