@@ -3,8 +3,6 @@
 //! Vectors of two models have nothing to do with each other, so all parts are answered by the same target: if one of them had to go to the
 //! next, those that were answered before are asked there again.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::{HeaderName, HeaderValue};
@@ -13,12 +11,10 @@ use serde_json::value::RawValue;
 
 use super::Client;
 use super::call::{self, Answer, Call};
-use super::journey::{self, Accepted, Journey};
-use super::memory::Question;
+use super::journey::{Accepted, Journey};
 use super::record::Record;
 use super::targets::Path;
 use super::whole::{Shape, Whole};
-use super::witness::Arrival;
 use crate::config::CallOptions;
 use crate::error::{Error, Kind};
 use crate::protocol::json::Members;
@@ -31,15 +27,6 @@ const SIDE_BY_SIDE: usize = 4;
 
 /// Makes an embedding call, in parts if it has to be. However many parts, it is one call: it counts once, has one deadline, and
 /// tells of all their attempts.
-pub(super) async fn run(client: &Arc<Client>, call: Call, arrived: Arrival) -> Result<Answer, Error> {
-    let accepted = journey::accept(&call, arrived)?;
-    match Question::of(client, &call, &accepted, false)? {
-        Some(question) => question.answer(client, call, accepted).await,
-        None => run_accepted(client, call, accepted).await,
-    }
-}
-
-/// Makes one that is not answered from memory.
 pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted) -> Result<Answer, Error> {
     let request = accepted.request(call.body.len(), false);
     let wanted = call.options.provider.as_deref();

@@ -33,7 +33,7 @@ use super::journey::Accepted;
 use super::outlet::Outlet;
 use super::record::{Record, Source};
 use super::stream::Sink;
-use super::{Client, embed, stream, whole};
+use super::{Client, stream, whole};
 use crate::config::CallOptions;
 use crate::error::{Error, Kind as Failure, TimeoutPhase};
 use crate::policy::cache::{self, CachePolicy, CacheRules, Key, Kind, Store};
@@ -251,7 +251,6 @@ impl Question {
                 (Kind::Stream, Some(live)) => {
                     stream::run_accepted(&client, call, accepted, Sink::Shared(live.clone())).await
                 }
-                (Kind::Embeddings, _) => embed::run_accepted(&client, call, accepted).await,
                 _ => whole::run_accepted(&client, call, accepted).await,
             };
             let Some(record) = flight.shown.last() else {

@@ -231,11 +231,7 @@ impl Client {
         let (client, open) = (self.clone(), self.check_open());
         async move {
             let arrived = Arrival { at: open?, witness };
-            match call.endpoint {
-                // Boxed where it is rare: a call's future is moved as a whole when its task is made.
-                Endpoint::Embeddings => Box::pin(embed::run(&client, call, arrived)).await,
-                _ => whole::run(&client, call, arrived).await,
-            }
+            whole::run(&client, call, arrived).await
         }
     }
 

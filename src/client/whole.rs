@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::Client;
 use super::call::{self, Answer, Call, Consume, Life};
+use super::embed;
 use super::endpoint::Endpoint;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid};
 use super::journey::{self, Accepted};
@@ -35,6 +36,10 @@ pub(super) async fn run(client: &Arc<Client>, call: Call, arrived: Arrival) -> R
 /// Makes one that is not answered from memory.
 pub(super) async fn run_accepted(client: &Client, call: Call, accepted: Accepted) -> Result<Answer, Error> {
     let is_chat = call.endpoint == Endpoint::Chat;
+    // Boxed where it is rare: a call's future is moved as a whole when its task is made.
+    if call.endpoint == Endpoint::Embeddings {
+        return Box::pin(embed::run_accepted(client, call, accepted)).await;
+    }
     if is_chat && comes_as_stream(call.options.wire, &accepted) {
         return Box::pin(stream::run_as_whole(client, call, accepted)).await;
     }
