@@ -20,6 +20,7 @@ mod cassette;
 mod client;
 mod fetch;
 mod hooks;
+mod intake;
 mod mailbox;
 mod mock;
 mod runtime;

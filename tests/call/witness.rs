@@ -40,7 +40,7 @@ async fn each_attempt_is_told_of_in_its_order_and_at_its_time() {
         site.once(json!({ "kind": "status", "status": 503 }));
         let (witness, told) = witness(as_they_are);
         let call = site.make(Endpoint::Chat, &request(), json!({}));
-        site.client.call_before(call, Some(witness)).await.unwrap();
+        site.client.clone().call_arrived(call, site.client.arrival(Some(witness))).await.unwrap();
         let expected = [1, 2].into_iter().flat_map(|n| ONE.map(|event| (n, event.to_owned())));
         assert_eq!(events(&told), expected.collect::<Vec<_>>(), "{way:?}");
         let times: Vec<_> = told.lock().iter().map(|told| told["at"].as_u64().unwrap()).collect();
@@ -59,7 +59,7 @@ async fn what_the_witness_makes_of_the_headers_is_sent_over_every_protocol() {
             Ok(json!({ "x-signature": question.url, "content-type": "application/json" }))
         });
         let call = site.make(Endpoint::Chat, &request(), json!({}));
-        site.client.call_before(call, Some(witness)).await.unwrap();
+        site.client.clone().call_arrived(call, site.client.arrival(Some(witness))).await.unwrap();
         let sent = site.upstream.requests().pop().unwrap();
         assert_eq!(sent.headers["x-signature"], format!("{}/v1/chat/completions", site.upstream.url()));
         assert_eq!(sent.headers["authorization"], format!("Bearer {}", KEY));
@@ -72,7 +72,7 @@ async fn what_the_witness_refuses_is_neither_sent_nor_tried_again() {
     let site = Site::new(Way::H1);
     let (witness, told) = witness(|_| Err("no credentials".to_owned()));
     let call = site.make(Endpoint::Chat, &request(), json!({}));
-    let error = site.client.call_before(call, Some(witness)).await.unwrap_err();
+    let error = site.client.clone().call_arrived(call, site.client.arrival(Some(witness))).await.unwrap_err();
     assert!(matches!(error.kind, Kind::Hook));
     assert_eq!(error.message, "hooks.beforeAttempt: threw");
     assert_eq!((error.cause.as_deref(), error.billed), (Some("no credentials"), Billed::No));
@@ -87,6 +87,6 @@ async fn a_question_that_nobody_answers_ends_the_call() {
     // It is dropped at once.
     let witness = Arc::new(Witness::new(None, Some(Box::new(drop))));
     let call = site.make(Endpoint::Chat, &request(), json!({}));
-    let error = site.client.call_before(call, Some(witness)).await.unwrap_err();
+    let error = site.client.clone().call_arrived(call, site.client.arrival(Some(witness))).await.unwrap_err();
     assert!(matches!(error.kind, Kind::Closed));
 }
