@@ -1,9 +1,15 @@
-// A bar chart of a report: the time on JavaScript's thread, and calls a second, for each workload. It brings a ground of its own, so that it can be
-// read on a page of either colour.
+// A bar chart of a report: the time on JavaScript's thread, and calls a second, for some workloads and clients. It brings a ground of its own, so
+// that it can be read on a page of either colour.
 
 import { number } from './report.mjs'
 
-const SHOWN = ['chat', 'chat-h2', 'stream', 'paced']
+/** Workloads, and what is drawn beside the thread: of those that have a pace of their own, calls a second say nothing. */
+const SHOWN = { chat: 'rate', 'chat-h2': 'rate', stream: 'rate', paced: 'cpu' }
+const LEFT_OUT = ['undici fetch', 'openai over undici', 'trunkline fetch', 'trunkline text']
+const WORDS = {
+  rate: (unit) => `${unit}s a second: more is better`,
+  cpu: (unit) => `µs of all its threads for each ${unit}: less is better`,
+}
 const WIDTH = 960
 const MARGIN = 24
 const NAMES = 152
@@ -17,18 +23,21 @@ const RIGHT = LEFT + PANEL + GAP
 export function drawChart(report) {
   const parts = []
   let y = MARGIN + 12
-  for (const { title, unit, clients } of report.workloads.filter(({ id }) => SHOWN.includes(id))) {
+  for (const { id, title, unit, clients } of report.workloads) {
+    const beside = SHOWN[id]
+    if (!beside) continue
     parts.push(text(MARGIN, y, title, 'title'))
     y += 20
     parts.push(text(LEFT, y, `µs of JavaScript's thread for each ${unit}: less is better`, 'axis'))
-    parts.push(text(RIGHT, y, `${unit}s a second: more is better`, 'axis'))
+    parts.push(text(RIGHT, y, WORDS[beside](unit), 'axis'))
     y += 9
-    const ranked = [...clients].sort((a, b) => b.loop.median - a.loop.median)
-    const most = { loop: ranked[0].loop.median, rate: Math.max(...clients.map(({ rate }) => rate.median)) }
-    for (const { name, loop, rate } of ranked) {
-      const kind = name.startsWith('trunkline') ? 'ours' : 'theirs'
-      parts.push(text(LEFT - 8, y + BAR - 2, name, `name ${kind}-name`))
-      parts.push(bar(LEFT, y, loop.median, most.loop, kind), bar(RIGHT, y, rate.median, most.rate, kind))
+    const ranked = clients.filter(({ name }) => !LEFT_OUT.includes(name)).sort((a, b) => b.loop.median - a.loop.median)
+    const most = (figure) => Math.max(...ranked.map((client) => client[figure].median))
+    for (const client of ranked) {
+      const kind = client.name.startsWith('trunkline') ? 'ours' : 'theirs'
+      parts.push(text(LEFT - 8, y + BAR - 2, client.name, `name ${kind}-name`))
+      parts.push(bar(LEFT, y, client.loop.median, most('loop'), kind))
+      parts.push(bar(RIGHT, y, client[beside].median, most(beside), kind))
       y += STEP
     }
     y += 26

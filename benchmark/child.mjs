@@ -1,6 +1,6 @@
 // A child process that is asked by name: `start` in the parent, `serve` in the child.
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 
@@ -68,4 +68,24 @@ export function serve(methods) {
     }
   })
   process.on('disconnect', () => process.exit())
+}
+
+/**
+ * One core for the upstream and the others for the client, so that neither takes the other's time. Null where the system
+ * has no taskset or one core alone.
+ */
+export function shareCores() {
+  const asked = spawnSync('taskset', ['-cp', String(process.pid)], { encoding: 'utf8' })
+  if (asked.status !== 0) return null
+  const cores = coresIn(asked.stdout.split(':').at(-1).trim())
+  if (cores.length < 2) return null
+  return { client: cores.slice(0, -1).join(','), upstream: String(cores.at(-1)), count: cores.length }
+}
+
+/** As taskset lists them: `0-2,5`. */
+export function coresIn(list) {
+  return list.split(',').flatMap((range) => {
+    const [first, last = first] = range.split('-').map(Number)
+    return Array.from({ length: last - first + 1 }, (_, at) => first + at)
+  })
 }

@@ -9,8 +9,9 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { drawChart } from './chart.mjs'
+import { shareCores } from './child.mjs'
 import { judge } from './goals.mjs'
-import { machineFacts, shareCores } from './machine.mjs'
+import { machineFacts } from './machine.mjs'
 import { knownNodes, nodeOf } from './nodes.mjs'
 import { readOptions, USAGE, UsageError } from './options.mjs'
 import { measurePackages } from './package.mjs'
@@ -54,12 +55,14 @@ async function measureAll(options) {
   const node = nodeOf(options.node)
   const version = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).trim()
   const peers = setUpPeers(peersOf(version))
-  const cores = shareCores(options)
+  const cores = shareCores()
+  // On two cores a client of several threads would have one for all of them, which it has nowhere else.
+  const ownCores = cores && (options.pin || cores.count > 2) ? cores.client : null
   const report = {
     date: new Date().toISOString().slice(0, 10),
     node: version,
     machine: machineFacts(),
-    pinned: { upstream: cores?.upstream ?? null, clients: cores?.clients ?? null },
+    pinned: { upstream: cores?.upstream ?? null, clients: ownCores },
     seconds: smoke ? null : seconds,
     itself: null,
     workloads: [],
@@ -67,7 +70,7 @@ async function measureAll(options) {
     pool: null,
     goals: [],
   }
-  const how = { options, node, cores: cores?.clients, tell: progress }
+  const how = { options, node, cores: ownCores, tell: progress }
   const stage = openStage({ cores: cores?.upstream, smoke })
   try {
     for (const workload of workloads.filter(({ id }) => only.includes(id))) {

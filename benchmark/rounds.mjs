@@ -56,7 +56,7 @@ export async function measureWorkload(workload, { options, stage, cores, node, t
 
   async function measureRound(client) {
     // Not counted: it opens again what closed while the others had their turns.
-    if (!smoke) await counted(client, () => client.child.ask('run', { ...scale, ...LEAD_IN }))
+    if (!smoke) await client.child.ask('run', { ...scale, ...LEAD_IN })
     const before = { upstream: await stage.cpu(), machine: machineTime() }
     const result = await counted(client, () => client.child.ask('run', scale))
     const served = ((await stage.cpu()) - before.upstream) / 1000 / result.wall

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { coresIn } from '../../benchmark/child.mjs'
 import { figuresOf, quietRounds, spread } from '../../benchmark/figures.mjs'
-import { coresIn } from '../../benchmark/machine.mjs'
 import { measure, quantile } from '../../benchmark/measure.mjs'
 
 const round = (rate, others = 0) => ({
