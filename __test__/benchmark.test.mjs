@@ -39,7 +39,7 @@ test('the bench runs every row, and every client gives the right answers', async
   )
   assert.match(out, ran)
 
-  const results = `${root}/benchmark/results/tmp`
+  const results = `${root}benchmark/results/tmp`
   const report = JSON.parse(readFileSync(`${results}/latest.json`, 'utf8'))
   for (const { id, clients } of report.workloads) {
     for (const { name, calls, sockets } of clients) assert.ok(calls > 0 && sockets > 0, `${name}, ${id}`)

@@ -17,15 +17,28 @@ export function writePages(report) {
   writeFileSync(`${root}benchmark/results/latest.json`, `${JSON.stringify(report, null, 2)}\n`)
   writeFileSync(`${root}benchmark/results/chart.svg`, drawChart(report))
   for (const [name, textOf] of Object.entries(pages)) {
-    const [before, after] = readFileSync(`${root}${name}`, 'utf8').split(BEGIN)
-    if (after === undefined) throw new Error(`${name} has no place for results: ${BEGIN}`)
-    writeFileSync(`${root}${name}`, `${before}${BEGIN}${textOf(report)}${END}${after.split(END)[1]}`)
+    writeFileSync(`${root}${name}`, withResults(readFileSync(`${root}${name}`, 'utf8'), textOf(report)))
   }
 }
 
-/** What stands there now; undefined where there is no place for it. */
-export function shownIn(name) {
-  return readFileSync(`${root}${name}`, 'utf8').split(BEGIN)[1]?.split(END)[0]
+/** A page with these results in the place of those that it shows. */
+export function withResults(page, results) {
+  const { begin, end } = placeIn(page)
+  return `${page.slice(0, begin)}${results}${page.slice(end)}`
+}
+
+/** What a page shows now. */
+export function shownIn(page) {
+  const { begin, end } = placeIn(page)
+  return page.slice(begin, end)
+}
+
+/** There may be other places, of other commands. */
+function placeIn(page) {
+  const begin = page.indexOf(BEGIN) + BEGIN.length
+  const end = page.indexOf(END, begin)
+  if (begin < BEGIN.length || end < 0) throw new Error(`the page has no place for results: ${BEGIN}${END}`)
+  return { begin, end }
 }
 
 /** A few clients and figures of each workload. */

@@ -5,21 +5,21 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { drawChart } from '../../benchmark/chart.mjs'
 import { judge } from '../../benchmark/goals.mjs'
-import { pageOf, pages, readmeOf, shownIn } from '../../benchmark/pages.mjs'
+import { pageOf, pages, readmeOf, shownIn, withResults } from '../../benchmark/pages.mjs'
 import { conditions } from '../../benchmark/report.mjs'
 import { client, report, workload } from './report.mjs'
 
-const results = (name) => readFileSync(new URL(`../../benchmark/results/${name}`, import.meta.url), 'utf8')
-const latest = JSON.parse(results('latest.json'))
+const read = (name) => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
+const latest = JSON.parse(read('benchmark/results/latest.json'))
 
 for (const [name, textOf] of Object.entries(pages)) {
   test(`${name} shows the figures of benchmark/results/latest.json`, () => {
-    assert.equal(shownIn(name), textOf(latest), 'npm run bench -- --from benchmark/results/latest.json --write')
+    assert.equal(shownIn(read(name)), textOf(latest), 'npm run bench -- --from benchmark/results/latest.json --write')
   })
 }
 
 test('the chart is drawn from benchmark/results/latest.json', () => {
-  assert.equal(results('chart.svg'), drawChart(latest))
+  assert.equal(read('benchmark/results/chart.svg'), drawChart(latest))
 })
 
 test('the goals that are shown are those of the figures', () => {
@@ -33,6 +33,16 @@ const sample = report(
   ],
   { packages: { rounds: 15, rows: [{ name: 'undici', version: '8.0.0', load: { median: 42 }, size: 1.5 }] } },
 )
+
+test('results take the place of those before them, and of nothing else', () => {
+  const mark = (text) =>
+    `<!-- What follows is written by \`npm run bench -- --write\`. -->\n${text}<!-- That was it. -->\n`
+  const other = '<!-- What follows is written by another. -->\nkept\n<!-- That was it. -->\n'
+  const page = `before\n${other}${mark('old\n')}after\n${other}end\n`
+  assert.equal(withResults(page, 'new\n'), `before\n${other}${mark('new\n')}after\n${other}end\n`)
+  assert.equal(shownIn(page), 'old\n')
+  assert.throws(() => withResults('a page\n', 'new\n'), /no place for results/)
+})
 
 test('the README has a row for each figure, with what was not measured left open', () => {
   const lines = readmeOf(sample).split('\n')
