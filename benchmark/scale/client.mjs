@@ -106,7 +106,7 @@ serve({
 })
 
 async function pass(calls) {
-  const loop = startLoop(one, { atOnce: 16 })
+  const loop = startLoop(one, { atOnce: Math.min(64, calls) })
   await loop.reached({ calls })
   await loop.stop()
 }

@@ -140,7 +140,8 @@ async function costs(client, one, { client: settings, load, urls }) {
 
 /** What a process grows by, of calls that stay where they are or of what is left when all have ended. */
 async function held(client, upstream, one, { client: settings, load, urls }) {
-  const few = options.smoke ? 16 : 1000
+  // A stream takes its second.
+  const few = load.kind === 'stream' ? Math.min(64, load.atOnce) : options.smoke ? 16 : 1000
   const growth = async () => {
     const { rss, heap } = await client.ask('growth')
     return { memory: rss, heap }
