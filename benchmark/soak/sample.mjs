@@ -7,15 +7,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 // The library's own view of its tasks, which is no part of what users see.
 const { border } = createRequire(import.meta.url)('../../lib/border.js')
 
-/** Once it has come to rest: what nobody holds is collected, and what ends by itself has ended. */
-export async function sample(lines) {
+/**
+ * Once it has come to rest: what nobody holds is collected, and what ends by itself has ended. Where nothing is to be left (`empty`) that is waited for, for some
+ * seconds.
+ */
+export async function sample(lines, empty = null) {
   let last = ''
-  for (let tries = 0; tries < 60; tries++) {
+  for (let tries = 0; tries < 150; tries++) {
     globalThis.gc()
     await sleep(25)
-    const now = JSON.stringify(counts(lines))
-    if (now === last) break
-    last = now
+    const now = counts(lines)
+    const rests = empty === null ? JSON.stringify(now) === last : now.tasks <= empty.tasks && now.files <= empty.files
+    if (rests) break
+    last = JSON.stringify(now)
   }
   globalThis.gc()
   const { rss, heapUsed, external, arrayBuffers } = process.memoryUsage()
@@ -41,8 +45,8 @@ function counts(lines) {
     // Beside those of the pools' sockets.
     files: files === null ? null : files - sockets,
     handles: process.getActiveResourcesInfo().length,
-    // Beside those that a socket has for itself: how many sockets rest changes from moment to moment.
-    tasks: border.tasks,
+    // Beside the two that each socket has.
+    tasks: border.tasks - 2 * sockets,
   }
 }
 
