@@ -16,11 +16,15 @@ export function setUpSite() {
   }
   if (Object.entries(devDependencies).every(has)) return
   console.error('setting up: what the site is made with (some 60 MB)')
-  const { status, stderr } = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
-    cwd: folder,
-    encoding: 'utf8',
-    shell: process.platform === 'win32',
-  })
+  const { status, stderr } = spawnSync(
+    'npm',
+    ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'],
+    {
+      cwd: folder,
+      encoding: 'utf8',
+      shell: process.platform === 'win32',
+    },
+  )
   if (status !== 0) throw new Error(`npm ci failed in ${folder}: ${stderr?.trim().split('\n')[0]}`)
 }
 
@@ -29,7 +33,9 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
   const { build } = await import('../site/build.mjs')
   const begun = performance.now()
   const { pages, broken } = await build()
-  console.log(`${pages.length} pages in target/site, in ${((performance.now() - begun) / 1000).toFixed(1)} s: open target/site/index.html`)
+  console.log(
+    `${pages.length} pages in target/site, in ${((performance.now() - begun) / 1000).toFixed(1)} s: open target/site/index.html`,
+  )
   for (const line of broken) console.error(`broken: ${line}`)
   if (broken.length > 0) process.exitCode = 1
 }

@@ -1,6 +1,6 @@
 // The documentation site, from the Markdown of the repository and the typings: static pages that need nothing from elsewhere. `build` gives what it wrote.
 
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import MiniSearch from 'minisearch'
@@ -39,7 +39,8 @@ export async function build(out = join(root, 'target/site')) {
 /** All pages with what they say, in the order of the contents. */
 function gather(reference) {
   const all = new Map()
-  for (const name of ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md']) all.set(name, join(root, name))
+  for (const name of ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'])
+    all.set(name, join(root, name))
   for (const name of readdirSync(join(root, 'docs'), { recursive: true }).sort())
     if (name.endsWith('.md')) all.set(posix.join('docs', name.replaceAll('\\', '/')), join(root, 'docs', name))
   for (const name of reference) all.set(posix.join('reference', name), join(root, 'target/site-build/reference', name))
@@ -54,9 +55,11 @@ function gather(reference) {
   for (const { title, pages: wanted } of sections) {
     for (const entry of wanted) {
       const [, path = entry] = /^\[(.*)\]$/.exec(entry) ?? []
-      if (path.endsWith('/*')) for (const name of [...all.keys()].filter((name) => name.startsWith(path.slice(0, -1)))) add(title, name)
+      if (path.endsWith('/*'))
+        for (const name of [...all.keys()].filter((name) => name.startsWith(path.slice(0, -1)))) add(title, name)
       else if (all.has(path)) add(title, path)
-      else if (path === entry && !process.env.DRAFT) throw new Error(`site/contents.mjs names ${path}, which is not there`)
+      else if (path === entry && !process.env.DRAFT)
+        throw new Error(`site/contents.mjs names ${path}, which is not there`)
     }
   }
   for (const path of [...all.keys()]) add('More', path)
@@ -68,7 +71,9 @@ function navigationOf(pages) {
   const titles = [...new Set(pages.map(({ section }) => section))]
   return titles.map((title) => ({
     title,
-    pages: pages.filter(({ section, path }) => section === title && (section !== 'Reference' || path.endsWith('/index.md'))),
+    pages: pages.filter(
+      ({ section, path }) => section === title && (section !== 'Reference' || path.endsWith('/index.md')),
+    ),
   }))
 }
 
@@ -127,11 +132,17 @@ class Site {
   writeSources(navigation) {
     for (const [path] of this.#sources)
       if (statSync(join(root, path)).isDirectory())
-        for (const name of readdirSync(join(root, path))) if (/\.(m?js|ts)$/.test(name)) this.#copy(posix.join(path, name))
+        for (const name of readdirSync(join(root, path)))
+          if (/\.(m?js|ts)$/.test(name)) this.#copy(posix.join(path, name))
     for (const [path, place] of this.#sources) {
       const html = statSync(join(root, path)).isDirectory()
-        ? `<ul>${[...this.#sources].filter(([name]) => posix.dirname(name) === path)
-            .map(([name, to]) => `<li><a href="${posix.relative(posix.dirname(place), to)}">${posix.basename(name)}</a></li>`).join('')}</ul>`
+        ? `<ul>${[...this.#sources]
+            .filter(([name]) => posix.dirname(name) === path)
+            .map(
+              ([name, to]) =>
+                `<li><a href="${posix.relative(posix.dirname(place), to)}">${posix.basename(name)}</a></li>`,
+            )
+            .join('')}</ul>`
         : renderSource(readFileSync(join(root, path), 'utf8'), path)
       this.write(place, layout({ place, title: path, html: `<h1>${path}</h1>${html}`, navigation, headings: [] }))
     }
@@ -139,9 +150,16 @@ class Site {
 
   /** Links that lead nowhere, and addresses elsewhere that `outside.txt` does not list. */
   broken() {
-    const listed = new Set(readFileSync(join(here, 'outside.txt'), 'utf8').split('\n').filter((line) => line && !line.startsWith('#')))
+    const listed = new Set(
+      readFileSync(join(here, 'outside.txt'), 'utf8')
+        .split('\n')
+        .filter((line) => line && !line.startsWith('#')),
+    )
     return this.#links.flatMap(({ from, link, page, anchor, missing, outside }) => {
-      if (outside) return listed.has(link.split('#')[0]) || link.startsWith('#') ? [] : [`${from}: ${link} is not in site/outside.txt`]
+      if (outside)
+        return listed.has(link.split('#')[0]) || link.startsWith('#')
+          ? []
+          : [`${from}: ${link} is not in site/outside.txt`]
       if (missing) return [`${from}: ${link} is not there`]
       if (anchor && page && !page.anchors.has(anchor)) return [`${from}: ${link} has no such heading`]
       return []
@@ -150,7 +168,8 @@ class Site {
 }
 
 /** Headings of TypeDoc's own. */
-const structural = /^(Properties|Methods|Constructors?|Accessors|Parameters|Returns|Throws|Extends|Extended by|Implements|Implementation of|Inherited from|Overrides|Type Parameters|Default Value|Type Declaration|Indexable|Call Signature|Classes|Interfaces|Functions|Variables|Type Aliases|Modules|.*\..*|options\??|request|body|path)$/
+const structural =
+  /^(Properties|Methods|Constructors?|Accessors|Parameters|Returns|Throws|Extends|Extended by|Implements|Implementation of|Inherited from|Overrides|Type Parameters|Default Value|Type Declaration|Indexable|Call Signature|Classes|Interfaces|Functions|Variables|Type Aliases|Modules|.*\..*|options\??|request|body|path)$/
 
 /** The index and who reads it, as one script: it works from a disk as well, where pages may not fetch. */
 function searchScript(minisearch, pages) {

@@ -71,5 +71,8 @@ export const names = {
 export function placeOf(path) {
   if (path === 'README.md') return 'index.html'
   if (path === 'ARCHITECTURE.md') return 'design.html'
-  return path.replace(/^docs\//, '').replace(/\.md$/, '.html').toLowerCase()
+  return path
+    .replace(/^docs\//, '')
+    .replace(/\.md$/, '.html')
+    .toLowerCase()
 }

@@ -74,7 +74,15 @@ rules.code_block = (tokens, at) => code(tokens[at].content, 'text')
 rules.html_block = (tokens, at) => tokens[at].content.replace(/<!--[\s\S]*?-->\n?/g, '')
 rules.html_inline = rules.html_block
 
-const aliases = { js: 'javascript', mjs: 'javascript', ts: 'typescript', sh: 'bash', py: 'python', rs: 'rust', yml: 'yaml' }
+const aliases = {
+  js: 'javascript',
+  mjs: 'javascript',
+  ts: 'typescript',
+  sh: 'bash',
+  py: 'python',
+  rs: 'rust',
+  yml: 'yaml',
+}
 
 function code(text, name) {
   const language = aliases[name] ?? name
@@ -85,13 +93,24 @@ function code(text, name) {
 /** What an inline token says, without marks. */
 function plain(token) {
   return (token.children ?? [])
-    .map((child) => (child.type === 'softbreak' ? ' ' : child.type === 'image' ? '' : /^(text|code_inline)$/.test(child.type) ? child.content : ''))
+    .map((child) =>
+      child.type === 'softbreak'
+        ? ' '
+        : child.type === 'image'
+          ? ''
+          : /^(text|code_inline)$/.test(child.type)
+            ? child.content
+            : '',
+    )
     .join('')
 }
 
 /** As GitHub makes them. */
 function slug(title) {
-  return title.toLowerCase().replace(/[^\p{L}\p{N}\p{M}_\- ]/gu, '').replaceAll(' ', '-')
+  return title
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\p{M}_\- ]/gu, '')
+    .replaceAll(' ', '-')
 }
 
 function unique(id, seen) {

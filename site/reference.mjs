@@ -1,6 +1,6 @@
 // The reference: TypeDoc's reading of the typings, as Markdown, so that it has the layout, the search and the checked links of all other pages.
 
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Application, TSConfigReader } from 'typedoc'
 
@@ -9,7 +9,10 @@ export async function writeReference(root, folder) {
   mkdirSync(folder, { recursive: true })
   const tsconfig = join(folder, '../tsconfig.json')
   const entries = ['index.d.ts', 'testing.d.ts', 'otel.d.ts'].map((name) => join(root, name))
-  writeFileSync(tsconfig, JSON.stringify({ extends: join(root, '__test__/types/tsconfig.json'), files: entries, include: [] }))
+  writeFileSync(
+    tsconfig,
+    JSON.stringify({ extends: join(root, '__test__/types/tsconfig.json'), files: entries, include: [] }),
+  )
   const app = await Application.bootstrapWithPlugins(
     {
       plugin: ['typedoc-plugin-markdown'],
@@ -34,7 +37,9 @@ export async function writeReference(root, folder) {
   if (!project) throw new Error('TypeDoc could not read the typings')
   await app.generateOutputs(project)
   if (app.logger.hasErrors() || app.logger.hasWarnings()) throw new Error('TypeDoc has complaints, above')
-  const names = readdirSync(folder, { recursive: true }).map((name) => name.replaceAll('\\', '/')).filter((name) => name.endsWith('.md'))
+  const names = readdirSync(folder, { recursive: true })
+    .map((name) => name.replaceAll('\\', '/'))
+    .filter((name) => name.endsWith('.md'))
   for (const name of names) {
     // A rule between all members is more than headings need. What the typings say of a page leads to it.
     const up = '../'.repeat(depth(name))
