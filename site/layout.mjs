@@ -2,7 +2,7 @@
 
 import { posix } from 'node:path'
 
-const escape = (text) =>
+const escaped = (text) =>
   text.replace(/[&<>"]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[sign])
 
 // Nothing is asked of anybody else, and no script but the site's own runs.
@@ -21,7 +21,7 @@ export function layout({ place, title, html, navigation, headings }) {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="color-scheme" content="light dark">
-<title>${escape(title === 'Trunkline' ? title : `${title} · Trunkline`)}</title>
+<title>${escaped(title === 'Trunkline' ? title : `${title} · Trunkline`)}</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="${to('style.css')}">
 <script src="${to('theme.js')}"></script>
@@ -43,7 +43,7 @@ ${navigation.map((section) => sectionHtml(section, place, to)).join('\n')}
 ${html}
 <footer>${neighbour(order[at - 1], 'previous', to, at > 0)}${neighbour(order[at + 1], 'next', to, at >= 0)}</footer>
 </main>
-${onPage.length > 1 ? `<aside aria-label="On this page"><p>On this page</p><ul>${onPage.map(({ id, title, level }) => `<li class="l${level}"><a href="#${id}">${escape(title)}</a></li>`).join('')}</ul></aside>` : ''}
+${onPage.length > 1 ? `<aside aria-label="On this page"><p>On this page</p><ul>${onPage.map(({ id, title, level }) => `<li class="l${level}"><a href="#${id}">${escaped(title)}</a></li>`).join('')}</ul></aside>` : ''}
 </div>
 </body>
 </html>
@@ -54,13 +54,13 @@ function sectionHtml({ title, pages }, place, to) {
   const open = pages.length < 20 || pages.some((page) => page.place === place)
   const items = pages.map((page) => {
     const current = page.place === place ? ' aria-current="page"' : ''
-    return `<li><a href="${to(page.place)}"${current}>${escape(page.name)}</a></li>`
+    return `<li><a href="${to(page.place)}"${current}>${escaped(page.name)}</a></li>`
   })
-  return `<details${open ? ' open' : ''}><summary>${escape(title)}</summary><ul>${items.join('')}</ul></details>`
+  return `<details${open ? ' open' : ''}><summary>${escaped(title)}</summary><ul>${items.join('')}</ul></details>`
 }
 
 function neighbour(page, rel, to, there) {
   if (!page || !there) return '<span></span>'
-  const name = escape(page.name)
+  const name = escaped(page.name)
   return `<a rel="${rel === 'next' ? 'next' : 'prev'}" href="${to(page.place)}">${rel === 'next' ? `${name} →` : `← ${name}`}</a>`
 }
