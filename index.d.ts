@@ -2,6 +2,8 @@
  * One warm, bounded, multiplexed connection pool to AI providers for a whole Node.js process.
  *
  * All durations are milliseconds, above 0 and at most 2³¹−1; all sizes are bytes. What is declared here is what there is.
+ *
+ * @module trunkline
  */
 
 import { EventEmitter } from 'node:events'
@@ -59,7 +61,7 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    * Any other JSON endpoint below `baseURL`, that of the first provider unless `provider` names another; routes are of models, and are not asked. The body is
    * sent as it is, in whatever shape that provider has. `path` begins with a slash; a full URL is refused, since credentials stay with
    * their provider, and so are the segments `.` and `..`. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
-   * Rejects as {@link chat} does, and with a {@link ConfigError} for a body that JSON would lose (a form, bytes, a `Map`, a promise), which {@link fetch} can send;
+   * Rejects as {@link chat} does, and with a {@link ConfigError} for a body that JSON would lose (a form, bytes, a `Map`, a promise), which `fetch` can send;
    * an empty answer of status 204 or 205 is `null`.
    */
   post<T = unknown>(path: string, body: unknown, options?: CallOptions): Call<T>
@@ -601,10 +603,6 @@ export interface TokenPrice {
   reasoning?: number
 }
 
-/**
- * A call speaks for what it may come to before it is sent (its prompt, and `max_tokens` or about twice what the model's answers have), and is charged with what
- * it came to. At least one of `limit`, `tokens`, `perModel` and `perTenant`. What `fetch` sends is neither known nor held.
- */
 /** What several processes keep together, through Redis or Valkey; docs/shared.md. */
 export interface SharedOptions {
   /**
@@ -621,6 +619,10 @@ export interface SharedOptions {
   onUnavailable?: 'local' | 'fail'
 }
 
+/**
+ * A call speaks for what it may come to before it is sent (its prompt, and `max_tokens` or about twice what the model's answers have), and is charged with what
+ * it came to. At least one of `limit`, `tokens`, `perModel` and `perTenant`. What `fetch` sends is neither known nor held.
+ */
 export interface BudgetOptions extends BudgetLimit {
   /** In UTC, by the calendar. Default `month`. */
   window?: 'hour' | 'day' | 'month'
