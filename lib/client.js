@@ -246,6 +246,17 @@ class Trunkline extends Emitter {
     return new Batch({ start, check, caller: callerOf(Trunkline.prototype.batch) }, requests, options)
   }
 
+  /** @param {any} input @param {any} output @param {any} [options] */
+  batchFile(input, output, options) {
+    Trunkline.#checkReceiver(this, 'batchFile')
+    this.look()
+    const { BatchFile } = /** @type {typeof import('./job.js')} */ (require('./job.js'))
+    const start = (/** @type {number} */ id, /** @type {string} */ job, /** @type {string} */ call) =>
+      this.#native.job(id, job, call)
+    const above = Trunkline.prototype.batchFile
+    return new BatchFile({ start, selected: [...this.#selects.keys()], client: this, above }, input, output, options)
+  }
+
   /** Bound, and one for good. Its files are read when it is first asked for. */
   get fetch() {
     if (this.#fetch === null) {

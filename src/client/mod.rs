@@ -66,6 +66,7 @@ mod witness;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -211,6 +212,22 @@ impl Client {
             Some(options) => CallOptions::parse(options, kind, &self.config).map(Arc::new),
             None => Ok(self.options.clone()),
         }
+    }
+
+    /// Whether calls for this model go where a route says.
+    pub fn has_route(&self, model: &str) -> bool {
+        self.targets.has_route(model)
+    }
+
+    /// # Errors
+    /// Where no provider has this name.
+    pub fn check_provider(&self, name: &str) -> Result<(), Error> {
+        self.provider(name).map(drop)
+    }
+
+    /// How many calls its pool has connections for at one origin, where each takes one for itself.
+    pub fn most_connections(&self) -> NonZeroUsize {
+        self.config.pool.max_connections_per_origin
     }
 
     /// Makes one call whose answer comes as one text. It is accepted or refused by whether the client is open now, and not

@@ -191,6 +191,10 @@ impl Targets {
         })
     }
 
+    pub(super) fn has_route(&self, model: &str) -> bool {
+        self.routes.contains_key(model)
+    }
+
     pub(super) fn provider(&self, name: &str) -> Result<&Arc<Provider>, Error> {
         let mut providers = self.providers();
         providers.find(|provider| **provider.name() == *name).ok_or_else(|| self.no_such_provider())

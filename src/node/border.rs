@@ -20,6 +20,7 @@ use crate::client::{
     Answer, Ask, Drain, Fetched, Head, Mode, Outlet, Reading, TellOf, Upload, Whole, Witness,
 };
 use crate::error::{self, Kind};
+use crate::job::Control;
 use crate::pool::Inbox;
 use crate::telemetry::{Events, Log};
 
@@ -102,6 +103,7 @@ pub(super) enum Flow {
     Events(Arc<Outlet>),
     /// The body of a fetch, and that of its request where it comes in pieces.
     Bytes(Arc<Drain>, Option<Arc<Upload>>),
+    Job(Arc<Control>),
 }
 
 /// How a call ends well.
@@ -271,7 +273,7 @@ impl Border {
     /// What a stream has left when it ends. Where its reader has not come yet, JavaScript keeps it, as objects.
     fn add_last_pieces(&self, parcel: &mut wire::Parcel<'_>, id: u32) {
         match self.flow(id) {
-            Flow::Nothing => {}
+            Flow::Nothing | Flow::Job(_) => {}
             Flow::Events(outlet) => {
                 outlet.choose(Mode::Objects);
                 add_pieces(parcel, id, &outlet);
@@ -283,7 +285,7 @@ impl Border {
         }
     }
 
-    fn flow(&self, id: u32) -> Flow {
+    pub(super) fn flow(&self, id: u32) -> Flow {
         let calls = self.calls.lock();
         let running = calls.running.get(id as usize).and_then(Option::as_ref);
         running.map_or(Flow::Nothing, |running| running.flow.clone())
@@ -484,7 +486,7 @@ impl NativeBorder {
     #[napi(catch_unwind)]
     pub fn choose(&self, id: u32, mode: u32) -> bool {
         match self.border.flow(id) {
-            Flow::Nothing => false,
+            Flow::Nothing | Flow::Job(_) => false,
             Flow::Events(outlet) => outlet.choose(match mode {
                 1 => Mode::Objects,
                 2 => Mode::Text,
@@ -503,7 +505,7 @@ impl NativeBorder {
     #[napi(catch_unwind)]
     pub fn read(&self, id: u32, bytes: u32) {
         match self.border.flow(id) {
-            Flow::Nothing => {}
+            Flow::Nothing | Flow::Job(_) => {}
             Flow::Events(outlet) => outlet.read(bytes as usize),
             Flow::Bytes(drain, _) => drain.read(bytes as usize),
         }

@@ -282,7 +282,7 @@ impl NativeClient {
         Ok(Call { endpoint: endpoint_of(kind, path), body, options: options? })
     }
 
-    fn options(&self, text: Option<String>, kind: CallKind) -> Parsed<Arc<CallOptions>> {
+    pub(super) fn options(&self, text: Option<String>, kind: CallKind) -> Parsed<Arc<CallOptions>> {
         let parsed = |text: String| {
             // Headers may be credentials.
             let text = Zeroizing::new(text);

@@ -9,6 +9,7 @@
 //! | `cassette` | files of recordings, by their numbers |
 //! | `client` | a client's handle |
 //! | `fetch` | its fetch |
+//! | `job` | its jobs, from a file to a file |
 //! | `hooks` | questions to its hooks |
 //! | `mock` | the stand-in upstream's handle |
 //!
@@ -21,6 +22,7 @@ mod client;
 mod fetch;
 mod hooks;
 mod intake;
+mod job;
 mod mailbox;
 mod mock;
 mod runtime;
