@@ -15,17 +15,7 @@ const { clearTimeout, queueMicrotask, setTimeout } = require('./timers.js')
 const INTERVAL = 1000
 
 /** Options that are the job's own; the others are of its calls. */
-const OWN = [
-  'errors',
-  'concurrency',
-  'tries',
-  'badLines',
-  'onlyRoutes',
-  'retryFailed',
-  'onBudget',
-  'patience',
-  'grace',
-]
+const OWN = ['errors', 'concurrency', 'tries', 'badLines', 'onlyRoutes', 'retryFailed', 'onBudget', 'patience', 'grace']
 
 /**
  * @typedef {{ start: (id: number, options: string, call: string) => string | null | undefined, selected: string[], client: any, above: Function }} Starter
