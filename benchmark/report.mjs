@@ -172,7 +172,7 @@ function versionsOf(clients) {
 export function number(value) {
   if (value >= 1000) return Math.round(value).toLocaleString('en')
   if (value >= 100) return value.toFixed(0)
-  return value.toFixed(value >= 10 ? 1 : 2)
+  return value.toFixed(value >= 10 ? 1 : value >= 0.1 || value === 0 ? 2 : 3)
 }
 
 function range({ min, max }, rounds) {
