@@ -38,7 +38,8 @@ export function problemsOfChangelog(changelog) {
         problems.push(`[${version}] has a heading "${heading}"; there are ${HEADINGS.join(', ')}`)
     }
     for (const heading of HEADINGS) {
-      if (text.split(new RegExp(`^### ${heading}$`, 'm')).length > 2) problems.push(`[${version}] has "${heading}" twice`)
+      if (text.split(new RegExp(`^### ${heading}$`, 'm')).length > 2)
+        problems.push(`[${version}] has "${heading}" twice`)
     }
   }
   for (let at = 2; at < sections.length; at++) {
