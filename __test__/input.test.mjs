@@ -24,8 +24,11 @@ const clients = [
   [{ timeout: {} }, /^timeout: is not an option; did you mean timeouts\?$/],
   [{ nonsense: 1 }, /^nonsense: is not an option; there are /],
   [{ baseURL: 5 }, /^baseURL: must be a string/],
-  [{ baseURL: 'nope' }, /^baseURL: must be an absolute http or https URL$/],
-  [{ baseURL: 'ftp://a.example' }, /^baseURL: must be an absolute http or https URL$/],
+  [{ baseURL: 'nope' }, /^baseURL: must be an absolute http or https URL, such as https:\/\/api\.openai\.com\/v1$/],
+  [
+    { baseURL: 'ftp://a.example' },
+    /^baseURL: must be an absolute http or https URL, such as https:\/\/api\.openai\.com\/v1$/,
+  ],
   [{ baseURL: 'https://u:pw@a.example' }, /^baseURL: must have no user or password; /],
   [{ baseURL: 'https://a.example/v1#x' }, /^baseURL: must have no fragment$/],
   [{ baseURL: 'https://a.example/v1?x=1' }, /^baseURL: must have no query$/],

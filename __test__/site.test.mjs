@@ -163,7 +163,9 @@ describe('the site in Chromium', { skip: missing }, () => {
     await page.ask(
       "[...document.querySelectorAll('#found a')].find((link) => link.textContent.startsWith('ERR_TIMEOUT')).click()",
     )
-    await until(() => page.ask("location.pathname === '/errors/err_timeout.html' && document.readyState === 'complete'"))
+    await until(() =>
+      page.ask("location.pathname === '/errors/err_timeout.html' && document.readyState === 'complete'"),
+    )
     await search('qqqqzzzz')
     await until(async () => (await page.ask("document.querySelector('#found').textContent")) === 'Nothing found.')
     assert.deepEqual(page.errors, [])
