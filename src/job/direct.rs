@@ -207,7 +207,10 @@ impl Direct {
 
 impl fmt::Debug for Direct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Direct").field("job", &self.job).field("at_once", &self.at_once).finish_non_exhaustive()
+        f.debug_struct("Direct")
+            .field("job", &self.job)
+            .field("at_once", &self.at_once)
+            .finish_non_exhaustive()
     }
 }
 
