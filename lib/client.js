@@ -251,10 +251,14 @@ class Trunkline extends Emitter {
     Trunkline.#checkReceiver(this, 'batchFile')
     this.look()
     const { BatchFile } = /** @type {typeof import('./job.js')} */ (require('./job.js'))
-    const start = (/** @type {number} */ id, /** @type {string} */ job, /** @type {string} */ call) =>
-      this.#native.job(id, job, call)
-    const above = Trunkline.prototype.batchFile
-    return new BatchFile({ start, selected: [...this.#selects.keys()], client: this, above }, input, output, options)
+    const starter = {
+      start: (/** @type {[number, string, string, number]} */ ...job) => this.#native.job(...job),
+      selected: [...this.#selects.keys()],
+      beforeAttempt: this.#hooks?.beforeAttempt,
+      client: this,
+      above: Trunkline.prototype.batchFile,
+    }
+    return new BatchFile(starter, input, output, options)
   }
 
   /** Bound, and one for good. Its files are read when it is first asked for. */

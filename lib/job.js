@@ -4,12 +4,14 @@
 
 const path = require('node:path')
 const { fileURLToPath } = require('node:url')
+const { AsyncResource } = require('node:async_hooks')
 const abort = require('./abort.js')
 const { border, enter, leave } = require('./border.js')
 const { encodeOptions, kindOf } = require('./encode.js')
 const { configError, errorOf, fromCaller } = require('./errors.js')
 const { signalOf } = require('./call.js')
 const { clearTimeout, queueMicrotask, setTimeout } = require('./timers.js')
+const { ASKED_ONLY, answerQuestion } = require('./witness.js')
 
 /** Milliseconds between two looks that are told of. */
 const INTERVAL = 1000
@@ -18,7 +20,11 @@ const INTERVAL = 1000
 const OWN = ['errors', 'concurrency', 'tries', 'badLines', 'onlyRoutes', 'retryFailed', 'onBudget', 'patience', 'grace']
 
 /**
- * @typedef {{ start: (id: number, options: string, call: string) => string | null | undefined, selected: string[], client: any, above: Function }} Starter
+ * `selected`: models that a function of the client's selects another for; `beforeAttempt`: its hook.
+ * @typedef {{
+ *   start: (id: number, options: string, call: string, flags: number) => string | null | undefined,
+ *   selected: string[], beforeAttempt: ((attempt: any) => unknown) | undefined, client: any, above: Function
+ * }} Starter
  */
 
 class BatchFile {
@@ -42,7 +48,7 @@ class BatchFile {
   #party
 
   /** @param {Starter} starter @param {any} input @param {any} output @param {any} options */
-  constructor({ start, selected, client, above }, input, output, options) {
+  constructor({ start, selected, beforeAttempt, client, above }, input, output, options) {
     this.#promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -65,14 +71,14 @@ class BatchFile {
       const files = { input: fileOf(input, 'input'), output: fileOf(output, 'output') }
       const job = encodeOptions({ ...own, ...files, selected }, 'options')
       const call = encodeOptions({ priority: 'background', ...rest }, 'options')
-      this.#party = this.#partyOf(client)
+      this.#party = this.#partyOf(client, beforeAttempt)
       if (this.#signal?.aborted) {
         this.#ended = true
         this.#reject(this.#signal.reason)
         return
       }
       this.#id = enter(this.#party)
-      const refused = start(this.#id, job, call)
+      const refused = start(this.#id, job, call, beforeAttempt ? ASKED_ONLY : 0)
       if (refused) {
         leave(this.#id)
         throw errorOf(refused)
@@ -120,8 +126,9 @@ class BatchFile {
     },
   }
 
-  /** @param {any} client @returns {any} */
-  #partyOf(client) {
+  /** @param {any} client @param {((attempt: any) => unknown) | undefined} beforeAttempt @returns {any} */
+  #partyOf(client, beforeAttempt) {
+    const hook = beforeAttempt && AsyncResource.bind(beforeAttempt)
     const end = (/** @type {() => void} */ settle) => {
       this.#ended = true
       clearTimeout(this.#timer)
@@ -131,7 +138,10 @@ class BatchFile {
     }
     return {
       client,
-      witness: null,
+      // Who is asked before each attempt of each of its calls.
+      witness: hook && {
+        asked: (/** @type {number} */ question, /** @type {string} */ text) => answerQuestion(question, text, hook),
+      },
       pieces() {},
       answered: (/** @type {string} */ body) => {
         const result = resultOf(JSON.parse(body))

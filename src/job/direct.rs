@@ -1,5 +1,6 @@
 //! Each line by a call of its own, through the client's ordinary path: its routes, limits, budgets, retries and fall-backs.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,17 +11,18 @@ use futures_util::stream::FuturesUnordered;
 
 use super::progress::{Control, Phase, Stage};
 use super::result::JobId;
-use super::{End, Item, Runner, Sink, Source, Taken};
+use super::{End, Item, MakeWitness, Runner, Sink, Source, Taken};
 use crate::client::{Answer, Call, Client};
 use crate::config::CallOptions;
 use crate::error::{Error, Kind, TimeoutPhase};
 use crate::protocol::openai::ErrorClass;
 
 /// Answers each item by a call.
-#[derive(Debug)]
 pub struct Direct {
     pub client: Arc<Client>,
     pub options: Arc<CallOptions>,
+    /// None where nobody is asked before attempts.
+    pub witness: Option<MakeWitness>,
     pub job: JobId,
     /// Calls under way together.
     pub at_once: NonZeroUsize,
@@ -138,7 +140,8 @@ impl Direct {
         loop {
             let Item { endpoint, body, .. } = item;
             let call = Call { endpoint: endpoint.clone(), body: body.clone(), options: self.options.clone() };
-            let error = match self.client.call(call).await {
+            let witness = self.witness.as_ref().and_then(|make| make());
+            let error = match self.client.call_before(call, witness).await {
                 Ok(answer) => return Fate::Answered(answer),
                 Err(error) => error,
             };
@@ -199,6 +202,12 @@ impl Direct {
             Fate::Left(end) => return Ok(end),
         }
         Ok(None)
+    }
+}
+
+impl fmt::Debug for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Direct").field("job", &self.job).field("at_once", &self.at_once).finish_non_exhaustive()
     }
 }
 

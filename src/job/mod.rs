@@ -31,6 +31,7 @@ mod survey;
 mod trouble;
 mod twice;
 
+use std::fmt;
 use std::fs::{self, File};
 use std::future::Future;
 use std::path::Path;
@@ -49,7 +50,7 @@ use self::journal::Journal;
 use self::progress::Spent;
 use self::results::{ResultFile, Results};
 use self::survey::Survey;
-use crate::client::Client;
+use crate::client::{Client, Witness};
 use crate::config::{BadLines, CallOptions, JobOptions};
 use crate::error::Error;
 use crate::policy::money::Usd;
@@ -107,13 +108,17 @@ pub enum End {
     Ended { error: Error },
 }
 
+/// Gives each call somebody who is asked before its attempts.
+pub type MakeWitness = Box<dyn Fn() -> Option<Arc<Witness>> + Send + Sync>;
+
 /// A job whose lines and results are in files.
-#[derive(Debug)]
 pub struct FileJob {
     pub client: Arc<Client>,
     pub options: JobOptions,
     /// Of each call.
     pub call: Arc<CallOptions>,
+    /// None where nobody is asked.
+    pub witness: Option<MakeWitness>,
 }
 
 /// What a run came to.
@@ -153,7 +158,7 @@ impl FileJob {
     /// # Cancel safety
     /// Dropping the future ends the job as [`Stage::Now`] does.
     pub async fn run(self, control: Arc<Control>) -> Result<Summary, Error> {
-        let Self { client, options, call } = self;
+        let Self { client, options, call, witness } = self;
         if let Some(provider) = &call.provider {
             client.check_provider(provider)?;
         }
@@ -171,6 +176,7 @@ impl FileJob {
             at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
             client,
             options: call,
+            witness,
             job: survey.job.clone(),
             tries: options.tries,
             patience: options.patience,
@@ -211,7 +217,7 @@ fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Resul
     let journal = Journal::open(&beside(output, ".job"))?;
     let state = journal.state();
     let on_disk = journal.is_old.then_some([state.output, state.errors]);
-    let results = match Results::open([output, errors], on_disk) {
+    let mut results = match Results::open([output, errors], on_disk, options.retry_failed) {
         Ok(results) => results,
         Err(error) => {
             leave(options, journal, None);
@@ -233,6 +239,7 @@ fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Resul
             return nothing.map(|_| None);
         }
     };
+    results.forget_failed()?;
     // Those were under way when the run before this was cut off.
     let cut_off = if state.input == survey.digest { survey.open } else { 0 };
     let counts = &control.counts;
@@ -318,6 +325,12 @@ impl Summary {
             some_bad: bad.some.into_iter().map(|bad| (bad.line, bad.message)).collect(),
             progress,
         }
+    }
+}
+
+impl fmt::Debug for FileJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileJob").field("options", &self.options).finish_non_exhaustive()
     }
 }
 

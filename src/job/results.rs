@@ -15,6 +15,8 @@ use crate::error::Error;
 pub(super) struct Results {
     pub(super) files: [ResultFile; 2],
     pub(super) settled: Marks,
+    /// Failed lines that are to be asked for again, and are not settled for that.
+    pub(super) again: Marks,
     /// Of the lines and names in them: what [`trace`] gives, added up.
     pub(super) traces: u64,
     /// None where there is no result yet.
@@ -31,17 +33,17 @@ pub(super) struct ResultFile {
 }
 
 impl Results {
-    /// `on_disk`: how many bytes of each were known to be there; None where nothing says so.
+    /// `retry_failed`: what is in the errors is no end of its line. `on_disk`: how many bytes of each were known to be there; None where nothing says so.
     ///
     /// # Errors
     /// Where a file cannot be written to, or has what no job has put there: nothing of it is changed then.
-    pub(super) fn open(paths: [&Path; 2], on_disk: Option<[u64; 2]>) -> Result<Self, Error> {
+    pub(super) fn open(paths: [&Path; 2], on_disk: Option<[u64; 2]>, retry_failed: bool) -> Result<Self, Error> {
         let [output, errors] = paths;
         let [output, errors] = [ResultFile::open(output)?, ResultFile::open(errors)?];
-        let mut results = Self { files: [output, errors], settled: Marks::default(), traces: 0, job: None };
+        let mut results = Self { files: [output, errors], settled: Marks::default(), again: Marks::default(), traces: 0, job: None };
         let mut ends = [0, 0];
         for (at, end) in ends.iter_mut().enumerate() {
-            *end = results.read(at, on_disk.map(|on_disk| on_disk[at]))?;
+            *end = results.read(at, on_disk.map(|on_disk| on_disk[at]), retry_failed && at == 1)?;
         }
         for (file, end) in results.files.iter_mut().zip(ends) {
             let cut = |error| trouble::output(&file.path, &error);
@@ -54,7 +56,7 @@ impl Results {
     }
 
     /// Gives where its last whole line ends.
-    fn read(&mut self, at: usize, on_disk: Option<u64>) -> Result<u64, Error> {
+    fn read(&mut self, at: usize, on_disk: Option<u64>, retries: bool) -> Result<u64, Error> {
         let ResultFile { path, file, .. } = &self.files[at];
         let refused = |what: String| {
             trouble::of("otherInput", format!("{} {what}; name another file, or remove it", path.display()))
@@ -75,15 +77,31 @@ impl Results {
                 return Err(refused(format!("has results of two inputs: see its line {}", line.number)));
             }
             self.job = Some(job);
-            if !self.settled.insert(number) {
+            if retries {
+                self.again.insert(number);
+            } else if self.settled.insert(number) {
+                self.traces = self.traces.wrapping_add(trace(number, custom_id.as_deref()));
+            } else {
                 return Err(refused(format!("answers line {number} of the input a second time")));
             }
-            self.traces = self.traces.wrapping_add(trace(number, custom_id.as_deref()));
             end = line.offset + line.text.len() as u64 + 1;
             count += 1;
         }
         self.files[at].lines = count;
         Ok(end)
+    }
+}
+
+impl Results {
+    /// Takes the errors of lines that are asked for again out of their file.
+    pub(super) fn forget_failed(&mut self) -> Result<(), Error> {
+        if self.again.len() == 0 {
+            return Ok(());
+        }
+        let [_, errors] = &mut self.files;
+        errors.file.set_len(0).map_err(|error| trouble::output(&errors.path, &error))?;
+        (errors.bytes, errors.lines) = (0, 0);
+        Ok(())
     }
 }
 

@@ -80,7 +80,7 @@ impl Survey {
             };
             if results.settled.contains(line.number) {
                 traces = traces.wrapping_add(trace(line.number, name));
-            } else if line.number <= begun && asked.is_ok() {
+            } else if line.number <= begun && asked.is_ok() && !results.again.contains(line.number) {
                 open.push(line.number);
             }
             match asked {

@@ -11,7 +11,7 @@ use super::client::NativeClient;
 use super::mailbox::Letter;
 use crate::config::{CallKind, JobOptions};
 use crate::error::Error;
-use crate::job::{Control, FileJob, Stage, Summary};
+use crate::job::{Control, FileJob, MakeWitness, Stage, Summary};
 
 /// Its answer is what it came to, as JSON.
 impl Ending for Summary {
@@ -24,9 +24,10 @@ impl Ending for Summary {
 
 #[napi]
 impl NativeClient {
-    /// Starts a job; `call` are the options of each of its calls. Returns the description of an error as JSON where it cannot be begun.
+    /// Starts a job; `call` are the options of each of its calls, `flags` those of a call beside its kind: its hook is asked before each of
+    /// their attempts, by the job's number. Returns the description of an error as JSON where it cannot be begun.
     #[napi(catch_unwind)]
-    pub fn job(&self, id: u32, options: String, call: String) -> Result<Option<String>> {
+    pub fn job(&self, id: u32, options: String, call: String, flags: u32) -> Result<Option<String>> {
         let prepared = serde_json::from_str(&options)
             .map_err(|_| Error::config("options: must be an object"))
             .and_then(JobOptions::parse)
@@ -36,7 +37,10 @@ impl NativeClient {
             Err(error) => return Ok(Some(error.to_json())),
         };
         let control = Arc::<Control>::default();
-        let job = FileJob { client: self.client.clone(), options, call };
+        let border = self.border.clone();
+        let asks = border.witness(id, flags).is_some();
+        let witness = asks.then(|| Box::new(move || border.witness(id, flags)) as MakeWitness);
+        let job = FileJob { client: self.client.clone(), options, call, witness };
         self.border.start(id, Flow::Job(control.clone()), move || job.run(control)).map(|()| None)
     }
 }
