@@ -37,10 +37,20 @@ impl Results {
     ///
     /// # Errors
     /// Where a file cannot be written to, or has what no job has put there: nothing of it is changed then.
-    pub(super) fn open(paths: [&Path; 2], on_disk: Option<[u64; 2]>, retry_failed: bool) -> Result<Self, Error> {
+    pub(super) fn open(
+        paths: [&Path; 2],
+        on_disk: Option<[u64; 2]>,
+        retry_failed: bool,
+    ) -> Result<Self, Error> {
         let [output, errors] = paths;
         let [output, errors] = [ResultFile::open(output)?, ResultFile::open(errors)?];
-        let mut results = Self { files: [output, errors], settled: Marks::default(), again: Marks::default(), traces: 0, job: None };
+        let mut results = Self {
+            files: [output, errors],
+            settled: Marks::default(),
+            again: Marks::default(),
+            traces: 0,
+            job: None,
+        };
         let mut ends = [0, 0];
         for (at, end) in ends.iter_mut().enumerate() {
             *end = results.read(at, on_disk.map(|on_disk| on_disk[at]), retry_failed && at == 1)?;
