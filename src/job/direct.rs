@@ -141,7 +141,8 @@ impl Direct {
             let Item { endpoint, body, .. } = item;
             let call = Call { endpoint: endpoint.clone(), body: body.clone(), options: self.options.clone() };
             let witness = self.witness.as_ref().and_then(|make| make());
-            let error = match self.client.call_before(call, witness).await {
+            let arrival = self.client.arrival(witness);
+            let error = match self.client.clone().call_arrived(call, arrival).await {
                 Ok(answer) => return Fate::Answered(answer),
                 Err(error) => error,
             };
