@@ -104,7 +104,7 @@ if (broken.length > 0) {
 function sized(row) {
   if (!options.smoke) {
     const limits = row.calls ? {} : { seconds }
-    return { rounds: 3, ...limits, leadIn: 2 * (row.atOnce ?? row.background), ...row, ...(rounds && { rounds }) }
+    return { rounds: rounds ?? 3, ...limits, leadIn: 2 * (row.atOnce ?? row.background), ...row }
   }
   const few = (most) => Math.min(most, SMOKE)
   const numbers = row.kind === 'overload' ? { background: 12, urgent: 1 } : { atOnce: few(row.atOnce ?? 1) }

@@ -56,7 +56,6 @@ const burst = {
   kind: 'burst',
   wait: THINKS,
   calls: 500,
-  rounds: 5,
   smoke: true,
   clients: everybody.map((name) => ({ name, connections: 500 })),
 }
