@@ -2,6 +2,9 @@
 
 import { CANNOT } from './emulation.mjs'
 
+/** The load of a machine with something else to do. */
+const BUSY = 0.5
+
 const HEADINGS = {
   peers: 'Beside its peers',
   burst: 'A burst',
@@ -57,7 +60,7 @@ const shapes = {
     const head = ['', 'calls/s', 'over the floor ms', 'mean ms', 'p50 ms', 'p99 ms', 'timed out', 'reuse', 'sockets']
     const limit = `floor ${number(floor)} ms, ${number((atOnce * 1000) / floor)} calls/s`
     return [
-      `**${capital(title)}**, ${atOnce} calls under way (${limit})`,
+      `**${capital(title)}**, ${atOnce} ${atOnce === 1 ? 'call' : 'calls'} under way (${limit})`,
       '',
       aligned([head, ...theirs, ...mine]),
     ].join('\n')
@@ -128,7 +131,7 @@ function goalTable({ goals, namespace }) {
   return aligned([['goal', 'measured', ''], ...rows])
 }
 
-function conditions({ node, platform, cores, versions, namespace, why, seconds, carried, date }) {
+function conditions({ node, platform, cores, versions, namespace, why, seconds, load, carried, date }) {
   const lines = [
     `Node ${node}, ${platform}, ${cores} cores; ${versions.join(', ')}. ${date}. Medians of rounds of ${seconds ?? 'a few'} seconds, in which the clients took turns.`,
   ]
@@ -142,6 +145,9 @@ function conditions({ node, platform, cores, versions, namespace, why, seconds, 
       )
   } else {
     lines.push(`Without a network namespace (${why}). ${CANNOT} So no goal is judged.`)
+  }
+  if (load > BUSY) {
+    lines.push(`The machine was busy before it began (load ${number(load)}): measure again when it is quiet.`)
   }
   return lines.join(' ')
 }
