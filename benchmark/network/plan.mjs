@@ -111,6 +111,7 @@ const pool = (size, atOnce, published, how) => ({
   kind: 'steady',
   wait: 20,
   atOnce,
+  size,
   published,
   clients: ['undici h1', 'trunkline h1'].map((name) => ({ name, connections: size })),
   ...how,

@@ -26,7 +26,10 @@ export function tables(report) {
 }
 
 const shapes = {
-  steady({ title, published, floor, clients, atOnce }) {
+  steady({ title, published, floor, clients, atOnce, size = atOnce }) {
+    // Where the pool is smaller than what is asked of it, the rest waits, whoever asks.
+    const limit = (Math.min(atOnce, size) * 1000) / floor
+    const least = (atOnce * 1000) / limit
     const theirs = published
       ? [
           [
@@ -48,7 +51,7 @@ const shapes = {
         : [
             client.label,
             number(client.rate),
-            number(client.mean - floor),
+            number(client.mean - least),
             number(client.mean),
             number(client.p50),
             number(client.p99),
@@ -58,9 +61,9 @@ const shapes = {
           ],
     )
     const head = ['', 'calls/s', 'over the floor ms', 'mean ms', 'p50 ms', 'p99 ms', 'timed out', 'reuse', 'sockets']
-    const limit = `floor ${number(floor)} ms, ${number((atOnce * 1000) / floor)} calls/s`
+    const bounds = `floor ${number(least)} ms, ${number(limit)} calls/s`
     return [
-      `**${capital(title)}**, ${atOnce} ${atOnce === 1 ? 'call' : 'calls'} under way (${limit})`,
+      `**${capital(title)}**, ${atOnce} ${atOnce === 1 ? 'call' : 'calls'} under way (${bounds})`,
       '',
       aligned([head, ...theirs, ...mine]),
     ].join('\n')
