@@ -9,7 +9,7 @@ import { Trunkline } from 'trunkline'
 import { watchPauses } from '../../__test__/scenes/pauses.mjs'
 import { serve } from '../child.mjs'
 import { callOf, optionsOf } from './calls.mjs'
-import { startLoop } from './loop.mjs'
+import { startLoop, threadTime } from './loop.mjs'
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc')
@@ -39,7 +39,29 @@ serve({
     if (pauses === 'run') await loop.reached({ seconds: limits.seconds })
     const pause = pauses === 'run' ? watch.stop() : null
     const wrong = await loop.stop()
-    return { ...result, pause: pause ?? watch?.stop() ?? null, wrong: wrong + order.early }
+    return { ...result, pause: pause ?? watch?.stop() ?? null, wrong: wrong + order.early, earliest: order.most }
+  },
+
+  /** What JavaScript's thread takes for a call's texts and nothing else, in µs: one written as bytes, or one read. */
+  alone({ load: { answer, request, atOnce }, seconds }) {
+    const filling = 'a'.repeat(answer ?? request)
+    const text = Buffer.from(JSON.stringify({ choices: [{ message: { content: filling } }] }))
+    const act = (number) =>
+      answer === undefined
+        ? Buffer.from(JSON.stringify({ messages: [{ content: `Question number ${number}: ${filling}` }] }))
+        : JSON.parse(text.latin1Slice())
+    // As many are held as there are calls at once.
+    const held = new Array(atOnce)
+    let count = 0
+    const clock = () => threadTime() ?? performance.now() * 1000
+    let began = clock()
+    for (const until of [performance.now() + seconds * 300, performance.now() + seconds * 1300]) {
+      began = clock()
+      count = 0
+      do held[count % atOnce] = act(count++)
+      while (performance.now() < until || count < atOnce)
+    }
+    return (clock() - began) / count
   },
 
   /** Each with a client of its own, over one pool. */
@@ -148,6 +170,7 @@ class Order {
   constructor({ atOnce, waiting = 0, priorities }) {
     this.atOnce = atOnce
     this.watched = waiting > 0 && priorities
+    this.most = 0
     this.came = [0, 0, 0, 0]
     this.ended = [0, 0, 0, 0]
   }
@@ -158,7 +181,9 @@ class Order {
       const priority = of % 4
       const place = this.came[priority]++
       const right = await one(number, of)
-      if (place - this.ended[priority]++ > this.atOnce) this.early++
+      const early = place - this.ended[priority]++
+      this.most = Math.max(this.most, early)
+      if (early > this.atOnce) this.early++
       return right
     }
   }

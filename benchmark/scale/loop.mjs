@@ -75,7 +75,7 @@ function snapshot() {
 }
 
 /** Processor time of this thread so far, in µs; null where the system does not tell. */
-function threadTime() {
+export function threadTime() {
   try {
     return Number.parseInt(readFileSync(`/proc/${readlinkSync('/proc/thread-self')}/schedstat`, 'utf8'), 10) / 1000
   } catch {

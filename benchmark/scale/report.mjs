@@ -10,6 +10,7 @@ const columns = (series) =>
     { head: `${unitOf(series)}s/s`, cell: ({ rate }) => number(rate), of: 'rate' },
     { head: `JS thread µs/${unitOf(series)}`, cell: ({ thread }) => number(thread), of: 'thread' },
     { head: `CPU µs/${unitOf(series)}`, cell: ({ cpu }) => number(cpu), of: 'cpu' },
+    { head: 'V8 alone µs', cell: ({ alone }) => number(alone), of: 'alone' },
     { head: 'memory, KB each', cell: ({ x, memory }) => kilobytes(memory / x), of: 'memory' },
     { head: 'of that JS heap', cell: ({ x, heap }) => kilobytes(heap / x), of: 'heap' },
     { head: 'longest pause ms', cell: ({ pause }) => number(pause), of: 'pause' },
@@ -59,12 +60,15 @@ function tally({ series }) {
   return { all: goals.length, met: count(true), unmet: count(false), unknown: count(null) }
 }
 
-function verdict({ figure, shape, from, at, within, most, met, growth, value }) {
+function verdict({ figure, shape, from, at, within, most, met, growth, value, theirs }) {
   const word = met === null ? 'not judged' : met ? 'met' : 'NOT MET'
   const where =
     at === undefined ? (from ? `, from ${from.toLocaleString('en')} on` : '') : ` at ${at.toLocaleString('en')}`
   const found = []
-  if (typeof growth === 'number') found.push(`grows ${growth.toFixed(2)} ×, at most ${within} ×`)
+  if (typeof growth === 'number') {
+    const besides = theirs === undefined ? '' : ` of what V8 alone grows, ${theirs.toFixed(2)} ×`
+    found.push(`grows ${growth.toFixed(2)} ×, at most ${within} ×${besides}`)
+  }
   if (typeof value === 'number') {
     const show = figure === 'pause' ? (ms) => `${number(ms)} ms` : (bytes) => `${kilobytes(bytes)} KB each`
     found.push(`${show(value)}, at most ${show(most)}`)
