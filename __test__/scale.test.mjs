@@ -65,13 +65,6 @@ test('a cost is linear if it is flat for each of what grows, and within its boun
   assert.equal(judge({ ...linear, from: 10, most: 7 }, points(99, 60, 600)).met, true)
 })
 
-test('what V8 alone takes more of may cost as much more', () => {
-  const linear = { figure: 'cpu', shape: 'linear', within: 1.5, beside: 'alone' }
-  const beside = (...values) => points(10, 200, 2000).map((point, at) => ({ ...point, alone: values[at] }))
-  assert.deepEqual(judge(linear, beside(1, 15, 150)), { met: true, growth: 2, within: 1.5, theirs: 1.5 })
-  assert.equal(judge(linear, beside(1, 10, 100)).met, false)
-})
-
 test('a bound is of one point, and nothing is judged that was not measured', () => {
   const bound = { figure: 'cpu', shape: 'bound', at: 10, most: 5 }
   assert.equal(judge(bound, points(9, 5, 9)).met, true)

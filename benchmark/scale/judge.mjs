@@ -5,10 +5,9 @@
  *
  * `flat`: no value is above `within` times one before it: that it falls is no fault. `linear`: so it is with the value for each of what grows; of a cost that
  * has a fixed part that falls too. `bound`: the value where x is `at` is not above `most`. `from`: smaller points are not looked at. `most` of a linear figure
- * is for each of what grows. `beside`: a figure of what anybody would have to do; where that grows by itself, so may the other. Returns `{ met, growth, value, … }`,
- * `met` null where there is too little to say.
+ * is for each of what grows. Returns `{ met, growth, value, … }`, `met` null where there is too little to say.
  */
-export function judge({ figure, shape, within, from = 0, at, most, beside }, points) {
+export function judge({ figure, shape, within, from = 0, at, most }, points) {
   const known = points.filter((point) => typeof point[figure] === 'number')
   if (shape === 'bound') {
     const value = known.find(({ x }) => x === at)?.[figure] ?? null
@@ -18,10 +17,6 @@ export function judge({ figure, shape, within, from = 0, at, most, beside }, poi
   const values = looked.map((point) => (shape === 'linear' ? point[figure] / point.x : point[figure]))
   if (values.length === 0 || (values.length < 2 && most === undefined)) return { met: null, growth: null, value: null }
   const growth = growthOf(values)
-  if (beside !== undefined) {
-    const theirs = judge({ figure: beside, shape, within, from }, points).growth ?? 1
-    return { met: growth <= within * theirs, growth, within, theirs }
-  }
   const largest = Math.max(...values)
   const met = growth <= within && (most === undefined || largest <= most)
   return most === undefined ? { met, growth, within } : { met, growth, within, value: largest, most }

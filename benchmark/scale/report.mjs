@@ -33,6 +33,8 @@ export function table(series) {
 export function page(report) {
   const { all, met, unmet, unknown } = tally(report)
   const lines = [
+    '![What a call costs as something grows](../benchmark/results/scale.svg)',
+    '',
     `Node ${report.node}, ${report.platform}, ${report.cores} cores, ${report.date}; medians of ${report.rounds} rounds. ${met} of ${all} goals met${unmet > 0 ? `, ${unmet} not met` : ''}${unknown > 0 ? `, ${unknown} not judged` : ''}.`,
   ]
   for (const series of report.series) {
@@ -60,15 +62,12 @@ function tally({ series }) {
   return { all: goals.length, met: count(true), unmet: count(false), unknown: count(null) }
 }
 
-function verdict({ figure, shape, from, at, within, most, met, growth, value, theirs }) {
+function verdict({ figure, shape, from, at, within, most, met, growth, value }) {
   const word = met === null ? 'not judged' : met ? 'met' : 'NOT MET'
   const where =
     at === undefined ? (from ? `, from ${from.toLocaleString('en')} on` : '') : ` at ${at.toLocaleString('en')}`
   const found = []
-  if (typeof growth === 'number') {
-    const besides = theirs === undefined ? '' : ` of what V8 alone grows, ${theirs.toFixed(2)} ×`
-    found.push(`grows ${growth.toFixed(2)} ×, at most ${within} ×${besides}`)
-  }
+  if (typeof growth === 'number') found.push(`grows ${growth.toFixed(2)} ×, at most ${within} ×`)
   if (typeof value === 'number') {
     const show = figure === 'pause' ? (ms) => `${number(ms)} ms` : (bytes) => `${kilobytes(bytes)} KB each`
     found.push(`${show(value)}, at most ${show(most)}`)

@@ -139,8 +139,8 @@ export const series = [
     smoke: [KB, 64 * KB],
     alone: true,
     goals: [
-      { figure: 'thread', shape: 'linear', within: FLAT, beside: 'alone' },
-      { figure: 'cpu', shape: 'linear', within: FLAT, beside: 'alone' },
+      { figure: 'thread', shape: 'linear', within: FLAT },
+      { figure: 'cpu', shape: 'linear', within: FLAT },
     ],
     point: (bytes) => ({ upstream: { answer: bytes }, client: overHttp1(8), load: { atOnce: 8, answer: bytes } }),
   },
@@ -153,8 +153,8 @@ export const series = [
     smoke: [KB, 64 * KB],
     alone: true,
     goals: [
-      { figure: 'thread', shape: 'linear', within: FLAT, beside: 'alone' },
-      { figure: 'cpu', shape: 'linear', within: FLAT, beside: 'alone' },
+      { figure: 'thread', shape: 'linear', within: FLAT },
+      { figure: 'cpu', shape: 'linear', within: FLAT },
     ],
     point: (bytes) => ({ client: overHttp1(8), load: { atOnce: 8, request: bytes } }),
   },
@@ -178,7 +178,7 @@ export const series = [
     id: 'policies',
     title: 'Policies',
     x: 'policies',
-    values: ['off', 'default', 'all on'],
+    values: ['off', 'default', 'all on', 'all on, and each answer kept'],
     smoke: ['off', 'all on'],
     goals: timesFlat,
     point: (which) => ({ client: { ...overHttp1(AT_ONCE), ...policies[which] }, load: { atOnce: AT_ONCE } }),
@@ -194,18 +194,21 @@ export const series = [
   },
 ]
 
-/** All on: each is asked for every call, and none says no. */
+const allOn = {
+  concurrency: { max: 1000 },
+  rateLimit: { requestsPerSecond: 1e6, requestsPerMinute: 6e7, tokensPerMinute: 1e9 },
+  hedge: { delay: HOUR },
+  alerts: {},
+  pricing: { 'gpt-4o-mini': { input: 0.15, output: 0.6 } },
+  budget: { limit: 1e6, perTenant: 1e6 },
+  tenants: { maxConcurrent: 1000 },
+}
+
+/** Each is asked for every call, and none says no. */
 const policies = {
   off: { retry: false, circuitBreaker: false, rateLimit: { learn: false }, cache: false },
   default: {},
-  'all on': {
-    concurrency: { max: 1000 },
-    rateLimit: { requestsPerSecond: 1e6, requestsPerMinute: 6e7, tokensPerMinute: 1e9 },
-    hedge: { delay: HOUR },
-    cache: { when: 'all' },
-    alerts: {},
-    pricing: { 'gpt-4o-mini': { input: 0.15, output: 0.6 } },
-    budget: { limit: 1e6, perTenant: 1e6 },
-    tenants: { maxConcurrent: 1000 },
-  },
+  'all on': allOn,
+  // No answer is there already.
+  'all on, and each answer kept': { ...allOn, cache: { when: 'all' } },
 }
