@@ -185,8 +185,7 @@ function judge() {
 /** Once all is closed. */
 function judgeEnd() {
   return ['sockets', 'files', 'handles', 'tasks'].map((figure) => ({
-    // The task that gathers letters for JavaScript begins with the first calls, and stays.
-    ...bound([left], { figure, most: empty[figure] + (figure === 'tasks' ? 1 : 0) }),
+    ...bound([left], { figure, most: empty[figure] }),
     closed: true,
   }))
 }
