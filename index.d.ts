@@ -883,7 +883,7 @@ export interface ConcurrencyOptions {
    */
   max?: number | 'adaptive'
   /**
-   * Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. A waiting call takes about 7 KB and its
+   * Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. A waiting call takes about 11 KB and its
    * body. Default 10,000.
    */
   maxQueue?: number
