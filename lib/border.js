@@ -5,7 +5,7 @@
  * started comes back in exactly one end, and is given out again only after it.
  */
 
-const native = require('../native.js')
+const native = require('./native.js')
 const { setImmediate } = require('./timers.js')
 
 /**

@@ -17,7 +17,7 @@ export function setUp({ addon: wanted = true } = {}) {
   }
   if (!wanted) return
   const addon = readdirSync(root).filter((name) => name.endsWith('.node'))
-  const built = existsSync(join(root, 'native.js')) ? newest(addon.map((name) => join(root, name))) : 0
+  const built = existsSync(join(root, 'native.d.ts')) ? newest(addon.map((name) => join(root, name))) : 0
   const sources = ['Cargo.toml', 'Cargo.lock', 'build.rs', ...sourcesIn('src')].map((path) => join(root, path))
   if (built < newest(sources)) {
     console.error('setting up: building the addon (a minute or two the first time)')
@@ -27,7 +27,7 @@ export function setUp({ addon: wanted = true } = {}) {
 
 export function build() {
   const cli = join(root, 'node_modules/@napi-rs/cli/dist/cli.js')
-  const options = ['build', '--platform', '--release', '--js', 'native.js', '--dts', 'native.d.ts']
+  const options = ['build', '--platform', '--release', '--no-js', '--dts', 'native.d.ts']
   run(process.execPath, [cli, ...options], { quiet: true })
 }
 

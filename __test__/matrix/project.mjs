@@ -20,6 +20,9 @@ export function project(name) {
 }
 const made = new Map()
 
+/** Projects of programs alone: the package is not in them. */
+const PROGRAMS = ['runtimes', 'installers']
+
 /** What a project's package.json pins, by the name under which it is there. */
 export function pinned(name) {
   const { dependencies, devDependencies, optionalDependencies } = read(join(sources, name, 'package.json'))
@@ -30,7 +33,7 @@ export function pinned(name) {
 async function make(name) {
   const folder = join(installed, name)
   await installTools(name, folder)
-  if (name !== 'runtimes') await installPackage(folder)
+  if (!PROGRAMS.includes(name)) await installPackage(folder)
   cpSync(join(sources, name), folder, { recursive: true })
   cpSync(join(root, '__test__/matrix/use.cjs'), join(folder, 'use.cjs'))
   return { folder, run: (command, args, options) => run(command, args, { cwd: folder, ...options }) }
@@ -77,7 +80,7 @@ async function npm(cwd, args) {
 }
 
 /** Runs a program to its end, which it must come to by itself. */
-function run(command, args, { cwd, env = {}, limit = 120_000 }) {
+export function run(command, args, { cwd, env = {}, limit = 120_000 }) {
   const clean = { ...process.env, NO_COLOR: '1', NEXT_TELEMETRY_DISABLED: '1', ...env }
   // A child of the test runner would report to it; the rest is of whoever started the tests.
   for (const name of Object.keys(clean)) {

@@ -142,6 +142,11 @@ impl Endpoints {
         })
     }
 
+    /// What paths of ours begin with.
+    pub(super) fn version(&self) -> &'static str {
+        self.version
+    }
+
     /// The request as this provider takes it. `model`: what it calls the model, where that is not what the request says.
     pub(super) fn outgoing(
         &self,

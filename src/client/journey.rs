@@ -174,7 +174,8 @@ impl<'a> Journey<'a> {
         let answer = Answer { max_tokens: asked.max_tokens, choices: asked.choices as u64 };
         let has_answer = *self.endpoint != Endpoint::Embeddings;
         let tenant = self.options.tenant.as_ref().map(Tenant::name);
-        let wish = Wish { model, tenant, request: &self.body, answer: has_answer.then_some(answer) };
+        let wish =
+            Wish { model, tenant, request: &self.body, answer: has_answer.then_some(answer), batch_of: None };
         (!model.is_empty()).then_some(wish)
     }
 
