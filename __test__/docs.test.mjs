@@ -169,7 +169,7 @@ test('what a reader is told to type is there', async (t) => {
 async function typedRuns(command, scripts) {
   const words = command.split(/\s+/).filter((word) => !/^[A-Z_]+=/.test(word))
   const [program, verb, ...rest] = words
-  if (words.length === 0 || program === 'export') return
+  if (words.length === 0 || /^(export|cd|git)$/.test(program)) return
   if (program === 'npm' && /^(install|i|ci|pack)$/.test(verb)) return
   if (program === 'npm') return assert.ok((verb === 'run' ? rest[0] : verb) in scripts, `no script ${rest[0] ?? verb}`)
   if (program === 'node') {
@@ -234,10 +234,20 @@ test('what is not run here says why, or where it is, and is little', () => {
   assert.ok(left.length <= blocks.length / 10, left.map(({ page, line }) => `${page}:${line}`).join(', '))
 })
 
+/** Whether all lines stand in one of the Dockerfiles that are tested. */
+function isOfAnExample(code) {
+  const folder = join(root, 'examples/docker')
+  const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('Dockerfile')) : []
+  const lines = code.split('\n').filter((text) => text.trim() !== '')
+  return files.some((name) => lines.every((text) => readFileSync(join(folder, name), 'utf8').includes(text)))
+}
+
 test('every block says what it is, and is run by somebody', () => {
   // What a terminal shows is held against the command by `cli/docs.test.mjs`.
-  const isRun = ({ page, language }) =>
-    /^(js|mjs|cjs|ts|sh|json|jsonl|text)$/.test(language) || (language === 'console' && page === 'docs/cli.md')
+  const isRun = ({ page, language, code }) =>
+    /^(js|mjs|cjs|ts|sh|json|jsonl|text)$/.test(language) ||
+    (language === 'console' && page === 'docs/cli.md') ||
+    (language === 'dockerfile' && isOfAnExample(code))
   const strange = blocks.filter((block) => !isRun(block) && !isElsewhere(block))
   assert.deepEqual(
     strange.map(({ page, line, language }) => `${page}:${line}: ${language || 'it has no language'}`),

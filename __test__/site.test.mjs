@@ -170,6 +170,7 @@ describe('the site in Chromium', { skip: missing }, () => {
       ['Retry-After', /retry|limit/i],
       ['certificate authority', /certificate authority/i],
       ['withMeta', /withMeta/],
+      ['how do I move from vercel', /vercel/i],
     ]) {
       await search(words)
       await until(async () => (await found()).some((text) => wanted.test(text)), `${words} is found`)
