@@ -181,14 +181,23 @@ mod tests {
         let folder = Folder::new("cut");
         let lines: Vec<_> = [3, 1, 70].map(result).into();
         let text = lines.concat();
-        let ends: Vec<_> = lines.iter().scan(0, |end, line| { *end += line.len(); Some(*end) }).collect();
+        let ends: Vec<_> = lines
+            .iter()
+            .scan(0, |end, line| {
+                *end += line.len();
+                Some(*end)
+            })
+            .collect();
         for cut in 0..=text.len() {
             folder.put(&text[..cut]);
             let whole = ends.iter().filter(|end| **end <= cut).count();
             let results = folder.open(Some([0, 0])).unwrap();
             assert_eq!(results.settled.len() as usize, whole, "{cut}");
             assert_eq!(folder.text(), lines[..whole].concat(), "{cut}");
-            assert_eq!((results.files[0].bytes, results.files[0].lines), (folder.text().len() as u64, whole as u64));
+            assert_eq!(
+                (results.files[0].bytes, results.files[0].lines),
+                (folder.text().len() as u64, whole as u64)
+            );
             // Without a journal that says so, what may have been written by us goes as well.
             folder.put(&text[..cut]);
             assert_eq!(folder.open(None).unwrap().settled.len() as usize, whole, "{cut}");
@@ -234,7 +243,14 @@ mod tests {
     fn names_and_numbers_come_back_from_what_was_written() {
         let text = result(70);
         let known = Known::of(text.strip_suffix(b"\n").unwrap(), true).unwrap();
-        assert_eq!((known.line, known.custom_id.as_deref(), known.job.0.as_str()), (70, Some("na\u{a0}me-70\""), JOB));
-        assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1, "one line, whatever the provider wrote");
+        assert_eq!(
+            (known.line, known.custom_id.as_deref(), known.job.0.as_str()),
+            (70, Some("na\u{a0}me-70\""), JOB)
+        );
+        assert_eq!(
+            text.iter().filter(|byte| **byte == b'\n').count(),
+            1,
+            "one line, whatever the provider wrote"
+        );
     }
 }
