@@ -8,7 +8,7 @@ export const sections = [
     pages: [
       'docs/guides/streaming-to-a-browser.md',
       'docs/guides/batch.md',
-      '[docs/batch-files.md]',
+      'docs/batch-files.md',
       'docs/guides/fall-back.md',
       'docs/guides/limits-and-priorities.md',
       'docs/costs.md',
