@@ -7,7 +7,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { setUpSdks } from '../scripts/sdks.mjs'
+import { sdksIfAny } from '../scripts/sdks.mjs'
 import { trunkline } from './cli/run.mjs'
 import { blocksOf, isElsewhere, pages, units } from './docs/blocks.mjs'
 import { root } from './support.mjs'
@@ -80,16 +80,8 @@ function compiled(wanted) {
 }
 
 /** What runs the SDKs; outside of CI a machine may be without. */
-const sdks = prepared()
+const sdks = sdksIfAny()
 if (sdks.missing) console.log(`!! SKIPPED: ${sdks.missing}`)
-function prepared() {
-  try {
-    return { node: setUpSdks(), missing: false }
-  } catch (error) {
-    if (process.env.CI) throw error
-    return { missing: error.message }
-  }
-}
 
 describe('the code of the documentation', () => {
   let results = new Map()
