@@ -1363,7 +1363,7 @@ export interface CassetteDifference {
 }
 
 /**
- * A job as a whole: its files, most of all. What was settled before is in them, in whole lines.
+ * `ERR_JOB`: a job as a whole: its files, most of all. What was settled before is in them, in whole lines.
  */
 export declare class JobError extends TrunklineError {
   /**
