@@ -82,7 +82,7 @@ test('the page shows what is tested', () => {
   const block = (language) => page.split(`\`\`\`${language}\n`)[1].split('```')[0]
   const code = (path) =>
     readFileSync(join(root, path), 'utf8')
-      .replace(/^(\/\/|#).*\n/gm, '')
+      .replace(/^ *(\/\/|#).*\n/gm, '')
       .trim()
   assert.equal(block('js').trim(), code('examples/lambda/handler.mjs'))
   const instructions = code('examples/docker/slim.Dockerfile').split('\n')
