@@ -35,3 +35,4 @@ module.exports.SharedStateError = classes.SharedStateError
 module.exports.ClosedError = classes.ClosedError
 module.exports.CassetteMissError = classes.CassetteMissError
 module.exports.HookError = classes.HookError
+module.exports.JobError = classes.JobError

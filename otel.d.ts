@@ -1,4 +1,8 @@
-/** Spans and metrics of a client's calls, through your own `@opentelemetry/api` (an optional peer dependency, 1.9 or later). */
+/**
+ * Spans and metrics of a client's calls, through your own `@opentelemetry/api` (an optional peer dependency, 1.9 or later).
+ *
+ * @module trunkline/otel
+ */
 
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api'
 import type { Trunkline } from './index.js'

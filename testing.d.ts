@@ -1,4 +1,8 @@
-/** An upstream, cassettes and matchers for test suites and demos. */
+/**
+ * An upstream, cassettes and matchers for test suites and demos.
+ *
+ * @module trunkline/testing
+ */
 
 /**
  * An upstream on loopback, started in milliseconds, which records what it is asked and fails as it is told to. It speaks HTTP/1.1

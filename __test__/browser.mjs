@@ -131,3 +131,31 @@ class Page {
     return Buffer.from(data, 'base64')
   }
 }
+
+/** On the page: words whose contrast with what is behind them is below 4.5, as WCAG 2 has it. To be sent there as a text. */
+export function unreadable() {
+  const { document, getComputedStyle } = globalThis
+  const parts = (color) => color.match(/[\d.]+/g).map(Number)
+  const light = (color) => {
+    const [r, g, b] = parts(color).map((part) =>
+      part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4,
+    )
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor
+      if (parts(color)[3] !== 0) return color
+    }
+    return 'rgb(255, 255, 255)'
+  }
+  const found = new Set()
+  for (const node of document.querySelectorAll('body *')) {
+    const words = [...node.childNodes].filter((child) => child.nodeType === 3 && child.data.trim() !== '')
+    if (words.length === 0 || node.closest('script, noscript, [hidden]')) continue
+    const [one, other] = [light(getComputedStyle(node).color), light(behind(node))].sort((one, other) => other - one)
+    const contrast = (one + 0.05) / (other + 0.05)
+    if (contrast < 4.5) found.add(`${node.className || node.tagName}: ${contrast.toFixed(2)}`)
+  }
+  return [...found]
+}

@@ -1,4 +1,4 @@
-// The scenes of `npm run test:soak`, each as short as it can be: what they hold against the upstream's log does not depend on how fast this
+// The scenes of `npm run test:scenes`, each as short as it can be: what they hold against the upstream's log does not depend on how fast this
 // machine is.
 
 import assert from 'node:assert/strict'

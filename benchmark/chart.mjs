@@ -1,71 +1,90 @@
-// A bar chart of a report: calls a second, and the time on JavaScript's thread, for each workload.
+// A bar chart of a report: the time on JavaScript's thread, and calls a second, for some workloads and clients. It brings a ground of its own, so
+// that it can be read on a page of either colour.
 
-import { number, threadOf } from './report.mjs'
+import { number } from './report.mjs'
 
+/** Workloads, and what is drawn beside the thread: of those that have a pace of their own, calls a second say nothing. */
+const SHOWN = { chat: 'rate', 'chat-h2': 'rate', stream: 'rate', paced: 'cpu' }
+const LEFT_OUT = ['undici fetch', 'openai over undici', 'trunkline fetch', 'trunkline text']
+const WORDS = {
+  rate: (unit) => `${unit}s a second: more is better`,
+  cpu: (unit) => `µs of all its threads for each ${unit}: less is better`,
+}
 const WIDTH = 960
-const NAMES = 170
-const PANEL = 290
-const GAP = 105
-const BAR = 16
-const STEP = 22
-const HEAD = 46
+const MARGIN = 24
+const NAMES = 152
+const PANEL = 292
+const GAP = 84
+const BAR = 12
+const STEP = 18
+const LEFT = MARGIN + NAMES
+const RIGHT = LEFT + PANEL + GAP
 
-export function drawChart({ workloads, node, cores }) {
+export function drawChart(report) {
   const parts = []
-  let y = 34
-  for (const { title, unit, clients } of workloads) {
-    parts.push(text(0, y, title, 'title'))
-    parts.push(text(NAMES, y + 20, `${unit}s a second, more is better`, 'axis'))
-    parts.push(text(NAMES + PANEL + GAP, y + 20, `µs of JavaScript's thread a ${unit}, less is better`, 'axis'))
-    y += HEAD - 14
-    const most = {
-      rate: largest(clients, 'rate'),
-      thread: Math.max(...clients.map((client) => threadOf(client).median)),
-    }
-    for (const client of clients) {
+  let y = MARGIN + 12
+  for (const { id, title, unit, clients } of report.workloads) {
+    const beside = SHOWN[id]
+    if (!beside) continue
+    parts.push(text(MARGIN, y, title, 'title'))
+    y += 20
+    parts.push(text(LEFT, y, `µs of JavaScript's thread for each ${unit}: less is better`, 'axis'))
+    parts.push(text(RIGHT, y, WORDS[beside](unit), 'axis'))
+    y += 9
+    const ranked = clients.filter(({ name }) => !LEFT_OUT.includes(name)).sort((a, b) => b.loop.median - a.loop.median)
+    const most = (figure) => Math.max(...ranked.map((client) => client[figure].median))
+    for (const client of ranked) {
       const kind = client.name.startsWith('trunkline') ? 'ours' : 'theirs'
-      parts.push(text(NAMES - 10, y + BAR - 4, client.name, 'name'))
-      parts.push(bar(NAMES, y, client.rate.median, most.rate, kind))
-      parts.push(bar(NAMES + PANEL + GAP, y, threadOf(client).median, most.thread, kind))
+      parts.push(text(LEFT - 8, y + BAR - 2, client.name, `name ${kind}-name`))
+      parts.push(bar(LEFT, y, client.loop.median, most('loop'), kind))
+      parts.push(bar(RIGHT, y, client[beside].median, most(beside), kind))
       y += STEP
     }
-    y += HEAD - 6
+    y += 26
   }
-  const versions = new Set(
-    workloads.flatMap(({ clients }) => clients.map((c) => `${c.name.split(' ')[0]} ${c.version}`)),
-  )
-  parts.push(text(0, y - 14, `Node ${node}, ${cores} cores; ${[...versions].join(', ')}. One run, medians.`, 'axis'))
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-16 0 ${WIDTH + 32} ${y}" width="${WIDTH + 32}" role="img"
-  aria-label="trunkline beside its peers: calls a second, and time on JavaScript's thread">
+  parts.push(text(MARGIN, y, footOf(report), 'axis'))
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y + MARGIN - 6}" width="${WIDTH}" role="img"
+  aria-label="trunkline beside its peers: time on JavaScript's thread, and calls a second">
 <style>
-  text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+  text { font: 11px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: #1f2328; font-variant-numeric: tabular-nums }
+  .ground { fill: #ffffff; stroke: #d1d9e0 }
   .title { font-size: 14px; font-weight: 600 }
   .axis { fill: #59636e }
   .name { text-anchor: end }
+  .ours-name { font-weight: 600 }
   .ours { fill: #0a7d5c }
-  .theirs { fill: #afb8c1 }
+  .theirs { fill: #b6bfc8 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
+    .ground { fill: #0d1117; stroke: #3d444d }
     .axis { fill: #9198a1 }
     .ours { fill: #2fbf8f }
-    .theirs { fill: #565f69 }
+    .theirs { fill: #56606b }
   }
 </style>
+<rect class="ground" x="0.5" y="0.5" width="${WIDTH - 1}" height="${y + MARGIN - 7}" rx="8"/>
 ${parts.join('\n')}
 </svg>
 `
 }
 
+function footOf({ workloads, node, machine, date }) {
+  const names = ['undici', 'openai', 'trunkline']
+  const all = workloads.flatMap(({ clients }) => clients)
+  const versions = names.flatMap((name) => {
+    const client = all.find((one) => one.name === name)
+    return client ? [`${name} ${client.version}`] : []
+  })
+  return `Node ${node}, ${machine.cores} cores, ${date}; ${versions.join(', ')}. One run, alternating, medians.`
+}
+
 function bar(x, y, value, most, kind) {
   const length = Math.max(1, (value / most) * PANEL)
   const shape = `<rect class="${kind}" x="${x}" y="${y}" width="${length.toFixed(1)}" height="${BAR}" rx="2"/>`
-  return `${shape}${text((x + length + 6).toFixed(1), y + BAR - 4, number(value), 'value')}`
+  return `${shape}${text((x + length + 6).toFixed(1), y + BAR - 2, number(value), 'value')}`
 }
 
 function text(x, y, words, kind) {
-  return `<text class="${kind}" x="${x}" y="${y}">${words.replace(/[&<]/g, (sign) => (sign === '&' ? '&amp;' : '&lt;'))}</text>`
-}
-
-function largest(clients, key) {
-  return Math.max(...clients.map((client) => client[key].median))
+  const escaped = words.replace(/[&<]/g, (sign) => (sign === '&' ? '&amp;' : '&lt;'))
+  return `<text class="${kind}" x="${x}" y="${y}">${escaped}</text>`
 }

@@ -1,19 +1,19 @@
 // A child process that is asked by name: `start` in the parent, `serve` in the child.
 
 import { spawn, spawnSync } from 'node:child_process'
-import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 
 /**
- * Starts benchmark/<script>. `cores`: those it may run on, or none for all. Returns `ask(method, ...args)` and `stop()`.
+ * Starts benchmark/<script>. `cores`: those it may run on, or none for all; `node`: the program to run it with. Returns
+ * `ask(method, ...args)` and `stop()`.
  */
-export function start(script, { cores = null, env = {} } = {}) {
-  const node = [process.execPath, fileURLToPath(new URL(script, import.meta.url))]
-  const [command, ...args] = cores ? ['taskset', '-c', cores, ...node] : node
+export function start(script, { cores = null, env = {}, node = process.execPath } = {}) {
+  const program = [node, fileURLToPath(new URL(script, import.meta.url))]
+  const [command, ...args] = cores ? ['taskset', '-c', cores, ...program] : program
   const child = spawn(command, args, {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    env: { ...process.env, ...env },
+    env: { ...ownEnvironment(), ...env },
   })
   const waiting = new Map()
   let questions = 0
@@ -51,6 +51,12 @@ export function start(script, { cores = null, env = {} } = {}) {
   }
 }
 
+/** This process's, without what would lead calls elsewhere or change how a client runs. */
+export function ownEnvironment() {
+  const foreign = /^(https?_proxy|all_proxy|no_proxy|node_options|node_test_context|(trunkline|openai|anthropic)_.*)$/i
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign.test(name)))
+}
+
 /** Answers what the parent asks, and ends when it goes. */
 export function serve(methods) {
   process.on('message', async ({ question, method, args }) => {
@@ -70,11 +76,16 @@ export function serve(methods) {
  */
 export function shareCores() {
   const asked = spawnSync('taskset', ['-cp', String(process.pid)], { encoding: 'utf8' })
-  if (asked.status !== 0 || availableParallelism() < 2) return null
-  const list = asked.stdout.split(':').at(-1).trim()
-  const cores = list.split(',').flatMap((range) => {
+  if (asked.status !== 0) return null
+  const cores = coresIn(asked.stdout.split(':').at(-1).trim())
+  if (cores.length < 2) return null
+  return { client: cores.slice(0, -1).join(','), upstream: String(cores.at(-1)), count: cores.length }
+}
+
+/** As taskset lists them: `0-2,5`. */
+export function coresIn(list) {
+  return list.split(',').flatMap((range) => {
     const [first, last = first] = range.split('-').map(Number)
     return Array.from({ length: last - first + 1 }, (_, at) => first + at)
   })
-  return { client: cores.slice(0, -1).join(','), upstream: String(cores.at(-1)) }
 }

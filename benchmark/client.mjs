@@ -13,11 +13,12 @@ let next = 0
 serve({
   async open({ name, unit, ...how }) {
     client = await clients[name](how)
+    const { said = contentOf } = client
     one =
       unit === 'stream'
         ? async (number) => (await client.stream(body(number))).length === WORDS.length
-        : async (number) => (await client.chat(body(number))).choices[0].message.content.length > 0
-    return { version: client.version, note: client.note ?? null }
+        : async (number) => said(await client.chat(body(number))).length > 0
+    return { version: client.version, note: client.note ?? null, node: process.versions.node }
   },
 
   /** Whether the whole answers to the first bodies are right, character by character. */
@@ -25,7 +26,7 @@ serve({
     const whole =
       unit === 'stream'
         ? async (number) => (await client.stream(body(number))) === WORDS
-        : async (number) => isDeepStrictEqual(plain(await client.chat(body(number))), completions[number])
+        : async (number) => isRight(await client.chat(body(number)), completions[number])
     return (await measure(whole, { atOnce, calls: completions.length })).wrong === 0
   },
 
@@ -38,8 +39,14 @@ serve({
   peakMemory,
 })
 
-/** Without what a client's classes add. */
-function plain(completion) {
-  const { _request_id, ...rest } = JSON.parse(JSON.stringify(completion))
-  return rest
+/** As it came; of a client that makes something else of it, the text. */
+function isRight(answer, completion) {
+  if (client.said) return client.said(answer) === contentOf(completion)
+  // Without what a client's classes add.
+  const { _request_id, ...rest } = JSON.parse(JSON.stringify(answer))
+  return isDeepStrictEqual(rest, completion)
+}
+
+function contentOf(completion) {
+  return completion.choices[0].message.content
 }

@@ -1,229 +1,136 @@
-// Measures this package beside its peers: npm run bench -- [--only chat,stream] [--rounds 5] [--seconds 2] [--pin] [--smoke]
+// Measures this package beside its peers: `npm run bench -- --help` says how it is asked.
 //
 // For each workload every client has a process of its own, and all of them take turns, round by round, against one
-// upstream in a further process, which has a core that it is pinned to. The clients run where the system puts them, as they
-// do in a user's process; with --pin they are kept to the other cores. The ratios within a run are the result: absolute figures vary from machine to machine.
+// upstream in a further process, which has a core that it is pinned to. The ratios within a run are the result: absolute figures vary
+// from machine to machine.
 //
-// `pool` is none of these: what the pool itself costs, measured in Rust.
+// `package` and `pool` are no workloads: what it costs to load and to keep the packages, and what the pool itself costs, measured in Rust.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { request as http } from 'node:http'
-import { request as https } from 'node:https'
-import { availableParallelism, cpus, tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { drawChart } from './chart.mjs'
-import { shareCores, start } from './child.mjs'
+import { shareCores } from './child.mjs'
+import { judge } from './goals.mjs'
+import { machineFacts } from './machine.mjs'
+import { knownNodes, nodeOf } from './nodes.mjs'
+import { readOptions, USAGE, UsageError } from './options.mjs'
+import { measurePackages } from './package.mjs'
+import { writePages } from './pages.mjs'
+import { peersOf, setUpPeers } from './peers.mjs'
 import { measurePool } from './pool.mjs'
-import { NOISE, poolTable, summary, table } from './report.mjs'
-import { body, upstreams, workloads } from './workloads.mjs'
+import { goalTable, packageTable, poolTable, summary, table } from './report.mjs'
+import { measureItself, measureWorkload, openStaff } from './rounds.mjs'
+import { openStage } from './stage.mjs'
+import { workloads } from './workloads.mjs'
 
-const { values: options } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '2' },
-    pin: { type: 'boolean', default: false },
-    smoke: { type: 'boolean', default: false },
-  },
-})
-const ids = [...workloads.map(({ id }) => id), 'pool']
-const only = options.only?.split(',') ?? ids
-const unknown = only.find((id) => !ids.includes(id))
-if (unknown !== undefined) fail(`--only: there is no ${unknown}; there are ${ids.join(', ')}`)
-const mostRounds = options.smoke ? 1 : positive('rounds')
-const seconds = positive('seconds')
-const WARM_UP = { seconds: options.smoke ? Number.MAX_SAFE_INTEGER : 1 }
-const LEAD_IN = { seconds: 0.3 }
+const ids = [...workloads.map(({ id }) => id), 'package', 'pool']
+const names = [...new Set(workloads.flatMap(({ clients }) => clients))]
 
-const cores = shareCores()
-const folder = mkdtempSync(join(tmpdir(), 'trunkline-bench-'))
-const upstreamProcess = start('upstream.mjs', { cores: cores?.upstream })
 try {
-  const report = await measureAll()
+  const options = readOptions(process.argv.slice(2), { ids, names, nodes: Object.keys(knownNodes()) })
+  if (options.help) console.log(`${USAGE}\n\nWorkloads: ${ids.join(', ')}.\nClients: ${names.join(', ')}.`)
+  else if (options.from === undefined) await measureAndKeep(options)
+  else showAgain(options)
+} catch (error) {
+  console.error(error instanceof UsageError ? error.message : error)
+  process.exitCode = 1
+}
+
+async function measureAndKeep(options) {
+  const report = await measureAll(options)
   const wrong = report.workloads.flatMap(({ clients }) => clients).filter((client) => !client.right)
-  // What is measured in part or in haste does not replace what the README shows.
-  const whole = !options.smoke && options.only === undefined
-  const results = new URL(whole ? 'results/' : 'results/tmp/', import.meta.url)
-  mkdirSync(results, { recursive: true })
-  writeFileSync(new URL('latest.json', results), `${JSON.stringify(report, null, 2)}\n`)
-  if (report.workloads.length > 0) {
-    writeFileSync(new URL('chart.svg', results), drawChart(report))
-    console.log(summary(report))
-  }
+  keep(report, { ...options, write: options.write && wrong.length === 0 })
   for (const { name } of wrong) console.error(`wrong answers: ${name}`)
   if (wrong.length > 0) process.exitCode = 1
   else if (options.smoke) {
     const rows = report.workloads.reduce((sum, { clients }) => sum + clients.length, 0)
-    const ran = [`${rows} rows of ${report.workloads.length} workloads`, `${report.pool?.rows.length ?? 0} of the pool`]
-    console.log(`smoke: ${ran.join(' and ')} ran, every answer was right`)
+    const of = [`${rows} rows of ${report.workloads.length} workloads`]
+    of.push(`${report.packages?.rows.length ?? 0} packages`, `${report.pool?.rows.length ?? 0} rows of the pool`)
+    console.log(`smoke: ${of.join(', ')} ran, every answer was right`)
   }
-} finally {
-  await upstreamProcess.stop()
-  rmSync(folder, { recursive: true })
 }
 
-async function measureAll() {
+async function measureAll(options) {
+  const { only, seconds, smoke } = options
+  const node = nodeOf(options.node)
+  const version = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).trim()
+  const peers = setUpPeers(peersOf(version))
+  const cores = shareCores()
+  // On two cores a client of several threads would have one for all of them, which it has nowhere else.
+  const ownCores = cores && (options.pin || cores.count > 2) ? cores.client : null
   const report = {
     date: new Date().toISOString().slice(0, 10),
-    node: process.versions.node,
-    platform: `${process.platform} ${process.arch}`,
-    cores: availableParallelism(),
-    pinned: cores !== null,
-    clientsPinned: cores !== null && options.pin,
-    seconds: options.smoke ? null : seconds,
-    threadClock: null,
+    node: version,
+    machine: machineFacts(),
+    pinned: { upstream: cores?.upstream ?? null, clients: ownCores },
+    seconds: smoke ? null : seconds,
+    itself: null,
     workloads: [],
+    packages: null,
     pool: null,
+    goals: [],
   }
-  for (const workload of workloads.filter(({ id }) => only.includes(id))) {
-    const measured = await measureWorkload(workload)
-    report.threadClock = measured.clients[0].thread === null ? 'event loop' : 'processor'
-    report.workloads.push(measured)
-    console.log(table(measured))
+  await measureClients(report, options, { node, cores: ownCores, upstreamCores: cores?.upstream })
+  if (only.includes('package')) {
+    report.packages = await measurePackages({ options, peers, node, tell: progress })
+    console.log(packageTable(report.packages))
   }
   if (only.includes('pool')) {
     progress('the pool (the first time, a minute or two to build it)')
-    report.pool = measurePool({ smoke: options.smoke })
+    report.pool = measurePool({ smoke })
     progress('')
     console.log(poolTable(report.pool))
   }
+  report.goals = judge(report)
   return report
 }
 
-async function measureWorkload(workload) {
-  const { id, title, upstream, unit, http2 = false, atOnce, calls, clients: names } = workload
-  const rounds = Math.min(mostRounds, workload.rounds ?? Infinity)
-  // Twice as many at most, where others disturb.
-  const passes = options.smoke ? rounds : rounds * 2
-  const { url, ca, connections } = await startUpstream(upstream)
-  const completions = await Promise.all(Array.from({ length: 8 }, (_, number) => askPlainly(url, ca, body(number))))
-  const scale = options.smoke ? { atOnce: Math.min(atOnce, 8), calls: 16 } : { atOnce, calls, seconds }
-  const clients = []
+/** Into the report: every workload, and what the bench itself costs. */
+async function measureClients(report, options, { node, cores, upstreamCores }) {
+  const { only, smoke } = options
+  const stage = openStage({ cores: upstreamCores, smoke })
+  let staff
   try {
-    for (const name of names) {
-      const child = start('client.mjs', { cores: options.pin ? cores?.client : null, env: certificateOf(upstream, ca) })
-      const client = { name, child, sockets: 0, rounds: [] }
-      clients.push(client)
-      Object.assign(client, await child.ask('open', { name, unit, url, http2, connections: atOnce }))
-      client.right = await counted(client, () => child.ask('check', { unit, atOnce }, completions))
-      const warm = await counted(client, () => child.ask('run', { ...scale, ...WARM_UP }))
-      client.right &&= warm.wrong === 0
+    // All that speak TLS have certificates of one authority.
+    staff = openStaff({ cores, node, env: smoke ? (await stage.upstream('tls')).env : null })
+    const wanted = workloads.filter(
+      ({ id, clients }) => only.includes(id) && clients.some((name) => options.clients.includes(name)),
+    )
+    for (const workload of wanted) {
+      const measured = await measureWorkload(workload, { options, stage, staff, tell: progress })
+      report.workloads.push(measured)
+      console.log(table(measured))
     }
-    for (let pass = 0; pass < passes; pass++) {
-      // What others disturbed is measured again.
-      const due = pass < rounds ? clients : clients.filter((client) => quietRounds(client) < rounds)
-      for (const client of due) {
-        progress(`${title}: round ${pass + 1}, ${client.name}`)
-        client.rounds.push(await measureRound(client))
-      }
-    }
-    for (const client of clients) client.memory = await client.child.ask('peakMemory')
+    if (only.includes('chat')) report.itself = await measureItself({ options, staff })
   } finally {
-    progress('')
-    await Promise.all(clients.map(({ child }) => child.stop()))
-  }
-  return { id, title, unit, rounds, clients: clients.map((client) => figuresOf(client, rounds)) }
-
-  async function measureRound(client) {
-    // Not counted: it opens again what closed while the others had their turns.
-    if (!options.smoke) await client.child.ask('run', { ...scale, ...LEAD_IN })
-    const before = { upstream: await upstreamProcess.ask('cpu'), machine: machineTime() }
-    const result = await counted(client, () => client.child.ask('run', scale))
-    const upstream = ((await upstreamProcess.ask('cpu')) - before.upstream) / 1000 / result.wall
-    const machine = (machineTime() - before.machine) / result.wall
-    // The system counts in ticks: a haste of a few milliseconds says nothing about others.
-    const taken = machine - upstream - (result.cpu * result.calls) / 1000 / result.wall
-    const others = result.wall > 200 ? Math.max(0, taken) : 0
-    client.right &&= result.wrong === 0 && result.calls > 0
-    return { ...result, upstream, others }
-  }
-
-  /** Only one client runs at a time: what is opened meanwhile is its. */
-  async function counted(client, act) {
-    const { opened } = await connections()
-    const result = await act()
-    client.sockets += (await connections()).opened - opened
-    return result
+    await staff?.close()
+    await stage.close()
   }
 }
 
-function quietRounds({ rounds }) {
-  return rounds.filter(({ others }) => others <= NOISE).length
+function keep(report, options) {
+  if (!options.smoke && report.goals.length > 0) console.log(goalTable(report.goals))
+  if (report.workloads.length > 0) console.log(summary(report))
+  // What is measured in part or in haste does not replace what the README shows, nor does what nobody asked to show.
+  const results = new URL('results/tmp/', import.meta.url)
+  mkdirSync(results, { recursive: true })
+  writeFileSync(new URL('latest.json', results), `${JSON.stringify(report, null, 2)}\n`)
+  writeFileSync(new URL('chart.svg', results), drawChart(report))
+  if (options.write) writePages(report)
+  else if (!options.smoke) console.log('Kept in benchmark/results/tmp/; --write shows it in the README.')
 }
 
-function figuresOf({ name, version, note, right, sockets, memory, rounds: all }, rounds) {
-  const kept = all.sort((a, b) => a.others - b.others).slice(0, rounds)
-  const spread = (key) => {
-    const values = kept.map((round) => round[key]).sort((a, b) => a - b)
-    if (values[0] === null) return null
-    const median = (values[(values.length - 1) >> 1] + values[values.length >> 1]) / 2
-    return { median: short(median), min: short(values[0]), max: short(values.at(-1)) }
-  }
-  const keys = ['rate', 'thread', 'loop', 'cpu', 'p50', 'p99', 'upstream', 'others']
-  const calls = kept.reduce((sum, round) => sum + round.calls, 0)
-  const figures = Object.fromEntries(keys.map((key) => [key, spread(key)]))
-  return { name, version, note, right, calls, ...figures, memory: short(memory), sockets }
-}
-
-async function startUpstream(name) {
-  const { options: how, hasty, replies } = upstreams[name]
-  const { id, url, ca } = await upstreamProcess.ask('start', { ...how, ...(options.smoke && hasty) }, replies)
-  return { url, ca, connections: () => upstreamProcess.ask('connections', id) }
-}
-
-function certificateOf(name, ca) {
-  if (ca === undefined) return {}
-  const file = join(folder, `${name}.pem`)
-  writeFileSync(file, ca)
-  return { NODE_EXTRA_CA_CERTS: file }
-}
-
-/** The answer as none of the clients reads it. */
-function askPlainly(url, ca, body) {
-  const { promise, resolve, reject } = withResolvers()
-  const method = url.startsWith('https:') ? https : http
-  const headers = { 'content-type': 'application/json' }
-  const sent = method(`${url}/v1/chat/completions`, { method: 'POST', headers, ca, agent: false }, async (response) => {
-    try {
-      let text = ''
-      for await (const data of response.setEncoding('utf8')) text += data
-      resolve(JSON.parse(text))
-    } catch (error) {
-      reject(error)
-    }
-  })
-  sent.on('error', reject)
-  sent.end(JSON.stringify(body))
-  return promise
-}
-
-function withResolvers() {
-  const parts = {}
-  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }))
-  return parts
-}
-
-/** Processor time of all cores so far, whoever took it, in ms. */
-function machineTime() {
-  return cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0)
-}
-
-function short(number) {
-  return Number(number.toPrecision(4))
+function showAgain(options) {
+  const report = JSON.parse(readFileSync(options.from, 'utf8'))
+  for (const workload of report.workloads) console.log(table(workload))
+  if (report.packages) console.log(packageTable(report.packages))
+  if (report.pool) console.log(poolTable(report.pool))
+  const judged = { ...report, goals: judge(report) }
+  console.log(goalTable(judged.goals))
+  console.log(summary(judged))
+  if (options.write) writePages(judged)
 }
 
 function progress(text) {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
-}
-
-function positive(name) {
-  const number = Number(options[name])
-  if (!(number > 0)) fail(`--${name}: must be above 0, got ${options[name]}`)
-  return number
-}
-
-function fail(message) {
-  console.error(message)
-  process.exit(1)
 }

@@ -17,8 +17,9 @@ export const body = (number) => ({
   max_tokens: 100,
 })
 
-const chats = ['undici', 'fetch', 'openai', 'trunkline']
-const streams = [...chats, 'trunkline text']
+const peers = ['undici', 'fetch', 'undici fetch', 'axios', 'impit', 'openai', 'openai over undici', 'anthropic', 'ai']
+const chats = [...peers, 'trunkline', 'trunkline all on']
+const streams = [...chats, 'trunkline text', 'trunkline text all on']
 const fetches = ['trunkline fetch', 'trunkline under openai']
 
 /** `upstream`: which of those in `upstreams`. `unit`: what is counted. `calls`, `rounds`: no more than these. */
@@ -42,11 +43,11 @@ export const workloads = [
   {
     id: 'chat-h2',
     title: 'chat, 64 at once, TLS, HTTP/2',
-    upstream: 'tls',
+    upstream: 'h2',
     http2: true,
     unit: 'call',
     atOnce: 64,
-    clients: ['undici', 'undici on one socket', 'fetch', 'openai', 'trunkline'],
+    clients: ['undici', 'undici on one socket', ...chats.slice(1)],
   },
   { id: 'one', title: 'chat, one after another, HTTP/1.1', upstream: 'plain', unit: 'call', atOnce: 1, clients: chats },
   {
@@ -74,6 +75,7 @@ const longAnswer = [[{ stream: true }, { content: WORDS, chunks: EVENTS }]]
 /** `hasty`: what differs where only the answers matter. */
 export const upstreams = {
   plain: { options: { record: false }, replies: longAnswer },
-  tls: { options: { record: false, tls: true }, replies: longAnswer },
+  tls: { options: { record: false, tls: true, http2: false }, replies: longAnswer },
+  h2: { options: { record: false, tls: true }, replies: longAnswer },
   paced: { options: { record: false, tokensPerSecond: 50 }, hasty: { tokensPerSecond: 5000 }, replies: longAnswer },
 }

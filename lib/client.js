@@ -246,6 +246,21 @@ class Trunkline extends Emitter {
     return new Batch({ start, check, caller: callerOf(Trunkline.prototype.batch) }, requests, options)
   }
 
+  /** @param {any} input @param {any} output @param {any} [options] */
+  batchFile(input, output, options) {
+    Trunkline.#checkReceiver(this, 'batchFile')
+    this.look()
+    const { BatchFile } = /** @type {typeof import('./job.js')} */ (require('./job.js'))
+    const starter = {
+      start: (/** @type {[number, string, string, number]} */ ...job) => this.#native.job(...job),
+      selected: [...this.#selects.keys()],
+      beforeAttempt: this.#hooks?.beforeAttempt,
+      client: this,
+      above: Trunkline.prototype.batchFile,
+    }
+    return new BatchFile(starter, input, output, options)
+  }
+
   /** Bound, and one for good. Its files are read when it is first asked for. */
   get fetch() {
     if (this.#fetch === null) {

@@ -13,7 +13,7 @@ const KINDS = Symbol.for('trunkline.error.kinds')
  *   requestId?: string | null, attempts?: import('../index.js').Attempt[], retryable?: boolean,
  *   billed?: 'yes' | 'no' | 'maybe', cause?: unknown, status?: number, headers?: [string, string][],
  *   type?: string | null, param?: string | null, body?: string | null, retryAfter?: number | null,
- *   phase?: string, limit?: number, partial?: string, details?: string, budget?: object
+ *   phase?: string, limit?: number, partial?: string, details?: string, budget?: object, reason?: string
  * }} Description
  */
 
@@ -179,6 +179,15 @@ class BudgetExceededError extends TrunklineError {
 class ClosedError extends TrunklineError {
   static kind = 'ClosedError'
 }
+class JobError extends TrunklineError {
+  static kind = 'JobError'
+
+  /** @param {Description} description */
+  constructor(description) {
+    super(description)
+    this.reason = description.reason
+  }
+}
 class HookError extends TrunklineError {
   static kind = 'HookError'
 }
@@ -225,6 +234,7 @@ const classes = {
   ClosedError,
   CassetteMissError,
   HookError,
+  JobError,
 }
 
 for (const [name, Class] of Object.entries(classes)) {

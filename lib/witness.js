@@ -37,6 +37,35 @@ function isWatched(hooks) {
   return hooks !== null || isToldOfRequests()
 }
 
+/**
+ * Asks a hook what Rust asked before an attempt, and answers whatever becomes of it. Gives what it threw.
+ * @param {number} question @param {string} text @param {(attempt: any) => unknown} hook
+ */
+async function answerQuestion(question, text, hook) {
+  // Not among the letters.
+  await null
+  const attempt = JSON.parse(text)
+  let isOpen = true
+  Object.defineProperty(attempt, 'body', {
+    configurable: true,
+    enumerable: false,
+    get() {
+      if (!isOpen) throw new Error('hooks.beforeAttempt: the body can be read until the hook has ended')
+      return border.hookBody(question) ?? ''
+    },
+  })
+  try {
+    await hook(attempt)
+    border.answerHook(question, encodeOptions(attempt.headers, 'hooks.beforeAttempt.headers'))
+    return null
+  } catch (cause) {
+    border.answerHook(question, undefined, cause instanceof Error ? cause.message : 'it threw no error')
+    return { cause }
+  } finally {
+    isOpen = false
+  }
+}
+
 /** Whether headers are an object, or none. @param {any} headers */
 function isJoinable(headers) {
   if (headers === undefined || isHeaders(headers)) return true
@@ -186,27 +215,9 @@ class Witness {
    * @param {number} question @param {string} text
    */
   async asked(question, text) {
-    // Not among the letters.
-    await null
-    const attempt = JSON.parse(text)
-    let isOpen = true
-    Object.defineProperty(attempt, 'body', {
-      configurable: true,
-      enumerable: false,
-      get() {
-        if (!isOpen) throw new Error('hooks.beforeAttempt: the body can be read until the hook has ended')
-        return border.hookBody(question) ?? ''
-      },
-    })
-    try {
-      await this.#context?.runInAsyncScope(() => this.#hooks?.beforeAttempt?.(attempt))
-      border.answerHook(question, encodeOptions(attempt.headers, 'hooks.beforeAttempt.headers'))
-    } catch (cause) {
-      this.#thrown = { cause }
-      border.answerHook(question, undefined, cause instanceof Error ? cause.message : 'it threw no error')
-    } finally {
-      isOpen = false
-    }
+    const hook = (/** @type {any} */ attempt) =>
+      this.#context?.runInAsyncScope(() => this.#hooks?.beforeAttempt?.(attempt))
+    this.#thrown = (await answerQuestion(question, text, hook)) ?? this.#thrown
   }
 
   /** @param {unknown} result what it came to, or what makes it @param {string} meta */
@@ -274,4 +285,7 @@ class Witness {
   }
 }
 
-module.exports = { Witness, hooksOf, isWatched }
+/** Of calls of which nothing is told, and whose hook is asked. */
+const ASKED_ONLY = WATCHED | ASKED
+
+module.exports = { ASKED_ONLY, Witness, answerQuestion, hooksOf, isWatched }

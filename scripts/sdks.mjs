@@ -1,7 +1,7 @@
 // The SDKs of `__test__/sdk/`, and a Node that is new enough for them: installed where they are missing or others than its lock file names.
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -12,7 +12,7 @@ const LEAST = 22
 
 /** The program to run the suites with. Throws where the packages cannot be installed, or there is no such Node. */
 export function setUpSdks() {
-  if (!isInstalled()) install()
+  if (!isInstalled()) alone(() => isInstalled() || install())
   const own = join(folder, `node_modules/node-${process.platform}-${process.arch}/bin/node`)
   const node = Number.parseInt(process.versions.node, 10) >= LEAST ? process.execPath : own
   if (!existsSync(node)) throw new Error(`the SDKs ask for Node ${LEAST} or newer, and this is ${process.version}`)
@@ -29,6 +29,25 @@ function isInstalled() {
   return Object.entries(dependencies).every(([name, version]) => {
     return existsSync(join(folder, 'node_modules', name, 'package.json')) && versionOf(name) === version
   })
+}
+
+/** Does what no two processes may do at a time; who comes second waits. */
+function alone(what) {
+  const lock = join(folder, '.installing')
+  for (let waited = 0; ; waited++) {
+    try {
+      mkdirSync(lock)
+      break
+    } catch (error) {
+      if (error.code !== 'EEXIST' || waited === 600) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
+    }
+  }
+  try {
+    what()
+  } finally {
+    rmdirSync(lock)
+  }
 }
 
 function install() {

@@ -11,6 +11,7 @@ mod concurrency;
 mod export;
 mod headers;
 mod hedge;
+mod job;
 mod pool_options;
 mod pricing;
 mod providers;
@@ -38,6 +39,7 @@ pub use self::cassette::{CassetteMode, CassetteOptions};
 pub use self::export::ExportOptions;
 use self::headers::parse_headers;
 pub use self::headers::parse_hook_headers;
+pub use self::job::{BadLines, JobOptions};
 pub use self::providers::{DEFAULT as DEFAULT_PROVIDER, Key, ProviderConfig};
 use self::retry::parse_retry;
 pub use self::routes::{RouteConfig, TargetConfig};
@@ -215,7 +217,7 @@ impl Default for QueueLimits {
 
 impl BaseUrl {
     fn parse(url: &str) -> Result<Self, &'static str> {
-        const WANTED: &str = "must be an absolute http or https URL";
+        const WANTED: &str = "must be an absolute http or https URL, such as https://api.openai.com/v1";
         // The URL itself is not repeated: it may hold a password.
         let uri: Uri = url.trim().parse().map_err(|_| WANTED)?;
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {

@@ -75,6 +75,10 @@ pub enum Kind {
     /// What processes share cannot be asked for.
     Shared,
     Closed,
+    /// A job as a whole: its files, most of all. `reason`: a stable word for it.
+    Job {
+        reason: &'static str,
+    },
     /// A cassette has no recording of a request. `details`: which file, what was asked and what comes nearest, as JSON.
     CassetteMiss {
         details: String,
@@ -169,7 +173,9 @@ impl Error {
     pub fn of_provider(mut self, name: &str) -> Self {
         self.message = match &self.kind {
             // These begin with the path of an option, or are nobody's.
-            Kind::Config | Kind::Closed | Kind::Hook | Kind::CassetteMiss { .. } => return self,
+            Kind::Config | Kind::Closed | Kind::Hook | Kind::Job { .. } | Kind::CassetteMiss { .. } => {
+                return self;
+            }
             Kind::Api(_) => format!("{name} {}", self.message),
             _ => format!("{name}: {}", self.message),
         };
@@ -209,6 +215,7 @@ impl Error {
             Kind::BudgetExceeded { .. } => ("BudgetExceededError", "ERR_BUDGET_EXCEEDED"),
             Kind::Shared => ("SharedStateError", "ERR_SHARED"),
             Kind::Closed => ("ClosedError", "ERR_CLOSED"),
+            Kind::Job { .. } => ("JobError", "ERR_JOB"),
             Kind::CassetteMiss { .. } => ("CassetteMissError", "ERR_CASSETTE_MISS"),
             Kind::Hook => ("HookError", "ERR_HOOK"),
             Kind::Internal => ("TrunklineError", "ERR_INTERNAL"),
@@ -299,6 +306,7 @@ impl Serialize for Error {
                 map.serialize_entry("body", body)?;
             }
             Kind::CircuitOpen { retry_after_ms } => map.serialize_entry("retryAfter", retry_after_ms)?,
+            Kind::Job { reason } => map.serialize_entry("reason", reason)?,
             Kind::CassetteMiss { details } => map.serialize_entry("details", details)?,
             Kind::BudgetExceeded { standing, asked } => {
                 map.serialize_entry("budget", standing)?;
@@ -352,6 +360,7 @@ impl fmt::Debug for Kind {
             Self::BudgetExceeded { standing, .. } => standing.fmt(f),
             Self::Shared => f.write_str("Shared"),
             Self::Closed => f.write_str("Closed"),
+            Self::Job { reason } => f.debug_struct("Job").field("reason", reason).finish(),
             Self::CassetteMiss { .. } => f.debug_struct("CassetteMiss").finish_non_exhaustive(),
             Self::Hook => f.write_str("Hook"),
             Self::Internal => f.write_str("Internal"),

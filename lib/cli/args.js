@@ -5,7 +5,7 @@
 const { parseArgs } = require('node:util')
 
 /**
- * @typedef {{ type: 'flag' | 'text' | 'integer' | 'number', value?: string, about: string, least?: number, most?: number, of?: string[], negatable?: boolean }} Option
+ * @typedef {{ type: 'flag' | 'text' | 'integer' | 'number', value?: string, about: string, least?: number, most?: number, of?: string[], negatable?: boolean, short?: string }} Option
  * @typedef {{
  *   name: string, summary: string, usage: string[], about: string, options: Record<string, Option>,
  *   positionals: [number, number], examples: [string, string][], exits: string
@@ -47,10 +47,10 @@ function parse(command, args) {
 
 /** @param {Record<string, Option>} options @param {string[]} args @returns {{ values: Record<string, any>, positionals: string[] }} */
 function raw(options, args) {
-  /** @type {Record<string, { type: 'boolean' | 'string' }>} */
+  /** @type {Record<string, { type: 'boolean' | 'string', short?: string }>} */
   const known = {}
-  for (const [name, { type, negatable }] of Object.entries(options)) {
-    known[name] = { type: type === 'flag' ? 'boolean' : 'string' }
+  for (const [name, { type, negatable, short }] of Object.entries(options)) {
+    known[name] = { type: type === 'flag' ? 'boolean' : 'string', ...(short ? { short } : {}) }
     if (negatable) known[`no-${name}`] = { type: 'boolean' }
   }
   try {
@@ -107,10 +107,12 @@ function distance(one, other) {
 
 /** @param {import('./screen.js').Terminal} screen @param {Command} command */
 function helpOf(screen, command) {
-  const options = Object.entries({ ...command.options, ...COMMON }).map(([name, { value, about, negatable }]) => [
-    `--${negatable ? '[no-]' : ''}${name}${value ? ` ${value}` : ''}`,
-    about,
-  ])
+  const options = Object.entries({ ...command.options, ...COMMON }).map(
+    ([name, { value, about, negatable, short }]) => [
+      `${short ? `-${short}, ` : ''}--${negatable ? '[no-]' : ''}${name}${value ? ` ${value}` : ''}`,
+      about,
+    ],
+  )
   return [
     ...command.usage.map((usage) => `${screen.paint('bold', 'trunkline')} ${usage}`),
     '',

@@ -9,6 +9,7 @@ const { Screen } = require('./screen.js')
 const COMMANDS = {
   doctor: () => require('./doctor.js'),
   bench: () => require('./bench.js'),
+  batch: () => require('./batch.js'),
   mock: () => require('./mock.js'),
   size: () => require('./size.js'),
   costs: () => require('./costs.js'),

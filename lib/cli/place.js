@@ -45,6 +45,14 @@ function isLoopback(hostname) {
  */
 function credentials(name, { hostname }, command) {
   if (name === undefined) return {}
+  const key = keyOf(name, command)
+  if (hostname === 'api.anthropic.com') return { 'x-api-key': key, 'anthropic-version': '2023-06-01' }
+  if (hostname === 'generativelanguage.googleapis.com') return { 'x-goog-api-key': key }
+  return { authorization: `Bearer ${key}` }
+}
+
+/** The key that a variable has. @param {string} name @param {string} command */
+function keyOf(name, command) {
   const key = process.env[name]
   const problem = !key
     ? 'is not set, or empty'
@@ -56,9 +64,7 @@ function credentials(name, { hostname }, command) {
     const shown = /^[A-Z_][A-Z0-9_]*$/i.test(name) && name.length <= 64 ? `the variable ${name}` : 'that variable'
     throw Object.assign(new UsageError(`--key-env: ${shown} ${problem}`), { command })
   }
-  if (hostname === 'api.anthropic.com') return { 'x-api-key': key, 'anthropic-version': '2023-06-01' }
-  if (hostname === 'generativelanguage.googleapis.com') return { 'x-goog-api-key': key }
-  return { authorization: `Bearer ${key}` }
+  return key
 }
 
 /** Where models are listed, which costs nothing and needs a key. @param {URL} url */
@@ -69,4 +75,4 @@ function modelsPath({ hostname, pathname }) {
   return '/models'
 }
 
-module.exports = { credentials, hostOf, isLoopback, modelsPath, portOf, urlOf }
+module.exports = { credentials, hostOf, isLoopback, keyOf, modelsPath, portOf, urlOf }

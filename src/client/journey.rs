@@ -92,7 +92,7 @@ pub(super) fn accept(call: &Call, arrived: Arrival) -> Result<Accepted, Error> {
     };
     if needs_model {
         match asked.as_ref().and_then(|asked| asked.model.as_deref()) {
-            None => return Err(Error::config("request.model: must be a string")),
+            None => return Err(Error::config("request.model: must be the name of a model, a string")),
             Some("") => return Err(Error::config("request.model: must not be empty")),
             Some(_) => {}
         }
@@ -174,7 +174,8 @@ impl<'a> Journey<'a> {
         let answer = Answer { max_tokens: asked.max_tokens, choices: asked.choices as u64 };
         let has_answer = *self.endpoint != Endpoint::Embeddings;
         let tenant = self.options.tenant.as_ref().map(Tenant::name);
-        let wish = Wish { model, tenant, request: &self.body, answer: has_answer.then_some(answer) };
+        let wish =
+            Wish { model, tenant, request: &self.body, answer: has_answer.then_some(answer), batch_of: None };
         (!model.is_empty()).then_some(wish)
     }
 

@@ -16,6 +16,7 @@
 //! | `reader` | the body of such an answer, under its time limits |
 //! | `recovery` | a stream that breaks after its reader has seen a part of it |
 //! | `outlet` | the bounded buffer between a stream and its reader |
+//! | `errand` | requests that are no calls: those of providers' batches |
 //! | `fetch/` | WHATWG's fetch: any request, to any origin |
 //! | `body` | the body of an answer, wherever it comes from |
 //! | `cassette/` | answers from a file in place of the network |
@@ -39,6 +40,7 @@ mod call;
 mod cassette;
 mod embed;
 mod endpoint;
+mod errand;
 mod events;
 mod exchange;
 mod exposition;
@@ -66,6 +68,7 @@ mod witness;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -76,10 +79,11 @@ use tokio::time::Instant;
 pub use self::call::{Answer, Call};
 pub use self::cassette::Cassette;
 pub use self::endpoint::Endpoint;
+pub use self::errand::{BatchDesk, BatchHold, BatchTarget, Load, Reply as ErrandReply, Said as BatchRequest};
 pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 pub use self::money::{CostReport, SavingsReport};
 pub use self::outlet::{Delivery, Mode, Outlet};
-pub use self::witness::{Ask, Question, TellOf, Witness};
+pub use self::witness::{Arrival, Ask, Question, TellOf, Witness};
 
 use self::memory::Memory;
 use self::money::{Money, Pooled};
@@ -89,7 +93,7 @@ use self::record::Record;
 use self::shared::{Shared, TellOfCircuit};
 use self::targets::{Target, Targets};
 use self::tenants::Tenants;
-use self::witness::Arrival;
+
 use crate::config::{CallKind, CallOptions, ClientConfig, Environment, ExportOptions, parse_keys};
 use crate::error::{Attempt, Error};
 use crate::policy::alerts::{Alert, AlertPolicy, Alerts, SPANS};
@@ -213,26 +217,44 @@ impl Client {
         }
     }
 
+    /// Whether calls for this model go where a route says.
+    pub fn has_route(&self, model: &str) -> bool {
+        self.targets.has_route(model)
+    }
+
+    /// # Errors
+    /// Where no provider has this name.
+    pub fn check_provider(&self, name: &str) -> Result<(), Error> {
+        self.provider(name).map(drop)
+    }
+
+    /// How many calls its pool has connections for at one origin, where each takes one for itself.
+    pub fn most_connections(&self) -> NonZeroUsize {
+        self.config.pool.max_connections_per_origin
+    }
+
     /// Makes one call whose answer comes as one text. It is accepted or refused by whether the client is open now, and not
     /// when the future is first polled; it is as old as this call of the function.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call: its stream is reset or its socket closed, its place in the queue left.
     pub fn call(self: &Arc<Self>, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
-        self.call_before(call, None)
+        self.clone().call_arrived(call, self.arrival(None))
     }
 
-    /// As [`Client::call`], before a witness.
-    pub fn call_before(
-        self: &Arc<Self>,
+    /// The handing over of a call, which may begin later. It is before the witness, if there is one. None is taken any more once the client
+    /// closes.
+    pub fn arrival(&self, witness: Option<Arc<Witness>>) -> Result<Arrival, Error> {
+        Ok(Arrival { at: self.check_open()?, witness })
+    }
+
+    /// As [`Client::call`], of a call that was handed over before.
+    pub async fn call_arrived(
+        self: Arc<Self>,
         call: Call,
-        witness: Option<Arc<Witness>>,
-    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
-        let (client, open) = (self.clone(), self.check_open());
-        async move {
-            let arrived = Arrival { at: open?, witness };
-            whole::run(&client, call, arrived).await
-        }
+        arrival: Result<Arrival, Error>,
+    ) -> Result<Answer, Error> {
+        whole::run(&self, call, arrival?).await
     }
 
     /// Makes one call whose answer comes as events, into `outlet`. The answer's text is the whole completion of a chat,
@@ -245,23 +267,20 @@ impl Client {
         call: Call,
         outlet: Arc<Outlet>,
     ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
-        self.stream_before(call, outlet, None)
+        self.clone().stream_arrived(call, outlet, self.arrival(None))
     }
 
-    /// As [`Client::stream`], before a witness.
-    pub fn stream_before(
-        self: &Arc<Self>,
+    /// As [`Client::stream`], of a call that was handed over before.
+    pub async fn stream_arrived(
+        self: Arc<Self>,
         call: Call,
         outlet: Arc<Outlet>,
-        witness: Option<Arc<Witness>>,
-    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<> {
-        let (client, open) = (self.clone(), self.check_open());
-        async move {
-            let arrived = Arrival { at: open?, witness };
-            match call.endpoint {
-                Endpoint::Chat => stream::run(&client, call, outlet, arrived).await,
-                _ => events::run(&client, call, outlet, arrived).await,
-            }
+        arrival: Result<Arrival, Error>,
+    ) -> Result<Answer, Error> {
+        let arrived = arrival?;
+        match call.endpoint {
+            Endpoint::Chat => stream::run(&self, call, outlet, arrived).await,
+            _ => events::run(&self, call, outlet, arrived).await,
         }
     }
 
@@ -274,18 +293,17 @@ impl Client {
         request: FetchRequest,
         drain: Arc<Drain>,
     ) -> impl Future<Output = Result<Fetched, Error>> + Send + use<> {
-        self.fetch_before(request, drain, None)
+        self.clone().fetch_arrived(request, drain, self.arrival(None))
     }
 
-    /// As [`Client::fetch`], before a witness. It is asked nothing.
-    pub fn fetch_before(
-        self: &Arc<Self>,
+    /// As [`Client::fetch`], of one that was handed over before. Its witness is asked nothing.
+    pub async fn fetch_arrived(
+        self: Arc<Self>,
         request: FetchRequest,
         drain: Arc<Drain>,
-        witness: Option<Arc<Witness>>,
-    ) -> impl Future<Output = Result<Fetched, Error>> + Send + use<> {
-        let (client, open) = (self.clone(), self.check_open());
-        async move { fetch::run(&client, request, &drain, Arrival { at: open?, witness }).await }
+        arrival: Result<Arrival, Error>,
+    ) -> Result<Fetched, Error> {
+        fetch::run(&self, request, &drain, arrival?).await
     }
 
     /// Opens connections ahead of the first request: to the provider of this name, or to the default one.

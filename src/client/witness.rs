@@ -31,7 +31,7 @@ pub struct Witness {
 
 /// A call as it was handed over.
 #[derive(Debug, Clone)]
-pub(super) struct Arrival {
+pub struct Arrival {
     /// When: calls that wait are ordered by it.
     pub(super) at: Instant,
     pub(super) witness: Option<Arc<Witness>>,

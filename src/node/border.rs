@@ -20,6 +20,7 @@ use crate::client::{
     Answer, Ask, Drain, Fetched, Head, Mode, Outlet, Reading, TellOf, Upload, Whole, Witness,
 };
 use crate::error::{self, Kind};
+use crate::job::Control;
 use crate::pool::Inbox;
 use crate::telemetry::{Events, Log};
 
@@ -74,12 +75,24 @@ pub(super) struct Border {
 struct Calls {
     running: Vec<Option<Running>>,
     count: usize,
+    serial: u64,
 }
 
 #[derive(Debug)]
 struct Running {
-    task: AbortHandle,
+    /// Of all calls of the environment: JavaScript's numbers are given out again.
+    serial: u64,
+    state: State,
     flow: Flow,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Left for the runtime, which has not begun it.
+    Left,
+    /// Cancelled before it was begun.
+    Cancelled,
+    Begun(AbortHandle),
 }
 
 /// What passes by the border while a call runs.
@@ -90,6 +103,7 @@ pub(super) enum Flow {
     Events(Arc<Outlet>),
     /// The body of a fetch, and that of its request where it comes in pieces.
     Bytes(Arc<Drain>, Option<Arc<Upload>>),
+    Job(Arc<Control>),
 }
 
 /// How a call ends well.
@@ -111,29 +125,65 @@ impl Ending for Fetched {
 }
 
 impl Border {
-    /// Runs a call. Whatever becomes of it, its number comes back in one letter.
-    pub(super) fn start<F, E: Ending>(self: &Arc<Self>, id: u32, flow: Flow, call: F) -> Result<()>
+    /// Runs the call that `make` makes on the runtime. Whatever becomes of it, its number comes back in one letter.
+    pub(super) fn start<F, E: Ending>(
+        self: &Arc<Self>,
+        id: u32,
+        flow: Flow,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<()>
     where
         F: Future<Output = std::result::Result<E, error::Error>> + Send + 'static,
     {
-        let tasks = runtime::tasks()
+        let intake = runtime::intake()
             .ok_or_else(|| Error::new(Status::GenericFailure, "no threads for the runtime"))?;
         let end = End { mailbox: self.mailbox.clone(), id, sent: false };
-        // Boxed: tokio moves a task's future and its result in one cell, which should be small.
-        let call = Box::pin(call);
-        let task = tasks.spawn("call", async move { end.send(call.await) });
+        let serial = self.enter(id, flow);
+        let border = self.clone();
+        intake.put(move |tasks| {
+            // Boxed: tokio moves a task's future and its result in one cell, which should be small.
+            let call = Box::pin(make());
+            let task = tasks.spawn("call", async move { end.send(call.await) });
+            border.begun(id, serial, task);
+        });
+        Ok(())
+    }
+
+    fn enter(&self, id: u32, flow: Flow) -> u64 {
         let mut calls = self.calls.lock();
         let at = id as usize;
         if calls.running.len() <= at {
             calls.running.resize_with(at + 1, || None);
         }
-        calls.running[at] = Some(Running { task, flow });
+        calls.serial += 1;
+        let serial = calls.serial;
+        calls.running[at] = Some(Running { serial, state: State::Left, flow });
         calls.count += 1;
         self.mailbox.set_calls(calls.count);
         if calls.count == 1 {
             self.keep_alive.set(true);
         }
-        Ok(())
+        serial
+    }
+
+    /// The task of a call runs. It is over at once if nobody wants it any more.
+    fn begun(&self, id: u32, serial: u64, task: AbortHandle) {
+        let mut calls = self.calls.lock();
+        let running = calls.running.get_mut(id as usize).and_then(Option::as_mut);
+        match running.filter(|running| running.serial == serial) {
+            Some(Running { state: state @ State::Left, .. }) => *state = State::Begun(task),
+            // Cancelled, or gone with its environment; or ended, and then this does nothing.
+            _ => task.abort(),
+        }
+    }
+
+    fn cancel(&self, id: u32) {
+        let mut calls = self.calls.lock();
+        let Some(running) = calls.running.get_mut(id as usize).and_then(Option::as_mut) else { return };
+        match &running.state {
+            State::Begun(task) => task.abort(),
+            State::Left | State::Cancelled => running.state = State::Cancelled,
+        }
     }
 
     /// Delivers what is there, in parcels, for at most one turn.
@@ -223,7 +273,7 @@ impl Border {
     /// What a stream has left when it ends. Where its reader has not come yet, JavaScript keeps it, as objects.
     fn add_last_pieces(&self, parcel: &mut wire::Parcel<'_>, id: u32) {
         match self.flow(id) {
-            Flow::Nothing => {}
+            Flow::Nothing | Flow::Job(_) => {}
             Flow::Events(outlet) => {
                 outlet.choose(Mode::Objects);
                 add_pieces(parcel, id, &outlet);
@@ -235,7 +285,7 @@ impl Border {
         }
     }
 
-    fn flow(&self, id: u32) -> Flow {
+    pub(super) fn flow(&self, id: u32) -> Flow {
         let calls = self.calls.lock();
         let running = calls.running.get(id as usize).and_then(Option::as_ref);
         running.map_or(Flow::Nothing, |running| running.flow.clone())
@@ -287,7 +337,9 @@ impl Border {
         self.gone.store(true, Ordering::Release);
         self.mailbox.close();
         for running in self.calls.lock().running.drain(..).flatten() {
-            running.task.abort();
+            if let State::Begun(task) = running.state {
+                task.abort();
+            }
         }
     }
 }
@@ -426,9 +478,7 @@ impl NativeBorder {
     /// Cancels a call, if it still runs. Its number comes back as aborted.
     #[napi(catch_unwind)]
     pub fn cancel(&self, id: u32) {
-        if let Some(Some(running)) = self.border.calls.lock().running.get(id as usize) {
-            running.task.abort();
-        }
+        self.border.cancel(id);
     }
 
     /// Says what the reader of a stream wants: 1 objects, 2 text, 3 lines, 4 only the whole; of a fetch's body: 1 pieces, 2 all of it
@@ -436,7 +486,7 @@ impl NativeBorder {
     #[napi(catch_unwind)]
     pub fn choose(&self, id: u32, mode: u32) -> bool {
         match self.border.flow(id) {
-            Flow::Nothing => false,
+            Flow::Nothing | Flow::Job(_) => false,
             Flow::Events(outlet) => outlet.choose(match mode {
                 1 => Mode::Objects,
                 2 => Mode::Text,
@@ -455,7 +505,7 @@ impl NativeBorder {
     #[napi(catch_unwind)]
     pub fn read(&self, id: u32, bytes: u32) {
         match self.border.flow(id) {
-            Flow::Nothing => {}
+            Flow::Nothing | Flow::Job(_) => {}
             Flow::Events(outlet) => outlet.read(bytes as usize),
             Flow::Bytes(drain, _) => drain.read(bytes as usize),
         }

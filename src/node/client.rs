@@ -116,8 +116,9 @@ impl NativeClient {
     ) -> Result<Option<String>> {
         let prepared = self.prepare(kind, body, path, self.options(options, CallKind::Whole));
         begin(prepared, |call| {
-            let witness = self.border.witness(id, kind);
-            self.border.start(id, Flow::Nothing, self.client.call_before(call, witness))
+            let arrival = self.client.arrival(self.border.witness(id, kind));
+            let client = self.client.clone();
+            self.border.start(id, Flow::Nothing, move || client.call_arrived(call, arrival))
         })
     }
 
@@ -144,9 +145,9 @@ impl NativeClient {
                     if first { mailbox.push(letter) } else { mailbox.push_within(letter, interval) }
                 }))
             });
-            let witness = self.border.witness(id, kind);
-            let call = self.client.stream_before(call, outlet.clone(), witness);
-            self.border.start(id, Flow::Events(outlet), call)
+            let arrival = self.client.arrival(self.border.witness(id, kind));
+            let (client, own) = (self.client.clone(), outlet.clone());
+            self.border.start(id, Flow::Events(outlet), move || client.stream_arrived(call, own, arrival))
         })
     }
 
@@ -160,7 +161,7 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn warm(&self, id: u32, connections: u32, provider: Option<String>) -> Result<()> {
         let client = self.client.clone();
-        self.border.start(id, Flow::Nothing, async move {
+        self.border.start(id, Flow::Nothing, move || async move {
             client.warm(connections as usize, provider.as_deref()).await.map(|()| nothing())
         })
     }
@@ -262,7 +263,7 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn finish_close(&self, id: u32) -> Result<()> {
         let client = self.client.clone();
-        self.border.start(id, Flow::Nothing, async move {
+        self.border.start(id, Flow::Nothing, move || async move {
             let settled = client.settle_cassette().await;
             client.finish_close().await;
             settled.map(|()| nothing())
@@ -281,7 +282,7 @@ impl NativeClient {
         Ok(Call { endpoint: endpoint_of(kind, path), body, options: options? })
     }
 
-    fn options(&self, text: Option<String>, kind: CallKind) -> Parsed<Arc<CallOptions>> {
+    pub(super) fn options(&self, text: Option<String>, kind: CallKind) -> Parsed<Arc<CallOptions>> {
         let parsed = |text: String| {
             // Headers may be credentials.
             let text = Zeroizing::new(text);

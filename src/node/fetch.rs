@@ -59,8 +59,9 @@ impl NativeClient {
                 }
             }))
         });
-        let witness = self.border.witness(id, flags);
-        let call = self.client.fetch_before(request, drain.clone(), witness);
+        let arrival = self.client.arrival(self.border.witness(id, flags));
+        let (client, own) = (self.client.clone(), drain.clone());
+        let call = move || client.fetch_arrived(request, own, arrival);
         self.border.start(id, Flow::Bytes(drain, upload), call)?;
         Ok(None)
     }

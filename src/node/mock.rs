@@ -152,7 +152,7 @@ impl NativeMock {
     pub fn close(&self, id: u32) -> Result<()> {
         self.upstream.close();
         let closed = self.upstream.closed();
-        self.border.start(id, Flow::Nothing, async move {
+        self.border.start(id, Flow::Nothing, move || async move {
             closed.await;
             Ok(nothing())
         })

@@ -9,6 +9,7 @@
 //! | `cassette` | files of recordings, by their numbers |
 //! | `client` | a client's handle |
 //! | `fetch` | its fetch |
+//! | `job` | its jobs, from a file to a file |
 //! | `hooks` | questions to its hooks |
 //! | `mock` | the stand-in upstream's handle |
 //!
@@ -20,6 +21,8 @@ mod cassette;
 mod client;
 mod fetch;
 mod hooks;
+mod intake;
+mod job;
 mod mailbox;
 mod mock;
 mod runtime;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::intake::Intake;
 use super::wire;
 use crate::pool::Tasks;
 
@@ -19,7 +20,7 @@ fn default_threads() -> usize {
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-static RUNTIME: LazyLock<Option<(Runtime, Tasks)>> = LazyLock::new(|| {
+static RUNTIME: LazyLock<Option<(Runtime, Tasks, Intake)>> = LazyLock::new(|| {
     wire::pin_library();
     let threads = match THREADS.load(Ordering::Relaxed) {
         0 => default_threads(),
@@ -34,7 +35,8 @@ static RUNTIME: LazyLock<Option<(Runtime, Tasks)>> = LazyLock::new(|| {
         .build()
         .ok()?;
     let tasks = Tasks::new(runtime.handle().clone());
-    Some((runtime, tasks))
+    let intake = Intake::start(&tasks);
+    Some((runtime, tasks, intake))
 });
 
 /// The number of threads for the runtime; without effect once it runs. 0: the default.
@@ -44,5 +46,10 @@ pub(super) fn set_threads(threads: usize) {
 
 /// The runtime; None where the system gave no threads for it.
 pub(super) fn tasks() -> Option<&'static Tasks> {
-    RUNTIME.as_ref().map(|(_, tasks)| tasks)
+    RUNTIME.as_ref().map(|(_, tasks, _)| tasks)
+}
+
+/// Where calls are left for it; as [`tasks`].
+pub(super) fn intake() -> Option<&'static Intake> {
+    RUNTIME.as_ref().map(|(_, _, intake)| intake)
 }

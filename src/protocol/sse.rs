@@ -2,7 +2,7 @@
 //!
 //! By the letter but for three things, since nobody reconnects here in the middle of an answer: `retry` is passed over; what is longer than
 //! [`MAX_EVENT`] is refused; and bytes that are no UTF-8 are left to the reader, who takes them for an error and not for U+FFFD.
-//! `tests/protocol_sse.rs` has the cases.
+//! `tests/protocol/sse.rs` has the cases.
 //!
 //! Linear in bytes: a byte is looked at once (by memchr) and copied at most twice, however the network cuts the body.
 

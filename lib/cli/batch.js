@@ -1,0 +1,179 @@
+'use strict'
+
+/** `trunkline batch`: a file of requests, and a file of what became of them. */
+
+const { resolve } = require('node:path')
+const { pathToFileURL } = require('node:url')
+const { UsageError, failure } = require('./args.js')
+const { textOf } = require('./files.js')
+const { keyOf, urlOf } = require('./place.js')
+const { Report, endOf } = require('./progress.js')
+const { many } = require('./screen.js')
+
+const command = {
+  name: 'batch',
+  summary: "a file of requests in OpenAI's batch format, answered by whatever provider, into a file",
+  usage: ['batch FILE -o FILE [options]'],
+  about:
+    'Each line of FILE is a request (custom_id, method, url, body); each line of the output an answer, in the order in which they come, and failures have a file of their own. Run again, it goes on where it was, whatever ended it: no line is answered twice. Ctrl-C lets the calls end that are under way; a second one does not.',
+  positionals: /** @type {[number, number]} */ ([1, 1]),
+  options: /** @type {Record<string, import('./args.js').Option>} */ ({
+    output: { type: 'text', short: 'o', value: 'FILE', about: 'where the answers go' },
+    errors: { type: 'text', value: 'FILE', about: 'where failures go. Default OUTPUT.errors.jsonl' },
+    config: {
+      type: 'text',
+      value: 'FILE',
+      about:
+        "the client's options (providers, routes, limits, budget): JSON, or a module whose default export they are",
+    },
+    'base-url': { type: 'text', value: 'URL', about: 'of one provider, in place of --config' },
+    'key-env': { type: 'text', value: 'NAME', about: 'the environment variable that has its key' },
+    concurrency: {
+      type: 'integer',
+      value: 'N',
+      least: 1,
+      most: 100_000,
+      about: 'calls at a time. Default: as many as the pool may have connections to one origin',
+    },
+    provider: { type: 'text', value: 'NAME', about: 'to whom all lines go, whatever routes say' },
+    tries: {
+      type: 'integer',
+      value: 'N',
+      least: 1,
+      most: 1000,
+      about: 'for each line, each with the retries of a call. Default 3',
+    },
+    'retry-failed': { type: 'flag', about: 'asks again for the lines that failed before' },
+    'bad-lines': {
+      type: 'text',
+      value: 'HOW',
+      of: ['report', 'refuse'],
+      about: 'of lines that cannot be sent: report them among the errors and go on, or refuse to begin. Default report',
+    },
+    'only-routes': { type: 'flag', about: 'a model without a route is a bad line' },
+    'wait-for-budget': { type: 'flag', about: 'a budget that is used up is waited for. Else the job pauses, and ends' },
+    patience: {
+      type: 'number',
+      value: 'SECONDS',
+      least: 0.001,
+      most: 86_400,
+      about: 'without any line settled, while calls fail or wait, before it ends. Default 600',
+    },
+    grace: {
+      type: 'number',
+      value: 'SECONDS',
+      most: 86_400,
+      about: 'for calls under way when it is to end. Default 30',
+    },
+    quiet: { type: 'flag', about: 'no progress on standard error' },
+  }),
+  examples: /** @type {[string, string][]} */ ([
+    ['batch requests.jsonl -o answers.jsonl', 'by OPENAI_BASE_URL and OPENAI_API_KEY'],
+    ['batch requests.jsonl -o answers.jsonl --config trunkline.json', 'with providers, routes, limits and a budget'],
+    ['batch requests.jsonl -o answers.jsonl --retry-failed', 'what failed, once more'],
+  ]),
+  exits: 'a line failed, or is left; a file cannot be read or written, or is of another job',
+}
+
+/** @param {any} context */
+async function run({ values, positionals, screen, errors }) {
+  if (values.output === undefined) throw wrong('--output FILE is needed, or -o FILE')
+  const options = await clientOptions(values)
+  const { Trunkline } = require('../client.js')
+  const line = new Trunkline(options)
+  const isTerminal = Boolean(process.stderr.isTTY)
+  const report = values.quiet || (values.json && !isTerminal) ? undefined : new Report(errors, isTerminal)
+  try {
+    const job = line.batchFile(positionals[0], values.output, {
+      ...jobOptions(values),
+      ...(report ? { onProgress: (/** @type {any} */ progress) => report.tell(progress) } : {}),
+    })
+    const result = await watched(job, report, errors)
+    report?.clear()
+    for (const text of endOf(result, screen)) screen.say(text)
+    const { error, ...data } = result
+    return {
+      ok: result.status === 'done' && result.progress.failed === 0,
+      data: { ...data, error: error && { code: error.code, message: error.message } },
+    }
+  } catch (/** @type {any} */ error) {
+    report?.clear()
+    if (error?.code === 'ERR_JOB') throw failure(`JOB_${error.reason}`, error.message)
+    throw error
+  } finally {
+    await line.close({ drainTimeout: 0 })
+  }
+}
+
+/** Ends with the job; signals end it. @param {any} job @param {Report | undefined} report @param {import('./screen.js').Terminal} errors */
+async function watched(job, report, errors) {
+  let signals = 0
+  const stop = () => {
+    signals++
+    job.stop({ now: signals > 1 })
+    if (signals > 1 || !report) return
+    report.clear()
+    const { inFlight } = job.progress
+    errors.say(`Stopping: ${many(inFlight, 'call')} under way may end; once more to end at once`)
+  }
+  const names = /** @type {const} */ (['SIGINT', 'SIGTERM'])
+  for (const name of names) process.on(name, stop)
+  try {
+    return await job
+  } finally {
+    for (const name of names) process.off(name, stop)
+  }
+}
+
+/** @param {string} message */
+function wrong(message) {
+  return Object.assign(new UsageError(message), { command: 'batch' })
+}
+
+/** @param {Record<string, any>} values */
+async function clientOptions(values) {
+  if (values.config !== undefined && values['base-url'] !== undefined)
+    throw wrong('--config and --base-url: give one of them')
+  const given = values.config === undefined ? {} : await configOf(values.config)
+  const base = values['base-url'] === undefined ? {} : { baseURL: urlOf(values['base-url'], 'batch').href }
+  const key = values['key-env'] === undefined ? {} : { apiKey: keyOf(values['key-env'], 'batch') }
+  return { ...given, ...base, ...key }
+}
+
+/** @param {string} file */
+async function configOf(file) {
+  if (/\.[cm]?js$/.test(file)) {
+    try {
+      return (await import(pathToFileURL(resolve(file)).href)).default
+    } catch (/** @type {any} */ error) {
+      throw failure('CONFIG', `--config: ${file}: ${error.message}`)
+    }
+  }
+  try {
+    return JSON.parse(textOf(file))
+  } catch (/** @type {any} */ error) {
+    if (error.expected) throw error
+    throw wrong(`--config: ${file} is no JSON`)
+  }
+}
+
+/** @param {Record<string, any>} values */
+function jobOptions(values) {
+  const { errors, concurrency, provider, tries, patience, grace } = values
+  const seconds = (/** @type {number | undefined} */ value) => (value === undefined ? undefined : value * 1000)
+  const options = {
+    errors,
+    concurrency,
+    provider,
+    tries,
+    retryFailed: values['retry-failed'],
+    badLines: values['bad-lines'],
+    onlyRoutes: values['only-routes'],
+    onBudget: values['wait-for-budget'] ? 'wait' : undefined,
+    patience: seconds(patience),
+    grace: seconds(grace),
+  }
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+module.exports = { command, run }

@@ -1,0 +1,137 @@
+'use strict'
+
+/** How far a job is, told on standard error: a bar that is drawn over itself on a terminal, a line now and then elsewhere. */
+
+const { relative } = require('node:path')
+const { count, dollars, many, plain, time } = require('./screen.js')
+
+/** Milliseconds between two lines where no bar can be. */
+const LINES = 10_000
+/** The rate is that of so many looks, a second apart. */
+const LOOKS = 15
+const WIDE = 24
+
+class Report {
+  #screen
+  #isTerminal
+  /** @type {{ at: number, settled: number }[]} */
+  #looks = []
+  #said = 0
+  #drawn = false
+
+  /** @param {import('./screen.js').Terminal} screen @param {boolean} isTerminal */
+  constructor(screen, isTerminal) {
+    this.#screen = screen
+    this.#isTerminal = isTerminal
+  }
+
+  /** @param {any} progress @param {number} [now] */
+  tell(progress, now = performance.now()) {
+    const rate = this.#rate(progress, now)
+    if (this.#isTerminal) return this.#draw(barOf(progress, rate, this.#screen))
+    if (this.#said > 0 && now - this.#said < LINES) return
+    this.#said = now
+    this.#screen.say(lineOf(progress, rate))
+  }
+
+  /** Something else is to be said: the bar goes. */
+  clear() {
+    if (this.#drawn) this.#screen.write('\r\u001b[2K')
+    this.#drawn = false
+  }
+
+  /** @param {string} text */
+  #draw(text) {
+    this.#screen.write(`\r\u001b[2K${text}`)
+    this.#drawn = true
+  }
+
+  /** Lines a second, of late. @param {any} progress @param {number} now */
+  #rate({ succeeded, failed, phase }, now) {
+    if (phase === 'checking') return 0
+    this.#looks.push({ at: now, settled: succeeded + failed })
+    if (this.#looks.length > LOOKS) this.#looks.shift()
+    const [first] = this.#looks
+    return now > first.at ? ((succeeded + failed - first.settled) * 1000) / (now - first.at) : 0
+  }
+}
+
+/** @param {any} progress @param {number} rate @param {import('./screen.js').Terminal} screen */
+function barOf(progress, rate, screen) {
+  const share = shareOf(progress)
+  const full = Math.round(share * WIDE)
+  const bar = `${screen.paint('cyan', '█'.repeat(full))}${screen.paint('dim', '░'.repeat(WIDE - full))}`
+  const percent = `${Math.floor(share * 100)} %`.padStart(5)
+  return `${bar} ${percent}  ${lineOf(progress, rate, screen.width - WIDE - 8)}`
+}
+
+/** @param {any} progress @param {number} rate Lines a second. @param {number} [most] Of letters. */
+function lineOf(progress, rate, most = 1000) {
+  const { phase, total, succeeded, failed, usage, cost, waiting } = progress
+  if (phase === 'checking') return plain(`the input is read: ${Math.floor(shareOf(progress) * 100)} %`, most)
+  const left = total - succeeded - failed
+  const parts = [`${count(succeeded + failed)} of ${count(total)}`, failed > 0 ? `${count(failed)} failed` : '']
+  if (waiting) {
+    const until = waiting.until
+      ? ` until ${new Date(waiting.until).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+      : ''
+    parts.push(`waits${until}: ${waiting.message}`)
+  } else {
+    parts.push(rate > 0 ? `${rate < 10 ? rate.toFixed(1) : count(rate)}/s` : '')
+    parts.push(usage.total_tokens > 0 ? `${short(usage.total_tokens)} tokens` : '')
+    parts.push(cost > 0 ? dollars(cost) : '')
+    parts.push(rate > 0 && left > 0 ? `${time(Math.ceil(left / rate) * 1000)} left` : '')
+  }
+  if (phase === 'stopping') parts.push('stopping')
+  return plain(parts.filter(Boolean).join(', '), most)
+}
+
+/** @param {any} progress */
+function shareOf({ phase, total, succeeded, failed, checkedBytes, inputBytes }) {
+  if (phase === 'checking') return inputBytes > 0 ? Math.min(1, checkedBytes / inputBytes) : 0
+  return total > 0 ? (succeeded + failed) / total : 1
+}
+
+/** A path as it would be typed here. @param {string} file */
+function near(file) {
+  const short = relative(process.cwd(), file)
+  return short.startsWith('..') ? file : short
+}
+
+/** @param {number} n */
+function short(n) {
+  if (n < 10_000) return count(n)
+  return n < 10_000_000 ? `${count(n / 1000)}k` : `${(n / 1_000_000).toFixed(1)}M`
+}
+
+/** What a run came to, in lines. @param {any} result @param {import('./screen.js').Terminal} screen */
+function* endOf(result, screen) {
+  const { status, error, resumesAt, output, errors, badLines, progress } = result
+  const { total, succeeded, failed, resumed, repeated, usage, cost, elapsed } = progress
+  const marks = { done: ['green', '✓'], stopped: ['yellow', '!'], paused: ['yellow', '!'], ended: ['red', '✗'] }
+  const [colour, mark] = /** @type {any} */ (marks)[status]
+  const left = total - succeeded - failed
+  const heads = {
+    done: `${many(total, 'line')}: ${count(succeeded)} answered, ${count(failed)} failed`,
+    stopped: `Stopped: ${many(left, 'line')} left of ${count(total)}`,
+    paused: `Paused, since the budget is used up${resumesAt ? ` until ${resumesAt.toISOString().slice(0, 16).replace('T', ' ')} UTC` : ''}: ${many(left, 'line')} left of ${count(total)}`,
+    ended: `Ended, since no line would fare better: ${many(left, 'line')} left of ${count(total)}`,
+  }
+  yield `${screen.paint(colour, mark)} ${/** @type {any} */ (heads)[status]}`
+  if (error) yield `  ${plain(error.message, 300)}`
+  const ran = succeeded + failed - resumed
+  yield `  ${count(ran)} in ${time(elapsed)}${resumed > 0 ? `, and ${count(resumed)} by earlier runs` : ''}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
+  if (repeated > 0)
+    yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when an earlier run was cut off, and may have been paid twice`
+  yield `  ${near(output)}`
+  if (errors) yield `  ${near(errors)}`
+  if (badLines.count > 0) {
+    yield ''
+    yield `${many(badLines.count, 'line')} could not be sent:`
+    for (const { message } of badLines.first) yield `  ${plain(message)}`
+    if (badLines.count > badLines.first.length) yield `  … ${many(badLines.count - badLines.first.length, 'more line')}`
+  }
+  if (status !== 'done') yield `The same command goes on where this one was.`
+}
+
+module.exports = { Report, endOf, lineOf }

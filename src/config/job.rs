@@ -1,0 +1,145 @@
+//! The options of a job of many calls, from a file to a file.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::section::Section;
+use crate::error::Error;
+
+/// What a job is, beside the options of its calls.
+#[derive(Debug, Clone)]
+pub struct JobOptions {
+    pub input: PathBuf,
+    pub output: PathBuf,
+    pub errors: PathBuf,
+    /// Calls under way together. None for as many as the pool may have connections to one origin.
+    pub concurrency: Option<NonZeroUsize>,
+    /// How often a line is asked for that fails in a way which may pass. Default 3.
+    pub tries: NonZeroUsize,
+    pub bad_lines: BadLines,
+    /// Whether a model that has no route is a mistake. Default no: the default provider is asked for it.
+    pub only_routes: bool,
+    /// Whether lines that have failed are asked for again. Default no.
+    pub retry_failed: bool,
+    /// Whether a budget that is used up is waited for. Default no: the job ends as paused.
+    pub waits_for_budget: bool,
+    /// How long nothing may be settled while calls fail, before the job ends. Default 10 min.
+    pub patience: Duration,
+    /// How long calls have that are under way when the job is to end. Default 30 s.
+    pub grace: Duration,
+    /// Names of models that JavaScript would select a model for.
+    pub selected: Vec<String>,
+}
+
+/// What becomes of lines that ask for nothing that could be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadLines {
+    /// They go to the errors, and the rest goes on.
+    Report,
+    /// Nothing is sent.
+    Refuse,
+}
+
+const TRIES: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+const PATIENCE: Duration = Duration::from_secs(600);
+const GRACE: Duration = Duration::from_secs(30);
+
+impl JobOptions {
+    /// Parses what is no option of its calls.
+    pub fn parse(options: Value) -> Result<Self, Error> {
+        let mut top = Section::top("options", options)?;
+        top.taken_before(&["signal", "onProgress"]);
+        let input = path(&mut top, "input")?;
+        let input = input.ok_or_else(|| top.error("input", "must be the path of a file"))?;
+        let output = path(&mut top, "output")?;
+        let output = output.ok_or_else(|| top.error("output", "must be the path of a file"))?;
+        let errors = path(&mut top, "errors")?.unwrap_or_else(|| errors_of(&output));
+        for (name, one, other, what) in [
+            ("output", &output, &input, "the input"),
+            ("errors", &errors, &input, "the input"),
+            ("errors", &errors, &output, "the output"),
+        ] {
+            if is_same(one, other) {
+                return Err(top.error(name, format!("must be another file than {what}")));
+            }
+        }
+        let bad_lines = [("report", BadLines::Report), ("refuse", BadLines::Refuse)];
+        let budget = [("pause", false), ("wait", true)];
+        let job = Self {
+            input,
+            output,
+            errors,
+            concurrency: top.positive("concurrency")?,
+            tries: top.positive("tries")?.unwrap_or(TRIES),
+            bad_lines: top.one_of("badLines", &bad_lines)?.unwrap_or(BadLines::Report),
+            only_routes: top.boolean("onlyRoutes")?.unwrap_or_default(),
+            retry_failed: top.boolean("retryFailed")?.unwrap_or_default(),
+            waits_for_budget: top.one_of("onBudget", &budget)?.unwrap_or_default(),
+            patience: top.duration("patience")?.unwrap_or(PATIENCE),
+            grace: top.duration_or_zero("grace")?.unwrap_or(GRACE),
+            selected: top.strings("selected")?.unwrap_or_default(),
+        };
+        top.finish()?;
+        Ok(job)
+    }
+}
+
+fn path(top: &mut Section, name: &'static str) -> Result<Option<PathBuf>, Error> {
+    let Some(text) = top.string(name)? else { return Ok(None) };
+    if text.is_empty() || text.contains('\0') {
+        return Err(top.error(name, "must be the path of a file"));
+    }
+    Ok(Some(PathBuf::from(text)))
+}
+
+/// `out.jsonl` has `out.errors.jsonl`.
+fn errors_of(output: &Path) -> PathBuf {
+    let mut name = output.file_stem().unwrap_or_default().to_owned();
+    name.push(".errors");
+    if let Some(extension) = output.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    output.with_file_name(name)
+}
+
+/// As far as names and links tell; a file that is not there yet is known by its name.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    one == other || real(one) == real(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parsed(options: Value) -> Result<JobOptions, String> {
+        JobOptions::parse(options).map_err(|error| error.message.clone())
+    }
+
+    #[test]
+    fn errors_have_a_file_of_their_own_beside_the_output() {
+        let errors = |output: &str| parsed(json!({ "input": "i", "output": output })).unwrap().errors;
+        assert_eq!(errors("a/out.jsonl"), Path::new("a/out.errors.jsonl"));
+        assert_eq!(errors("out"), Path::new("out.errors"));
+    }
+
+    #[test]
+    fn files_that_would_write_over_each_other_are_refused() {
+        let same = |options| parsed(options).unwrap_err();
+        let input = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let round = concat!(env!("CARGO_MANIFEST_DIR"), "/src/../Cargo.toml");
+        assert_eq!(
+            same(json!({ "input": input, "output": round })),
+            "output: must be another file than the input"
+        );
+        let error = same(json!({ "input": "a", "output": "b", "errors": "b" }));
+        assert_eq!(error, "errors: must be another file than the output");
+        assert_eq!(same(json!({ "input": "", "output": "b" })), "input: must be the path of a file");
+        assert_eq!(same(json!({ "output": "b" })), "input: must be the path of a file");
+    }
+}

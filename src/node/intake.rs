@@ -1,0 +1,63 @@
+//! How calls reach the runtime: JavaScript's thread leaves what begins a call, and a task of the runtime begins all that is there. So the
+//! call's future, which is large, is made, used and freed by one thread, in memory that is still in its cache; JavaScript's thread pays for a
+//! small box, and wakes the runtime once for many calls.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::pool::Tasks;
+
+/// Begins a call. It must not block, since others are behind it.
+type Begin = Box<dyn FnOnce(&Tasks) + Send>;
+
+/// Calls of the whole process that are to begin, in the order in which they were made.
+#[derive(Clone, Default)]
+pub(super) struct Intake(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    begins: Mutex<Vec<Begin>>,
+    bell: Notify,
+}
+
+impl Intake {
+    /// Runs for as long as the runtime does.
+    pub(super) fn start(tasks: &Tasks) -> Self {
+        let intake = Self::default();
+        let Self(inner) = intake.clone();
+        let own = tasks.clone();
+        tasks.spawn("intake", async move {
+            loop {
+                inner.bell.notified().await;
+                let begins = std::mem::take(&mut *inner.begins.lock());
+                for begin in begins {
+                    // One that panics tells its own caller, and is no matter of the next.
+                    let _ = catch_unwind(AssertUnwindSafe(|| begin(&own)));
+                }
+            }
+        });
+        intake
+    }
+
+    /// From any thread.
+    pub(super) fn put(&self, begin: impl FnOnce(&Tasks) + Send + 'static) {
+        let begin = Box::new(begin);
+        let mut begins = self.0.begins.lock();
+        begins.push(begin);
+        let is_first = begins.len() == 1;
+        drop(begins);
+        if is_first {
+            self.0.bell.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("waiting", &self.0.begins.lock().len()).finish()
+    }
+}
