@@ -43,7 +43,7 @@ export const sections = [
       'docs/protocols/anthropic.md',
       'docs/protocols/gemini.md',
       'docs/runtimes.md',
-      '[docs/platforms.md]',
+      'docs/platforms.md',
     ],
   },
   { title: 'Errors', pages: ['docs/errors.md', 'docs/errors/*'] },
