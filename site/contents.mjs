@@ -46,7 +46,7 @@ export const sections = [
       'docs/protocols/anthropic.md',
       'docs/protocols/gemini.md',
       'docs/runtimes.md',
-      '[docs/platforms.md]',
+      'docs/platforms.md',
     ],
   },
   { title: 'Errors by code', pages: ['docs/errors/*'] },
