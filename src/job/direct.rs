@@ -141,7 +141,8 @@ impl Direct {
             let Item { endpoint, body, .. } = item;
             let call = Call { endpoint: endpoint.clone(), body: body.clone(), options: self.options.clone() };
             let witness = self.witness.as_ref().and_then(|make| make());
-            let error = match self.client.call_before(call, witness).await {
+            let arrival = self.client.arrival(witness);
+            let error = match self.client.clone().call_arrived(call, arrival).await {
                 Ok(answer) => return Fate::Answered(answer),
                 Err(error) => error,
             };
@@ -207,7 +208,10 @@ impl Direct {
 
 impl fmt::Debug for Direct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Direct").field("job", &self.job).field("at_once", &self.at_once).finish_non_exhaustive()
+        f.debug_struct("Direct")
+            .field("job", &self.job)
+            .field("at_once", &self.at_once)
+            .finish_non_exhaustive()
     }
 }
 
