@@ -129,6 +129,10 @@ class BatchFile {
     return this.#promise.finally(onfinally)
   }
 
+  get [Symbol.toStringTag]() {
+    return 'BatchFile'
+  }
+
   /** What the signal does. */
   #gently = {
     cancel: (/** @type {unknown} */ reason) => {
