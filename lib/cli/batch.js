@@ -75,7 +75,8 @@ const command = {
     work: {
       type: 'flag',
       negatable: true,
-      about: 'without FILE: works on a job that another process feeds. With FILE, --no-work: feeds and gathers, and no more',
+      about:
+        'without FILE: works on a job that another process feeds. With FILE, --no-work: feeds and gathers, and no more',
     },
     claim: {
       type: 'number',
