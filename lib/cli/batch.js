@@ -117,7 +117,8 @@ async function run({ values, positionals, screen, errors }) {
     for (const text of endOf(result, screen)) screen.say(text)
     const { error, ...data } = result
     return {
-      ok: result.status === 'done' && result.progress.failed === 0,
+      // What failed is told by whoever has the files.
+      ok: result.status === 'done' && (isWorker || result.progress.failed === 0),
       data: { ...data, error: error && { code: error.code, message: error.message } },
     }
   } catch (/** @type {any} */ error) {
@@ -129,7 +130,7 @@ async function run({ values, positionals, screen, errors }) {
   }
 }
 
-/** Ends with the job; signals end it. @param {any} job @param {Report | undefined} report @param {import('./screen.js').Terminal} errors */
+/** Ends with the job; signals end it. @param {any} job @param {InstanceType<typeof import('./progress.js').Report> | undefined} report @param {import('./screen.js').Terminal} errors */
 async function watched(job, report, errors) {
   let signals = 0
   const stop = () => {

@@ -68,6 +68,7 @@ function barOf(progress, rate, screen) {
 /** @param {any} progress @param {number} rate Lines a second. @param {number} [most] Of letters. */
 function lineOf(progress, rate, most = 1000) {
   const { phase, total, succeeded, failed, usage, cost, waiting, workers = 0 } = progress
+  if (phase === 'checking' && waiting) return plain(`waits: ${waiting.message}`, most)
   if (phase === 'checking') return plain(`the input is read: ${Math.floor(shareOf(progress) * 100)} %`, most)
   const left = total - succeeded - failed
   // A worker has no file, and does not know how much there is.
@@ -114,6 +115,18 @@ function* endOf(result, screen) {
   const marks = { done: ['green', '✓'], stopped: ['yellow', '!'], paused: ['yellow', '!'], ended: ['red', '✗'] }
   const [colour, mark] = /** @type {any} */ (marks)[status]
   const left = total - succeeded - failed
+  if (output === null) {
+    const ends = {
+      done: 'The job is done',
+      stopped: 'Stopped',
+      paused: 'Paused, since the budget is used up',
+      ended: 'Ended',
+    }
+    yield `${screen.paint(colour, mark)} ${/** @type {any} */ (ends)[status]}: ${count(succeeded)} answered here, ${count(failed)} failed`
+    if (error) yield `  ${plain(error.message, 300)}`
+    yield `  ${time(elapsed)}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
+    return
+  }
   const heads = {
     done: `${many(total, 'line')}: ${count(succeeded)} answered, ${count(failed)} failed`,
     stopped: `Stopped: ${many(left, 'line')} left of ${count(total)}`,
@@ -125,7 +138,7 @@ function* endOf(result, screen) {
   const ran = succeeded + failed - resumed
   yield `  ${count(ran)} in ${time(elapsed)}${resumed > 0 ? `, and ${count(resumed)} by earlier runs` : ''}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
   if (repeated > 0)
-    yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when an earlier run was cut off, and may have been paid twice`
+    yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when an earlier run or its worker was cut off, and may have been paid twice`
   if (twice > 0)
     yield `  ${many(twice, 'line')} ${twice === 1 ? 'was' : 'were'} answered twice: the second answer is dropped, and was paid for`
   if (output) yield `  ${near(output)}`

@@ -213,6 +213,26 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_has_a_name_and_what_is_wrong_with_it_is_told_by_its_path() {
+        let with = |queue: Value| json!({ "input": "i", "output": "o", "queue": queue });
+        let queue = parsed(with(json!({ "redis": "redis://h", "job": "a" }))).unwrap().queue.unwrap();
+        assert_eq!((queue.job.as_str(), queue.works, queue.claim), ("a", true, CLAIM));
+        for (queue, message) in [
+            (json!({}), "queue.job: must be the job's name: 1 to 200 bytes without braces"),
+            (json!({ "job": "{" }), "queue.job: must be the job's name: 1 to 200 bytes without braces"),
+            (json!({ "job": "a", "claim": 1 }), "queue.claim: must be 500 ms to 24 h, in milliseconds"),
+            (
+                json!({ "job": "a", "works": true }),
+                "queue.works: there is no such option. Did you mean 'work'?",
+            ),
+        ] {
+            assert_eq!(parsed(with(queue)).unwrap_err(), message);
+        }
+        let missing = WorkOptions::parse(json!({})).map_err(|error| error.message.clone()).unwrap_err();
+        assert_eq!(missing, "queue: must be an object, and is missing");
+    }
+
+    #[test]
     fn files_that_would_write_over_each_other_are_refused() {
         let same = |options| parsed(options).unwrap_err();
         let input = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
