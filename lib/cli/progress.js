@@ -111,7 +111,7 @@ function short(n) {
 /** What a run came to, in lines. @param {any} result @param {import('./screen.js').Terminal} screen */
 function* endOf(result, screen) {
   const { status, error, resumesAt, output, errors, badLines, progress } = result
-  const { total, succeeded, failed, resumed, repeated, twice = 0, usage, cost, elapsed } = progress
+  const { total, succeeded, failed, resumed, repeated, twice = 0, workers = 0, usage, cost, elapsed } = progress
   const marks = { done: ['green', '✓'], stopped: ['yellow', '!'], paused: ['yellow', '!'], ended: ['red', '✗'] }
   const [colour, mark] = /** @type {any} */ (marks)[status]
   const left = total - succeeded - failed
@@ -138,7 +138,7 @@ function* endOf(result, screen) {
   const ran = succeeded + failed - resumed
   yield `  ${count(ran)} in ${time(elapsed)}${resumed > 0 ? `, and ${count(resumed)} by earlier runs` : ''}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
   if (repeated > 0)
-    yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when an earlier run or its worker was cut off, and may have been paid twice`
+    yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when ${workers > 0 ? 'their worker was lost' : 'an earlier run was cut off'}, and may have been paid twice`
   if (twice > 0)
     yield `  ${many(twice, 'line')} ${twice === 1 ? 'was' : 'were'} answered twice: the second answer is dropped, and was paid for`
   if (output) yield `  ${near(output)}`

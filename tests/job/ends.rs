@@ -28,12 +28,7 @@ pub fn item(line: u64) -> Item {
 }
 
 pub fn bad(line: u64) -> Taken {
-    Taken::Bad(BadLine {
-        line,
-        custom_id: None,
-        code: "invalid_json",
-        message: format!("line {line}: is none"),
-    })
+    Taken::Bad(BadLine { line, custom_id: None, code: "invalid_json", message: format!("line {line}: is none") })
 }
 
 impl Source for Lines {

@@ -5,5 +5,5 @@
 mod support;
 
 mod direct;
-mod ends;
 mod file;
+mod ends;
