@@ -30,6 +30,8 @@ const AHEAD_BYTES: usize = 256 * 1024;
 const BEHIND: usize = 16 * 1024 * 1024;
 /// What goes to the system in one piece, about.
 const WRITE: usize = 1024 * 1024;
+/// Results are gathered for so long before they go to the system: to wake a thread for each would cost as much as the rest.
+const GATHER: Duration = Duration::from_millis(4);
 /// Results are brought to the disk so often: what a machine loses whose power fails.
 const SYNC: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(3600);
@@ -198,6 +200,8 @@ impl Writer {
             let wait = unsynced.map_or(LONG, |since| SYNC.saturating_sub(since.elapsed()));
             match results.recv_timeout(wait) {
                 Ok(first) => {
+                    // A whole write is there already, or will be.
+                    std::thread::sleep(GATHER);
                     let asked = self.put(first, results)?;
                     unsynced.get_or_insert_with(Instant::now);
                     if !asked.is_empty() {

@@ -194,7 +194,7 @@ impl FileJob {
         if let Some(queue) = &queue
             && let Err(error) = queue.begin(&survey.digest, &control).await
         {
-            leave(&options, journal, Some(&results));
+            leave(&options, journal);
             return Err(error);
         }
         let journal = Arc::new(journal);
@@ -225,7 +225,6 @@ impl FileJob {
         };
         let sink = FileSink::open(files, journal.clone(), control.clone());
         let mut source = FileSource::open(&options.input, survey, settled, check);
-        control.enter(Phase::Running);
         let ended = match how {
             How::Direct(direct) => direct.run(&mut source, &sink, &control).await,
             How::Far(far) => far.run(&mut source, &sink, &control).await,
@@ -255,15 +254,19 @@ fn checker(client: &Arc<Client>, options: &JobOptions, has_provider: bool) -> Ar
 /// All that can be refused before anything is sent. None where the job was stopped meanwhile.
 fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Result<Option<Ready>, Error> {
     let JobOptions { input, output, errors, .. } = options;
-    // Before anything is made.
-    File::open(input).map_err(|error| trouble::input(input, &error))?;
+    // Before anything is made. A pipe cannot be read twice, and to open it would wait.
+    let refused = |error| trouble::input(input, &error);
+    if !fs::metadata(input).map_err(refused)?.is_file() {
+        return Err(trouble::of("input", format!("the input {} is no ordinary file", input.display())));
+    }
+    File::open(input).map_err(refused)?;
     let journal = Journal::open(&beside(output, ".job"))?;
     let state = journal.state();
     let on_disk = journal.is_old.then_some([state.output, state.errors]);
     let mut results = match Results::open([output, errors], on_disk, options.retry_failed) {
         Ok(results) => results,
         Err(error) => {
-            leave(options, journal, None);
+            leave(options, journal);
             return Err(error);
         }
     };
@@ -278,7 +281,7 @@ fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Resul
     let survey = match survey {
         Ok(Some(survey)) => survey,
         nothing => {
-            leave(options, journal, Some(&results));
+            leave(options, journal);
             return nothing.map(|_| None);
         }
     };
@@ -305,15 +308,15 @@ fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Resul
 }
 
 /// Nothing was begun: what was made for it, and has nothing in it, goes again.
-fn leave(options: &JobOptions, journal: Journal, results: Option<&Results>) {
-    let is_empty = results.is_some_and(|results| results.files.iter().all(|file| file.bytes == 0));
+fn leave(options: &JobOptions, journal: Journal) {
     if journal.is_old {
         return;
     }
     let _ = journal.remove();
-    if is_empty {
-        let _ = fs::remove_file(&options.output);
-        let _ = fs::remove_file(&options.errors);
+    for path in [&options.output, &options.errors] {
+        if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

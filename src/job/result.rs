@@ -12,6 +12,7 @@ use super::marks::MOST_LINES;
 use crate::client::Answer;
 use crate::error::{Error, Kind};
 use crate::policy::money::Usd;
+use crate::protocol::json::Text;
 use crate::protocol::openai::Usage;
 
 /// A result on its way to where results are kept.
@@ -183,10 +184,10 @@ impl Meta {
         fn value<'a, T: Deserialize<'a>>(list: &[&'a RawValue], at: usize) -> Option<T> {
             serde_json::from_str(list.get(at)?.get()).ok()
         }
-        let headers: Vec<String> = value(&list, 3).unwrap_or_default();
+        let headers: Vec<Text<'_>> = value(&list, 3).unwrap_or_default();
         let header = |name| {
-            let pair = headers.chunks_exact(2).find(|pair| pair[0] == name);
-            pair.map(|pair| pair[1].clone())
+            let pair = headers.chunks_exact(2).find(|pair| pair[0].0 == name);
+            pair.map(|pair| pair[1].0.clone().into_owned())
         };
         let usage = list.get(7).and_then(|usage| Usage::of(usage)).unwrap_or_default();
         let dollars: Option<f64> = value(&list, 10).unwrap_or_default();

@@ -70,7 +70,10 @@ async fn a_refusal_that_is_the_lines_own_fails_that_line_alone() {
     let end = direct(&site, 2).run(&mut lines, &results, &control).await.unwrap();
     assert!(matches!(end, End::Done));
     for (_, is_good, told) in results.told() {
-        assert_eq!((is_good, &told["response"]["status_code"], &told["error"]), (false, &json!(422), &json!(null)));
+        assert_eq!(
+            (is_good, &told["response"]["status_code"], &told["error"]),
+            (false, &json!(422), &json!(null))
+        );
     }
 }
 

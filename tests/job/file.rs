@@ -53,8 +53,11 @@ async fn of_many_lines_each_is_answered_once_and_each_name_that_is_there_twice_i
     let summary = folder.run(&site, json!({})).await.unwrap();
     assert_eq!((summary.status, summary.bad_lines), ("done", 100));
     assert_eq!((summary.progress.succeeded, summary.progress.failed, site.seen()), (2900, 100, 2900));
-    let mut names: Vec<_> =
-        folder.results("out.jsonl").iter().map(|told| told["custom_id"].as_str().unwrap().to_owned()).collect();
+    let mut names: Vec<_> = folder
+        .results("out.jsonl")
+        .iter()
+        .map(|told| told["custom_id"].as_str().unwrap().to_owned())
+        .collect();
     names.sort();
     names.dedup();
     assert_eq!(names.len(), 2900);

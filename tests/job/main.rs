@@ -5,5 +5,5 @@
 mod support;
 
 mod direct;
-mod file;
 mod ends;
+mod file;

@@ -12,7 +12,7 @@ use super::store::{Gain, Gained, Queue};
 use super::work::WorkJob;
 use crate::error::Error;
 use crate::job::item::Item;
-use crate::job::progress::{Control, Stage};
+use crate::job::progress::{Control, Phase, Stage};
 use crate::job::result::{JobId, Settled, Spending};
 use crate::job::{End, Runner, Sink, Source, Taken, trouble};
 use crate::policy::money::Usd;
@@ -73,6 +73,7 @@ impl Runner for Far {
         sink: &K,
         control: &Control,
     ) -> Result<End, Error> {
+        control.enter(Phase::Running);
         let fed = Fed::default();
         let mut is_fed = false;
         let work = self.work.lock().take();

@@ -71,7 +71,6 @@ impl WorkJob {
             grace: options.grace,
             waits_for_budget: options.waits_for_budget,
         };
-        control.enter(Phase::Running);
         let hands = Arc::<Hands>::default();
         let mut source = QueueSource {
             queue: queue.clone(),
