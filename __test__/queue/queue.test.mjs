@@ -1,7 +1,8 @@
 // A job that several processes work on, through a real Redis.
 
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'node:test'
 import { MockUpstream } from 'trunkline/testing'
 import { assertOnce, folder, ids, request, write } from '../job/support.mjs'
@@ -111,6 +112,58 @@ test('a Redis that is emptied under a job is fed anew, and no line is lost', { s
   assert.deepEqual([code, progress.succeeded], [0, 200], err)
   assertOnce(files, ids(200))
   assert.equal((await worker.result).status, 'done')
+})
+
+test('a worker that ends gives back what it has not done at once', { skip, timeout: 40_000 }, async (t) => {
+  const { server, files, upstream, feed, work } = await prepared(t, { lines: 20, latency: 0 })
+  upstream.fault({ kind: 'silence' }, { times: 4 })
+  const worker = batch(t, work)
+  const claim = feed.indexOf('--claim')
+  const feeder = batch(t, [...feed.with(claim + 1, '600'), '--no-work'])
+  await until(() => upstream.requests.length === 4, 'it has as many as it takes')
+  worker.child.kill('SIGTERM')
+  worker.child.kill('SIGINT')
+  const { code, status } = await worker.result
+  assert.deepEqual([code, status], [1, 'stopped'])
+  const other = batch(t, work)
+  const { progress } = await feeder.result
+  assert.deepEqual([progress.succeeded, progress.repeated, progress.twice], [20, 4, 0])
+  assertOnce(files, ids(20))
+  assert.equal((await other.result).progress.succeeded, 20)
+  assert.equal(server.field('test', 'state'), 'done')
+})
+
+test('limits are shared through the same Redis', { skip }, async (t) => {
+  const { server, files, upstream } = await prepared(t, { lines: 120, latency: 0 })
+  const config = join(files.path, 'client.json')
+  const options = { baseURL: `${upstream.url}/v1`, apiKey: 'k', rateLimit: { requestsPerSecond: 40 } }
+  writeFileSync(config, JSON.stringify(options))
+  const to = ['--queue', server.url, '--job', 'test', '--config', config]
+  for (let n = 0; n < 2; n++) batch(t, ['--work', ...to])
+  const { code, err, progress } = await batch(t, [files.input, '-o', files.output, ...to]).result
+  assert.deepEqual([code, progress.succeeded], [0, 120], err)
+  // 40 at once, and the others at 40 a second: each for itself, they would be done at once.
+  assert.ok(progress.elapsed >= 1500, `${progress.elapsed} ms`)
+})
+
+test('a job that nobody works on says so, and ends when its patience does', { skip }, async (t) => {
+  const { server, files, upstream } = await prepared(t, { lines: 3, latency: 0 })
+  const line = client(t, upstream)
+  const job = line.batchFile(files.input, files.output, {
+    queue: { redis: server.url, job: 'test', work: false },
+    patience: 500,
+  })
+  await until(() => /nobody works/.test(job.progress.waiting?.message), 'it is told')
+  const { status, error, progress } = await job
+  assert.deepEqual([status, error.reason, progress.inFlight], ['ended', 'noWorker', 3])
+  // What it had fed is there yet.
+  const part = line.batchWork({ queue: { redis: server.url, job: 'test' } })
+  const again = await line.batchFile(files.input, files.output, {
+    queue: { redis: server.url, job: 'test', work: false },
+  })
+  assert.deepEqual([again.status, again.progress.succeeded], ['done', 3])
+  assert.equal((await part).status, 'done')
+  assert.equal(upstream.requests.length, 3)
 })
 
 test('what a queue cannot be is told, and nothing starts', { skip }, async (t) => {

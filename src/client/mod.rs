@@ -231,6 +231,11 @@ impl Client {
         self.config.pool.max_connections_per_origin
     }
 
+    /// For what its jobs do beside their calls.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     /// The Redis by which it shares its limits, where it does.
     pub(crate) fn shared_redis(&self) -> Option<&redis::ConnectionInfo> {
         self.config.shared.as_ref().map(|shared| &shared.redis.0)

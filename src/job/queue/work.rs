@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::store::{Queue, Status, Taking};
@@ -60,6 +61,11 @@ impl WorkJob {
     pub(super) async fn work(self, queue: Arc<Queue>, control: &Arc<Control>) -> Result<End, Error> {
         let Some((job, claim)) = joined(&queue, control).await? else { return Ok(End::Stopped) };
         let Self { client, options, call, witness } = self;
+        let hands = Arc::<Hands>::default();
+        // Not beside the calls in one task, where it would have its turn when they let it.
+        let (told, having, whose) = (queue.clone(), hands.clone(), job.clone());
+        let beat = async move { beat(&told, &whose, &having, claim).await };
+        let _beating = Beating(client.tasks().spawn("beat", beat));
         let runner = Direct {
             at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
             client,
@@ -71,7 +77,6 @@ impl WorkJob {
             grace: options.grace,
             waits_for_budget: options.waits_for_budget,
         };
-        let hands = Arc::<Hands>::default();
         let mut source = QueueSource {
             queue: queue.clone(),
             job: job.as_str().into(),
@@ -96,10 +101,7 @@ impl WorkJob {
             drop(sink);
             end
         };
-        let ended = tokio::select! {
-            (end, ()) = async { tokio::join!(running, storing) } => end,
-            () = beat(&queue, &job, &hands, claim) => Ok(End::Stopped),
-        };
+        let (ended, ()) = tokio::join!(running, storing);
         queue.leave(&job).await;
         let trouble = trouble.lock().take();
         trouble.map_or(ended, Err)
@@ -137,6 +139,15 @@ async fn joined(queue: &Queue, control: &Control) -> Result<Option<(String, Dura
 /// What this worker has in hand: its items' ids by their lines.
 #[derive(Debug, Default)]
 struct Hands(Mutex<HashMap<u64, String>>);
+
+/// Ends with whoever has it.
+struct Beating(AbortHandle);
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Says again and again that this worker lives, so that a long call of it is nobody else's. Does not end.
 async fn beat(queue: &Queue, job: &str, hands: &Hands, claim: Duration) {
