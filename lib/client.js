@@ -262,6 +262,22 @@ class Trunkline extends Emitter {
     return new BatchFile(starter, input, output, options)
   }
 
+  /** @param {any} options */
+  batchWork(options) {
+    Trunkline.#checkReceiver(this, 'batchWork')
+    this.look()
+    const { BatchFile } = /** @type {typeof import('./job.js')} */ (require('./job.js'))
+    const starter = {
+      start: (/** @type {[number, string, string, number]} */ ...work) => this.#native.work(...work),
+      works: true,
+      selected: [],
+      beforeAttempt: this.#hooks?.beforeAttempt,
+      client: this,
+      above: Trunkline.prototype.batchWork,
+    }
+    return new BatchFile(starter, undefined, undefined, options)
+  }
+
   /** Bound, and one for good. Its files are read when it is first asked for. */
   get fetch() {
     if (this.#fetch === null) {

@@ -12,6 +12,7 @@
 //! | `result` | what became of a line, as text |
 //! | `files` | lines read ahead of the calls, results written behind them |
 //! | `direct` | each line by a call of its own |
+//! | `queue/` | each line by whichever process takes it, on whatever machine |
 //! | `progress` | how far a job is, and how it is told to end |
 //! | `trouble` | what ends a job as a whole, in words |
 //!
@@ -25,6 +26,7 @@ mod journal;
 mod lines;
 mod marks;
 mod progress;
+mod queue;
 mod result;
 mod results;
 mod survey;
@@ -38,16 +40,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 pub use self::direct::Direct;
 pub use self::item::{BadLine, CheckModel, Item};
 pub use self::progress::{Control, Phase, Progress, Stage, Waiting};
+pub use self::queue::WorkJob;
 pub use self::result::{JobId, Settled};
 
 use self::files::{FileSink, FileSource, beside};
 use self::journal::Journal;
 use self::progress::Spent;
+use self::queue::{Far, Queue};
 use self::results::{ResultFile, Results};
 use self::survey::Survey;
 use crate::client::{Client, Witness};
@@ -78,6 +83,11 @@ pub trait Sink: Send + Sync {
 
     /// Takes a result, once for each line. When it is there for good, its sink decides; an error is for all that follow too.
     fn put(&self, settled: Settled) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Resolves once all that was put is there for good.
+    fn flush(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// How lines are answered.
@@ -131,6 +141,7 @@ pub struct Summary {
     pub error: Option<String>,
     /// When the budget's window ends: milliseconds since 1970.
     pub resumes_at: Option<u64>,
+    /// Empty of a worker.
     pub output: String,
     /// None where there is no error.
     pub errors: Option<String>,
@@ -139,6 +150,12 @@ pub struct Summary {
     pub some_bad: Vec<(u64, String)>,
     #[serde(flatten)]
     pub progress: Progress,
+}
+
+/// How its lines are answered.
+enum How {
+    Direct(Direct),
+    Far(Far),
 }
 
 /// What is ready before the first call.
@@ -162,6 +179,10 @@ impl FileJob {
         if let Some(provider) = &call.provider {
             client.check_provider(provider)?;
         }
+        let queue = match &options.queue {
+            Some(queue) => Some(Arc::new(Queue::open(&client, queue, options.patience).await?)),
+            None => None,
+        };
         let check = checker(&client, &options, call.provider.is_some());
         let (paths, watch, checked) = (options.clone(), control.clone(), check.clone());
         let ready = tokio::task::spawn_blocking(move || prepare(&paths, &*checked, &watch)).await;
@@ -170,22 +191,44 @@ impl FileJob {
             return Ok(Summary::of(&options, End::Stopped, &control, Bad::default()));
         };
         let bad = Bad { lines: survey.bad, some: survey.some_bad.clone() };
+        if let Some(queue) = &queue
+            && let Err(error) = queue.begin(&survey.digest, &control).await
+        {
+            leave(&options, journal);
+            return Err(error);
+        }
         let journal = Arc::new(journal);
         let Results { files, settled, .. } = results;
-        let runner = Direct {
-            at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
-            client,
-            options: call,
-            witness,
-            job: survey.job.clone(),
-            tries: options.tries,
-            patience: options.patience,
-            grace: options.grace,
-            waits_for_budget: options.waits_for_budget,
+        let how = match queue {
+            Some(queue) => {
+                let work = options.work().filter(|work| work.queue.works);
+                let work = work.map(|options| WorkJob { client, options, call, witness });
+                How::Far(Far {
+                    queue,
+                    job: survey.digest.clone(),
+                    id: survey.job.clone(),
+                    work: Mutex::new(work),
+                    patience: options.patience,
+                })
+            }
+            None => How::Direct(Direct {
+                at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
+                client,
+                options: call,
+                witness,
+                job: survey.job.clone(),
+                tries: options.tries,
+                patience: options.patience,
+                grace: options.grace,
+                waits_for_budget: options.waits_for_budget,
+            }),
         };
         let sink = FileSink::open(files, journal.clone(), control.clone());
         let mut source = FileSource::open(&options.input, survey, settled, check);
-        let ended = runner.run(&mut source, &sink, &control).await;
+        let ended = match how {
+            How::Direct(direct) => direct.run(&mut source, &sink, &control).await,
+            How::Far(far) => far.run(&mut source, &sink, &control).await,
+        };
         drop(source);
         // What was settled is written in any case.
         let files = sink.close().await?;
@@ -317,21 +360,31 @@ struct Bad {
 
 impl Summary {
     fn of(options: &JobOptions, end: End, control: &Control, bad: Bad) -> Self {
-        let progress = control.progress();
+        let mut summary = Self::of_work(end, control);
+        summary.output = options.output.display().to_string();
+        summary.errors = (summary.progress.failed > 0).then(|| options.errors.display().to_string());
+        summary.bad_lines = bad.lines;
+        summary.some_bad = bad.some.into_iter().map(|bad| (bad.line, bad.message)).collect();
+        summary
+    }
+
+    /// Of a worker, which has no files.
+    fn of_work(end: End, control: &Control) -> Self {
         let (status, error, resumes_at) = match end {
             End::Done => ("done", None, None),
             End::Stopped => ("stopped", None, None),
             End::Paused { error, until } => ("paused", Some(error.to_json()), Some(until)),
             End::Ended { error } => ("ended", Some(error.to_json()), None),
         };
+        let progress = control.progress();
         Self {
             status,
             error,
             resumes_at,
-            output: options.output.display().to_string(),
-            errors: (progress.failed > 0).then(|| options.errors.display().to_string()),
-            bad_lines: bad.lines,
-            some_bad: bad.some.into_iter().map(|bad| (bad.line, bad.message)).collect(),
+            output: String::new(),
+            errors: None,
+            bad_lines: 0,
+            some_bad: Vec::new(),
             progress,
         }
     }

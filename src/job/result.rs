@@ -23,6 +23,8 @@ pub struct Settled {
     pub is_good: bool,
     /// One line of JSON, with its end.
     pub text: Vec<u8>,
+    /// What it has cost.
+    pub spending: Spending,
 }
 
 /// What is in the `id` of every result: which job it is of.
@@ -30,10 +32,11 @@ pub struct Settled {
 pub struct JobId(pub(super) String);
 
 /// What an answer came to, beside itself.
-#[derive(Debug, Default)]
-pub(super) struct Spending {
-    pub(super) tokens: [u64; 2],
-    pub(super) usd: Usd,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// In and out.
+    pub tokens: [u64; 2],
+    pub usd: Usd,
 }
 
 const BEGIN: &str = r#"{"id":"trunkline_"#;
@@ -55,7 +58,7 @@ impl JobId {
         response(&mut text, meta.status, meta.request_id.as_deref());
         one_line(&mut text, &answer.body);
         text.extend_from_slice(b"},\"error\":null}\n");
-        (Settled { line, is_good: true, text }, meta.spending)
+        (Settled { line, is_good: true, text, spending: meta.spending }, meta.spending)
     }
 
     pub(super) fn failed(&self, line: u64, custom_id: &str, error: &Error) -> Settled {
@@ -72,12 +75,12 @@ impl JobId {
             }
             _ => self.error(line, Some(custom_id), error.name_and_code().1, &error.message),
         };
-        Settled { line, is_good: false, text }
+        Settled { line, is_good: false, text, spending: Spending::default() }
     }
 
     pub(super) fn bad(&self, bad: &BadLine) -> Settled {
         let text = self.error(bad.line, bad.custom_id.as_deref(), bad.code, &bad.message);
-        Settled { line: bad.line, is_good: false, text }
+        Settled { line: bad.line, is_good: false, text, spending: Spending::default() }
     }
 
     fn error(&self, line: u64, custom_id: Option<&str>, code: &str, message: &str) -> Vec<u8> {
