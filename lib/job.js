@@ -17,7 +17,7 @@ const { ASKED_ONLY, answerQuestion } = require('./witness.js')
 const INTERVAL = 1000
 
 /** Options that are the job's own; the others are of its calls. */
-const OWN = ['errors', 'concurrency', 'tries', 'badLines', 'onlyRoutes', 'retryFailed', 'onBudget', 'patience', 'grace']
+const OWN = ['errors', 'concurrency', 'tries', 'badLines', 'onlyRoutes', 'retryFailed', 'onBudget', 'patience', 'grace', 'providerBatch']
 
 /**
  * `selected`: models that a function of the client's selects another for; `beforeAttempt`: its hook.
@@ -97,9 +97,9 @@ class BatchFile {
     return { ...this.#progress, usage: { ...this.#progress.usage } }
   }
 
-  /** @param {{ now?: boolean }} [options] */
-  stop({ now = false } = {}) {
-    if (!this.#ended) border.stopJob(this.#id, now)
+  /** @param {{ now?: boolean, cancelBatches?: boolean }} [options] */
+  stop({ now = false, cancelBatches = false } = {}) {
+    if (!this.#ended) border.stopJob(this.#id, now, cancelBatches)
     return this
   }
 
@@ -219,6 +219,7 @@ function progressOf(told) {
     cost: told.cost ?? 0,
     elapsed: told.elapsed ?? 0,
     waiting: told.waiting ?? null,
+    batches: told.batches ?? [],
   }
 }
 
