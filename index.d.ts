@@ -58,6 +58,17 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   batch<T = ChatCompletion>(requests: Iterable<BatchItem> | AsyncIterable<BatchItem>, options?: BatchOptions): Batch<T>
 
   /**
+   * A job of many calls, from a file to a file, in OpenAI's batch format: each line of `input` is a request (`custom_id`, `method`, `url`, `body`), each line of `output`
+   * an answer, in the order in which they come. Failures go to a file of their own. Whatever provider answers, by routes. All of it runs beside JavaScript, in memory
+   * that does not grow with the file. `docs/batch-files.md` tells all of it.
+   *
+   * Nothing is lost and nothing is answered twice: the same call goes on where an earlier one was, whatever ended that (a crash, a full disk, a power cut).
+   * Rejects with a {@link JobError} for files that cannot be read or written, or are of another job; what was settled is in the files, in whole lines.
+   * @throws {ConfigError} for wrong options.
+   */
+  batchFile(input: string | URL, output: string | URL, options?: BatchFileOptions): BatchFile
+
+  /**
    * Any other JSON endpoint below `baseURL`, that of the first provider unless `provider` names another; routes are of models, and are not asked. The body is
    * sent as it is, in whatever shape that provider has. `path` begins with a slash; a full URL is refused, since credentials stay with
    * their provider, and so are the segments `.` and `..`. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
@@ -1120,6 +1131,88 @@ export interface BatchProgress {
   elapsed: number
 }
 
+/**
+ * Of the options of calls, those that hold for each line. `priority` is `'background'` by default. `signal` stops the job as {@link BatchFile.stop} does, and the job
+ * then rejects with its reason.
+ */
+export interface BatchFileOptions extends Omit<CallOptions, 'idempotencyKey'> {
+  /** Where failures go. Default: `out.errors.jsonl` beside `out.jsonl`. */
+  errors?: string | URL
+  /** Calls under way together. Default: as many as the pool may have connections to one origin (`pool.maxConnectionsPerOrigin`, 100). */
+  concurrency?: number
+  /**
+   * How often a line is asked for that fails in a way which may pass, each time with the retries of a call. Default 3. What is no fault of the line (a rate limit, an
+   * open circuit, a full queue) is waited for, and does not count.
+   */
+  tries?: number
+  /** What becomes of lines that cannot be sent: they are reported among the errors and the rest goes on, or nothing is sent. Default `'report'`. */
+  badLines?: 'report' | 'refuse'
+  /** Whether a model without a route is a bad line. Default false: the first provider is asked for it. */
+  onlyRoutes?: boolean
+  /** Ask again for lines that failed before. Default false: a failure stands. */
+  retryFailed?: boolean
+  /** A budget that is used up pauses the job, which ends and can be gone on with; or is waited for. Default `'pause'`. */
+  onBudget?: 'pause' | 'wait'
+  /** How long no line may be settled while calls fail or wait before the job ends, in milliseconds. Default 600_000. */
+  patience?: number
+  /** How long calls have that are under way when the job is stopped, in milliseconds. Default 30_000. */
+  grace?: number
+  /** Called each second, and at the end. What it throws is an uncaught exception, and not the job's failure. */
+  onProgress?: (progress: BatchFileProgress) => void
+}
+
+/** A job that runs. `await` it for its end. */
+export interface BatchFile extends Promise<BatchFileResult> {
+  readonly progress: BatchFileProgress
+  /** Takes no further line, and lets what is under way end; `now`: drops it, which is told by the next run as what may be paid twice. */
+  stop(options?: { /** Default false. */ now?: boolean }): this
+}
+
+export interface BatchFileResult {
+  /**
+   * `done`: every line is settled, well or not. `stopped`: it was told to. `paused`: a budget is used up. `ended`: no line would have fared better, since a key is
+   * refused, a quota is used up, or nothing was settled for as long as `patience`. All but the first can be gone on with.
+   */
+  status: 'done' | 'stopped' | 'paused' | 'ended'
+  /** Why it is paused or has ended. */
+  error: TrunklineError | null
+  /** When the window of the budget ends. */
+  resumesAt: Date | null
+  output: string
+  /** The file of failures; null where there is none. */
+  errors: string | null
+  /** Lines that could not be sent, and the first of them. */
+  badLines: { count: number; first: { line: number; message: string }[] }
+  progress: BatchFileProgress
+}
+
+export interface BatchFileProgress {
+  /** Before the first call, all of the input is read once: `checking`. */
+  phase: 'checking' | 'running' | 'stopping' | 'ended'
+  /** Lines that are not blank; 0 while the input is checked. */
+  total: number
+  /** Of all runs. */
+  succeeded: number
+  failed: number
+  /** Of these, those of earlier runs. */
+  resumed: number
+  inFlight: number
+  /** Calls that were under way when an earlier run was cut off. They are made again, and may have been paid twice. */
+  repeated: number
+  /** Calls that the job made once more, beyond their own retries. */
+  retried: number
+  checkedBytes: number
+  inputBytes: number
+  /** Of all runs until the job is done. */
+  usage: { prompt_tokens: number; completion_tokens: number; total_tokens: number }
+  /** Of the same, in US dollars, as far as there are prices. */
+  cost: number
+  /** Milliseconds since the first call of this run. */
+  elapsed: number
+  /** Why nothing goes on for now, and until when, where that is known, in milliseconds since 1970. */
+  waiting: { code: string; message: string; until: number | null } | null
+}
+
 // ───────────────────────────── errors ─────────────────────────────
 
 /**
@@ -1267,6 +1360,18 @@ export interface CassetteDifference {
   /** null where nothing is. */
   recorded: unknown
   requested: unknown
+}
+
+/**
+ * A job as a whole: its files, most of all. What was settled before is in them, in whole lines.
+ */
+export declare class JobError extends TrunklineError {
+  /**
+   * `input`: it cannot be read, or was changed while the job ran. `output`: a file of results cannot be written; `full`: there is no more room for it. `otherInput`:
+   * the files of results are of another input, or of no job. `locked`: another process works on this output. `badLines`: lines cannot be sent, and were to be refused.
+   * `version`: the journal is of another version of this package.
+   */
+  readonly reason: 'input' | 'output' | 'full' | 'otherInput' | 'locked' | 'badLines' | 'version'
 }
 
 /**

@@ -34,6 +34,13 @@ const examples = {
     /1 stream read to its end, 1 cancelled/,
   ],
   'batch-with-progress.mjs': [/10 of 10 done, 1 failed/, /copper: \(ERR_NOT_FOUND\)/, /^station: \S/m],
+  'batch-file.mjs': [
+    /^stopped: ten or more of 42$/m,
+    /^done: 40 answered, 2 failed, 0 paid twice$/m,
+    /^line 41: is no JSON object/m,
+    /^line 42: has the custom_id of line 1;/m,
+    /^40 lines of answers, 2 of failures\nid, custom_id, response, error$/m,
+  ],
   'abort.mjs': [
     /after 50 ms: TimeoutError/,
     /(together: the window was closed\n){3}/,

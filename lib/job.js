@@ -118,6 +118,10 @@ class BatchFile {
     return this.#promise.finally(onfinally)
   }
 
+  get [Symbol.toStringTag]() {
+    return 'BatchFile'
+  }
+
   /** What the signal does. */
   #gently = {
     cancel: (/** @type {unknown} */ reason) => {

@@ -48,7 +48,11 @@ export const sections = [
   },
   { title: 'Errors', pages: ['docs/errors.md', 'docs/errors/*'] },
   { title: 'Reference', pages: ['reference/*'] },
-  { title: 'Design', pages: ['ARCHITECTURE.md', '[docs/performance.md]', 'CONTRIBUTING.md', 'CHANGELOG.md'] },
+  {
+    title: 'Performance',
+    pages: ['[docs/performance.md]', '[docs/benchmark.md]', '[docs/network.md]', '[docs/scale.md]'],
+  },
+  { title: 'Design', pages: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'] },
 ]
 
 /** Names in the navigation, where the heading of a page is too long for it. */

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { MockUpstream } from 'trunkline/testing'
+import { ids, request, write } from '../job/support.mjs'
 import { REQUEST, root, start, until } from '../support.mjs'
 import { begin, trunkline } from './run.mjs'
 
@@ -32,6 +33,18 @@ const outputs = {
     return said(['doctor', url], { cwd })
   },
   bench: () => said(['bench', '--mock']),
+  batch: async (t) => {
+    const { cwd } = await upstream(t)
+    const { upstream: mock } = await start(t)
+    const file = ids(1000).map((id) => request(id, { model: 'gpt-4o' }))
+    write(join(cwd, 'requests.jsonl'), [...file, 'no request', request('id-16')])
+    const provider = { baseURL: `${mock.url}/v1`, apiKey: 'k' }
+    const options = { providers: { main: provider }, pricing: { 'main/gpt-4o': 'gpt-4o' } }
+    writeFileSync(join(cwd, 'trunkline.json'), JSON.stringify(options))
+    const args = ['batch', 'requests.jsonl', '-o', 'answers.jsonl', '--config', 'trunkline.json']
+    const { out, err } = await trunkline(args, { env: { COLUMNS: '100' }, cwd })
+    return { command: args.join(' '), out: err + out }
+  },
   mock: async () => {
     const mock = begin(['mock', '--port', '0'])
     const [url] = await until(() => /https?:\/\/127\.0\.0\.1:\d+/.exec(mock.said()))
@@ -95,5 +108,6 @@ for (const [name, run] of Object.entries(outputs)) {
 
 test('docs/cli.md names every command', () => {
   const text = readFileSync(page, 'utf8')
-  for (const name of ['doctor', 'bench', 'mock', 'size', 'costs']) assert.match(text, new RegExp(`^## ${name}$`, 'm'))
+  for (const name of ['doctor', 'bench', 'batch', 'mock', 'size', 'costs'])
+    assert.match(text, new RegExp(`^## ${name}$`, 'm'))
 })

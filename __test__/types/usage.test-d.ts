@@ -22,6 +22,7 @@ import {
   type EmbeddingRequest,
   type EmbeddingResponse,
   HookError,
+  JobError,
   type Metrics,
   presets,
   RateLimitError,
@@ -173,6 +174,11 @@ export async function batches(line: Trunkline) {
     yield { model: 'gpt-5', messages }
   }
   line.batch(source()).abort()
+  const job = line.batchFile(new URL('file:///in.jsonl'), 'out.jsonl', { tries: 2, tenant: 'acme', onBudget: 'wait' })
+  is<number>()(job.progress.repeated, true)
+  const { status, resumesAt } = await job.stop({ now: true })
+  is<'done' | 'stopped' | 'paused' | 'ended'>()(status, true)
+  return resumesAt
 }
 
 export function errors(error: unknown) {
@@ -182,6 +188,7 @@ export function errors(error: unknown) {
   if (error instanceof ConnectionError) is<'dns' | 'connect' | 'tls' | 'proxy' | 'receive'>()(error.phase, true)
   if (error instanceof TimeoutError) is<number>()(error.limit, true)
   if (error instanceof StreamInterruptedError) is<ChatCompletion>()(error.partial, true)
+  if (error instanceof JobError) is<boolean>()(error.reason === 'full', true)
   if (error instanceof TrunklineError) is<string>()(error.code, true)
   return error instanceof ConfigError
 }

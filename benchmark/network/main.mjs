@@ -1,5 +1,5 @@
 // Measures this package beside its peers in a wide area:
-// npm run bench:network -- [--round-trip 40] [--jitter 0] [--loss 0] [--only peers,burst] [--rounds 3] [--seconds 3] [--no-namespace] [--smoke]
+// npm run bench:network -- [--round-trip 40] [--jitter 0] [--loss 0] [--only peers,burst] [--clients 'trunkline h2,undici h1'] [--rounds 3] [--seconds 3] [--no-namespace] [--smoke]
 //
 // A path is a network namespace of its own (emulation.mjs, relay/), in which one process (scene.mjs) has the upstreams and a process for each client. The
 // clients take turns, round by round. What is measured is in plan.mjs, what is to be reached in goals.mjs.
@@ -8,16 +8,20 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { drawChart } from './chart.mjs'
+import { clients } from './clients.mjs'
 import { CANNOT, measureThrough, whyNoNamespace } from './emulation.mjs'
 import { goalsOf } from './goals.mjs'
 import { planOf, sections } from './plan.mjs'
 import { tables } from './report.mjs'
 
+/** Calls and sockets at a time, where only the answers matter. */
+const SMOKE = 6
 const USUAL = { 'round-trip': '40', jitter: '0', loss: '0' }
 const { values: options } = parseArgs({
   options: {
     ...Object.fromEntries(Object.entries(USUAL).map(([name, value]) => [name, { type: 'string', default: value }])),
     only: { type: 'string' },
+    clients: { type: 'string' },
     rounds: { type: 'string' },
     seconds: { type: 'string', default: '3' },
     'no-namespace': { type: 'boolean', default: false },
@@ -27,6 +31,9 @@ const { values: options } = parseArgs({
 const only = options.only?.split(',') ?? sections
 const unknown = only.find((section) => !sections.includes(section))
 if (unknown !== undefined) fail(`--only: there is no ${unknown}; there are ${sections.join(', ')}`)
+const asked = options.clients?.split(',')
+const stranger = asked?.find((name) => !(name in clients))
+if (stranger !== undefined) fail(`--clients: there is no ${stranger}; there are ${Object.keys(clients).join(', ')}`)
 const roundTrip = options.smoke ? 4 : positive('round-trip', 60_000)
 const jitter = fromNothing('jitter', roundTrip / 2)
 const loss = fromNothing('loss', 50)
@@ -40,7 +47,13 @@ if (!namespace) console.error(`Without a network namespace (${why}).\n${CANNOT}`
 const rows = []
 const carried = []
 for (const { path, rows: all } of planOf({ roundTrip, jitter, loss })) {
-  const wanted = all.filter((row) => only.includes(row.section) && (row.smoke || !options.smoke)).map(sized)
+  const wanted = all
+    .filter((row) => only.includes(row.section) && (row.smoke || !options.smoke))
+    .map((row) => ({
+      ...sized(row),
+      clients: row.clients.filter(({ name }) => asked?.includes(name) ?? true).map(smaller),
+    }))
+    .filter(({ clients }) => clients.length > 0)
   // What cannot be emulated is not measured.
   if (wanted.length === 0 || (!namespace && path.loss > 0)) continue
   const measured = await measureThrough({ path, rows: wanted, namespace }, progress)
@@ -68,7 +81,7 @@ report.goals = goalsOf(report)
 
 // What is measured in part, in haste or elsewhere does not replace what the documentation shows.
 const isUsual = Object.entries(USUAL).every(([name, value]) => options[name] === value)
-const isWhole = namespace && isUsual && !options.smoke && options.only === undefined
+const isWhole = namespace && isUsual && !options.smoke && options.only === undefined && asked === undefined
 const results = new URL(isWhole ? '../results/' : '../results/tmp/', import.meta.url)
 mkdirSync(results, { recursive: true })
 writeFileSync(new URL('network.json', results), `${JSON.stringify(report, null, 2)}\n`)
@@ -93,10 +106,13 @@ function sized(row) {
     const limits = row.calls ? {} : { seconds }
     return { rounds: 3, ...limits, leadIn: 2 * (row.atOnce ?? row.background), ...row, ...(rounds && { rounds }) }
   }
-  const few = (most) => Math.min(most, 6)
-  const clients = row.clients.map((client) => ({ ...client, connections: few(client.connections) }))
+  const few = (most) => Math.min(most, SMOKE)
   const numbers = row.kind === 'overload' ? { background: 12, urgent: 1 } : { atOnce: few(row.atOnce ?? 1) }
-  return { ...row, ...numbers, clients, wait: 2, calls: 24, rounds: 1, leadIn: 12 }
+  return { ...row, ...numbers, wait: 2, calls: 24, rounds: 1, leadIn: 12 }
+}
+
+function smaller(client) {
+  return options.smoke ? { ...client, connections: Math.min(client.connections, SMOKE) } : client
 }
 
 function hasNoCalls({ missing, cold, warm, urgent, background, calls }) {

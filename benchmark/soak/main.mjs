@@ -182,7 +182,8 @@ function judge() {
 /** Once all is closed. */
 function judgeEnd() {
   return ['sockets', 'files', 'handles', 'tasks'].map((figure) => ({
-    ...bound([left], { figure, most: empty[figure] }),
+    // The task that gathers letters for JavaScript begins with the first calls, and stays.
+    ...bound([left], { figure, most: empty[figure] + (figure === 'tasks' ? 1 : 0) }),
     closed: true,
   }))
 }

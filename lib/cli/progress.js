@@ -2,6 +2,7 @@
 
 /** How far a job is, told on standard error: a bar that is drawn over itself on a terminal, a line now and then elsewhere. */
 
+const { relative } = require('node:path')
 const { count, dollars, many, plain, time } = require('./screen.js')
 
 /** Milliseconds between two lines where no bar can be. */
@@ -91,6 +92,12 @@ function shareOf({ phase, total, succeeded, failed, checkedBytes, inputBytes }) 
   return total > 0 ? (succeeded + failed) / total : 1
 }
 
+/** A path as it would be typed here. @param {string} file */
+function near(file) {
+  const short = relative(process.cwd(), file)
+  return short.startsWith('..') ? file : short
+}
+
 /** @param {number} n */
 function short(n) {
   if (n < 10_000) return count(n)
@@ -116,8 +123,8 @@ function* endOf(result, screen) {
   yield `  ${count(ran)} in ${time(elapsed)}${resumed > 0 ? `, and ${count(resumed)} by earlier runs` : ''}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
   if (repeated > 0)
     yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when an earlier run was cut off, and may have been paid twice`
-  yield `  ${output}`
-  if (errors) yield `  ${errors}`
+  yield `  ${near(output)}`
+  if (errors) yield `  ${near(errors)}`
   if (badLines.count > 0) {
     yield ''
     yield `${many(badLines.count, 'line')} could not be sent:`

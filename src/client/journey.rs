@@ -92,7 +92,7 @@ pub(super) fn accept(call: &Call, arrived: Arrival) -> Result<Accepted, Error> {
     };
     if needs_model {
         match asked.as_ref().and_then(|asked| asked.model.as_deref()) {
-            None => return Err(Error::config("request.model: must be a string")),
+            None => return Err(Error::config("request.model: must be the name of a model, a string")),
             Some("") => return Err(Error::config("request.model: must not be empty")),
             Some(_) => {}
         }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ring::digest::Digest;
+use ring::digest::{Digest, SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -38,6 +38,11 @@ pub(super) struct Spending {
 const BEGIN: &str = r#"{"id":"trunkline_"#;
 
 impl JobId {
+    /// Of a job whose input is no file.
+    pub fn named(name: &str) -> Self {
+        Self::of(&digest(&SHA256, name.as_bytes()))
+    }
+
     pub(super) fn of(digest: &Digest) -> Self {
         Self(hex(&digest.as_ref()[..8]))
     }

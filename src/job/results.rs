@@ -130,3 +130,127 @@ impl ResultFile {
 pub(super) fn trace(line: u64, custom_id: Option<&str>) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one((line, custom_id.unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::result::JobId;
+    use super::*;
+    use crate::client::Answer;
+
+    const JOB: &str = "0123456789abcdef";
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("trunkline-results-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn open(&self, on_disk: Option<[u64; 2]>) -> Result<Results, Error> {
+            Results::open([&self.0.join("out"), &self.0.join("errors")], on_disk, false)
+        }
+
+        fn put(&self, text: &[u8]) {
+            fs::write(self.0.join("out"), text).unwrap();
+        }
+
+        fn text(&self) -> Vec<u8> {
+            fs::read(self.0.join("out")).unwrap()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn result(line: u64) -> Vec<u8> {
+        let body = bytes::Bytes::from_static(b"{\n\"a\": [1]}");
+        let answer = Answer { body, meta: b"[\"p\",\"m\",200,[\"x-request-id\",\"r\"]]".to_vec() };
+        JobId(JOB.into()).answered(line, &format!("na\u{a0}me-{line}\""), &answer).0.text
+    }
+
+    #[test]
+    fn wherever_a_file_was_cut_off_its_whole_lines_are_known_and_the_rest_goes() {
+        let folder = Folder::new("cut");
+        let lines: Vec<_> = [3, 1, 70].map(result).into();
+        let text = lines.concat();
+        let ends: Vec<_> = lines
+            .iter()
+            .scan(0, |end, line| {
+                *end += line.len();
+                Some(*end)
+            })
+            .collect();
+        for cut in 0..=text.len() {
+            folder.put(&text[..cut]);
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            let results = folder.open(Some([0, 0])).unwrap();
+            assert_eq!(results.settled.len() as usize, whole, "{cut}");
+            assert_eq!(folder.text(), lines[..whole].concat(), "{cut}");
+            assert_eq!(
+                (results.files[0].bytes, results.files[0].lines),
+                (folder.text().len() as u64, whole as u64)
+            );
+            // Without a journal that says so, what may have been written by us goes as well.
+            folder.put(&text[..cut]);
+            assert_eq!(folder.open(None).unwrap().settled.len() as usize, whole, "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_a_machine_left_half_written_goes_from_where_it_was_known_to_be_on_the_disk() {
+        let folder = Folder::new("power");
+        let lines: Vec<_> = (1..=4).map(result).collect();
+        let known = lines[0].len() as u64;
+        // The second is a hole, and what came after it is there.
+        let mut text = lines.concat();
+        text[lines[0].len()..lines[0].len() + lines[1].len()].fill(0);
+        folder.put(&text);
+        let results = folder.open(Some([known, 0])).unwrap();
+        assert_eq!((results.settled.len(), folder.text()), (1, lines[0].clone()));
+        // A hole within a line, whose ends are whole.
+        let mut text = lines.concat();
+        let middle = lines[0].len() + lines[1].len() - 20;
+        text[middle..middle + 4].fill(0);
+        folder.put(&text);
+        assert_eq!(folder.open(Some([known, 0])).unwrap().settled.len(), 1);
+        // Where it was known to be there, something else has changed it.
+        let mut text = lines.concat();
+        text[..10].fill(0);
+        folder.put(&text);
+        assert!(folder.open(Some([known, 0])).unwrap_err().message.contains("see its line 1"));
+        assert_eq!(folder.text(), text);
+    }
+
+    #[test]
+    fn a_line_that_is_answered_twice_and_one_of_another_job_are_refused() {
+        let folder = Folder::new("twice");
+        folder.put(&[result(1), result(2), result(1)].concat());
+        assert!(folder.open(None).unwrap_err().message.contains("answers line 1 of the input a second time"));
+        let other = String::from_utf8(result(2)).unwrap().replace(JOB, "ffffffffffffffff");
+        folder.put(&[result(1), other.into_bytes()].concat());
+        assert!(folder.open(None).unwrap_err().message.contains("two inputs: see its line 2"));
+    }
+
+    #[test]
+    fn names_and_numbers_come_back_from_what_was_written() {
+        let text = result(70);
+        let known = Known::of(text.strip_suffix(b"\n").unwrap(), true).unwrap();
+        assert_eq!(
+            (known.line, known.custom_id.as_deref(), known.job.0.as_str()),
+            (70, Some("na\u{a0}me-70\""), JOB)
+        );
+        assert_eq!(
+            text.iter().filter(|byte| **byte == b'\n').count(),
+            1,
+            "one line, whatever the provider wrote"
+        );
+    }
+}
