@@ -17,7 +17,18 @@ const { ASKED_ONLY, answerQuestion } = require('./witness.js')
 const INTERVAL = 1000
 
 /** Options that are the job's own; the others are of its calls. */
-const OWN = ['errors', 'concurrency', 'tries', 'badLines', 'onlyRoutes', 'retryFailed', 'onBudget', 'patience', 'grace', 'providerBatch']
+const OWN = [
+  'errors',
+  'concurrency',
+  'tries',
+  'badLines',
+  'onlyRoutes',
+  'retryFailed',
+  'onBudget',
+  'patience',
+  'grace',
+  'providerBatch',
+]
 
 /**
  * `selected`: models that a function of the client's selects another for; `beforeAttempt`: its hook.

@@ -47,7 +47,7 @@ impl Batches {
         let number = self.running[at].part;
         let places = Places::of(&self.output, number);
         let names = places.names().map_err(Failing::Job)?;
-        let mut ours = 0;
+        let (mut ours, mut answered) = (0, 0);
         for path in results {
             let Some(mut reply) = desk.results(path).await.map_err(Failing::Provider)? else { continue };
             let mut text = Vec::new();
@@ -58,9 +58,9 @@ impl Batches {
                 let end =
                     if is_end { text.len() } else { memchr::memrchr(b'\n', &text).map_or(0, |end| end + 1) };
                 for line in text[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                    ours += u64::from(
-                        self.take(at, desk, line, &names, sink, control).await.map_err(Failing::Job)?,
-                    );
+                    let taken = self.take(at, desk, line, &names, sink, control).await.map_err(Failing::Job)?;
+                    ours += u64::from(taken.is_some());
+                    answered += u64::from(taken == Some(true));
                 }
                 text.drain(..end);
                 if is_end {
@@ -78,6 +78,8 @@ impl Batches {
             self.log.again(number).map_err(Failing::Job)?;
             return Ok(());
         }
+        let running = &mut self.running[at];
+        (running.completed, running.failed) = (answered, (names.len() as u64).saturating_sub(answered));
         self.give_up(
             at,
             ("batch_expired", "the batch has ended without an answer to this line"),
@@ -88,7 +90,7 @@ impl Batches {
         .map_err(Failing::Job)
     }
 
-    /// Whether the line is of ours.
+    /// Whether the line is answered, if it is of ours.
     async fn take<K: Sink>(
         &mut self,
         at: usize,
@@ -97,19 +99,20 @@ impl Batches {
         names: &HashMap<u64, Name>,
         sink: &K,
         control: &Control,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<bool>, Error> {
         let text = std::str::from_utf8(text).unwrap_or_default();
-        let Some((id, verdict)) = verdict(desk.target.desk, text) else { return Ok(false) };
-        let Some(line) = line_of(&self.job, &id) else { return Ok(false) };
-        let Some(name) = names.get(&line) else { return Ok(false) };
+        let Some((id, verdict)) = verdict(desk.target.desk, text) else { return Ok(None) };
+        let Some(line) = line_of(&self.job, &id) else { return Ok(None) };
+        let Some(name) = names.get(&line) else { return Ok(None) };
+        let is_answered = matches!(verdict, Verdict::Answered { .. });
         if self.settled.contains(line) {
-            return Ok(true);
+            return Ok(Some(is_answered));
         }
         let is_cancelled = self.running[at].is_cancelled;
         let Some(fate) =
             fate_of(&self.job, (line, name), verdict, desk, self.options.fallback || is_cancelled)
         else {
-            return Ok(true);
+            return Ok(Some(is_answered));
         };
         if let Some((answered, usage)) = &fate.took {
             let plan = self.log.parts.iter().find(|part| part.plan.part == self.running[at].part);
@@ -121,7 +124,7 @@ impl Batches {
         self.settled.insert(line);
         sink.put(fate.settled).await?;
         control.settled(is_good);
-        Ok(true)
+        Ok(Some(is_answered))
     }
 
     /// No more comes of a part. What it has left unanswered is for calls of its own, or failed.
