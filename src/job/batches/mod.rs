@@ -462,6 +462,11 @@ impl Batches {
                     Ok(Some(Look::Ended(end))) => return Ok(Some(end)),
                     Ok(Some(Look::News)) => news = true,
                     Ok(Some(Look::Same)) => {}
+                    // Whether the provider has room for it by now, the next look tells.
+                    Ok(Some(Look::Sent)) => {
+                        is_open = true;
+                        continue;
+                    }
                     Ok(None) => return Ok(Some(End::Stopped)),
                     Err(Failing::Job(error)) => return Err(error),
                     Err(Failing::Provider(error)) => {
@@ -469,10 +474,12 @@ impl Batches {
                             return Ok(Some(End::Ended { error }));
                         }
                         control.waits(&error, None);
-                        if failing.get_or_insert_with(Instant::now).elapsed() >= self.patience {
+                        is_open = true;
+                        // Room comes when others are over.
+                        let waits = matches!(error.kind, Kind::QueueFull) && self.has_others(at);
+                        if !waits && failing.get_or_insert_with(Instant::now).elapsed() >= self.patience {
                             return Ok(Some(End::Ended { error }));
                         }
-                        is_open = true;
                         continue;
                     }
                 }
@@ -486,6 +493,16 @@ impl Batches {
             pause = if news { self.options.interval } else { pause.mul_f64(1.5).min(longest) };
             self.wait_for(pause, control, cancels).await;
         }
+    }
+
+    /// Whether other batches are under way.
+    fn has_others(&self, at: usize) -> bool {
+        let has_batch = |running: &Running| {
+            let part = self.log.parts.iter().find(|part| part.plan.part == running.part);
+            part.is_some_and(|part| part.batch.is_some())
+        };
+        let all = self.running.iter().enumerate();
+        all.filter(|(other, _)| *other != at).any(|(_, running)| !running.is_over && has_batch(running))
     }
 
     /// The next look is due, or something was said.
@@ -532,7 +549,7 @@ impl Batches {
                 return Ok(Some(Look::News));
             }
             let end = self.submit(at, true, control).await.map_err(Failing::Job)?;
-            return Ok(Some(end.map_or(Look::News, Look::Ended)));
+            return Ok(Some(end.map_or(Look::Sent, Look::Ended)));
         };
         let (client, call) = (self.client.clone(), self.call.clone());
         let target = self.running[at].target.clone();
@@ -629,6 +646,8 @@ impl Batches {
 enum Look {
     Same,
     News,
+    /// It was not with the provider, and now is.
+    Sent,
     Ended(End),
 }
 
