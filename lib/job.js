@@ -28,6 +28,7 @@ const OWN = [
   'patience',
   'grace',
   'queue',
+  'providerBatch',
 ]
 
 /**
@@ -108,9 +109,9 @@ class BatchFile {
     return { ...this.#progress, usage: { ...this.#progress.usage } }
   }
 
-  /** @param {{ now?: boolean }} [options] */
-  stop({ now = false } = {}) {
-    if (!this.#ended) border.stopJob(this.#id, now)
+  /** @param {{ now?: boolean, cancelBatches?: boolean }} [options] */
+  stop({ now = false, cancelBatches = false } = {}) {
+    if (!this.#ended) border.stopJob(this.#id, now, cancelBatches)
     return this
   }
 
@@ -236,6 +237,7 @@ function progressOf(told) {
     cost: told.cost ?? 0,
     elapsed: told.elapsed ?? 0,
     waiting: told.waiting ?? null,
+    batches: told.batches ?? [],
   }
 }
 
