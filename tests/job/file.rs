@@ -74,7 +74,7 @@ async fn of_many_lines_each_is_answered_once_and_each_name_that_is_there_twice_i
 #[tokio::test]
 async fn a_file_that_changes_while_it_is_read_ends_the_job_and_what_is_settled_stands() {
     let site = Site::with(Way::H1, json!({ "latency": 5 }), json!({}));
-    let lines: Vec<_> = (0..2000).map(|n| line(&format!("id-{n}"))).collect();
+    let lines: Vec<_> = (0..6000).map(|n| line(&format!("id-{n}"))).collect();
     let folder = Folder::new("changes", &lines.join("\n"));
     let change = async {
         while site.seen() == 0 {
