@@ -64,7 +64,7 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    *
    * Nothing is lost and nothing is answered twice: the same call goes on where an earlier one was, whatever ended that (a crash, a full disk, a power cut).
    * Rejects with a {@link JobError} for files that cannot be read or written, or are of another job; what was settled is in the files, in whole lines.
-   * @throws {ConfigError} for wrong options.
+   * @throws {ConfigError} for wrong options, {@link ClosedError} once the client is closed.
    */
   batchFile(input: string | URL, output: string | URL, options?: BatchFileOptions): BatchFile
 

@@ -82,7 +82,7 @@ class BatchFile {
       if (own.errors !== undefined) own.errors = fileOf(own.errors, 'errors')
       const files = works ? {} : { input: fileOf(input, 'input'), output: fileOf(output, 'output'), selected }
       const job = encodeOptions({ ...own, ...files }, 'options')
-      const call = encodeOptions({ priority: 'background', ...rest }, 'options')
+      const call = encodeOptions({ ...rest, priority: rest.priority ?? 'background' }, 'options')
       this.#party = this.#partyOf(client, beforeAttempt)
       if (this.#signal?.aborted) {
         this.#ended = true

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use memchr::memrchr;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -23,9 +24,11 @@ use super::survey::{Seen, Survey, read};
 use super::{Sink, Source, Taken, trouble};
 use crate::error::Error;
 
-/// Lines that are handed over together: as many, or as many bytes of them.
-const AHEAD: usize = 256;
-const AHEAD_BYTES: usize = 256 * 1024;
+/// Lines that are handed over together: as many, or as many bytes of them. Enough that calls go on while a busy machine keeps the thread waiting
+/// that reads.
+const AHEAD: usize = 1024;
+const AHEAD_BYTES: usize = 1024 * 1024;
+const BATCHES: usize = 2;
 /// Bytes of results that may wait to be written.
 const BEHIND: usize = 16 * 1024 * 1024;
 /// What goes to the system in one piece, about.
@@ -45,7 +48,7 @@ pub(super) struct FileSource {
 
 impl FileSource {
     pub(super) fn open(path: &Path, survey: Survey, settled: Marks, check: Arc<CheckModel>) -> Self {
-        let (sender, batches) = mpsc::channel(1);
+        let (sender, batches) = mpsc::channel(BATCHES);
         let path = path.to_owned();
         // It ends when nobody takes its batches any more.
         tokio::task::spawn_blocking(move || {
@@ -263,13 +266,16 @@ impl Writer {
 }
 
 impl ResultFile {
-    /// Whole lines, or nothing of them.
+    /// All of these lines, or as many whole ones as there was room for.
     fn append(&mut self, text: &[u8], lines: u64) -> Result<(), Error> {
         if text.is_empty() {
             return Ok(());
         }
         if let Err(error) = self.file.write_all(text) {
-            // What is there of them is no whole line. If it cannot be cut off now, the next run does it.
+            // What is behind the last whole line goes. If it cannot be cut off now, the next run does it.
+            let there = self.file.metadata().map_or(self.bytes, |file| file.len());
+            let written = text.len().min(there.saturating_sub(self.bytes) as usize);
+            self.bytes += memrchr(b'\n', &text[..written]).map_or(0, |end| end as u64 + 1);
             let _ = self.file.set_len(self.bytes);
             return Err(trouble::output(&self.path, &error));
         }
