@@ -155,7 +155,7 @@ pub struct Summary {
 /// How its lines are answered.
 enum How {
     Direct(Direct),
-    Far(Far),
+    Far(Box<Far>),
 }
 
 /// What is ready before the first call.
@@ -203,13 +203,13 @@ impl FileJob {
             Some(queue) => {
                 let work = options.work().filter(|work| work.queue.works);
                 let work = work.map(|options| WorkJob { client, options, call, witness });
-                How::Far(Far {
+                How::Far(Box::new(Far {
                     queue,
                     job: survey.digest.clone(),
                     id: survey.job.clone(),
                     work: Mutex::new(work),
                     patience: options.patience,
-                })
+                }))
             }
             None => How::Direct(Direct {
                 at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
@@ -227,7 +227,7 @@ impl FileJob {
         let mut source = FileSource::open(&options.input, survey, settled, check);
         let ended = match how {
             How::Direct(direct) => direct.run(&mut source, &sink, &control).await,
-            How::Far(far) => far.run(&mut source, &sink, &control).await,
+            How::Far(far) => Box::pin(far.run(&mut source, &sink, &control)).await,
         };
         drop(source);
         // What was settled is written in any case.

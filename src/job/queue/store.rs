@@ -188,7 +188,10 @@ impl Queue {
                     }
                 }
                 "owned" => format!("another process feeds the job '{name}', and gathers what comes of it"),
-                _ => return Ok(control.waits_no_more()),
+                _ => {
+                    control.waits_no_more();
+                    return Ok(());
+                }
             };
             let reason = if reply.0 == "other" { "otherInput" } else { "locked" };
             return Err(trouble::of(reason, why));
