@@ -9,9 +9,9 @@ const kills = Number(process.argv[2] ?? 200)
 const files = folder()
 const started = performance.now()
 try {
-  const { again, repeated, calls } = await kill(files, { kills, lines: kills * 200, tell: console.log })
+  const { again, repeated, calls } = await kill(files, { kills, lines: kills * 100, tell: console.log })
   const minutes = ((performance.now() - started) / 60_000).toFixed(1)
-  console.log(`${kills} kills in ${minutes} min: ${kills * 200} lines, each answered once by ${calls} calls.`)
+  console.log(`${kills} kills in ${minutes} min: ${kills * 100} lines, each answered once by ${calls} calls.`)
   console.log(`${again} calls were made twice; it was told that ${repeated} may have been.`)
 } finally {
   rmSync(files.path, { recursive: true, force: true })

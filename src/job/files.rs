@@ -23,9 +23,11 @@ use super::survey::{Seen, Survey, read};
 use super::{Sink, Source, Taken, trouble};
 use crate::error::Error;
 
-/// Lines that are handed over together: as many, or as many bytes of them.
-const AHEAD: usize = 256;
-const AHEAD_BYTES: usize = 256 * 1024;
+/// Lines that are handed over together: as many, or as many bytes of them. Enough that calls go on while a busy machine keeps the thread waiting
+/// that reads.
+const AHEAD: usize = 1024;
+const AHEAD_BYTES: usize = 1024 * 1024;
+const BATCHES: usize = 2;
 /// Bytes of results that may wait to be written.
 const BEHIND: usize = 16 * 1024 * 1024;
 /// What goes to the system in one piece, about.
@@ -45,7 +47,7 @@ pub(super) struct FileSource {
 
 impl FileSource {
     pub(super) fn open(path: &Path, survey: Survey, settled: Marks, check: Arc<CheckModel>) -> Self {
-        let (sender, batches) = mpsc::channel(1);
+        let (sender, batches) = mpsc::channel(BATCHES);
         let path = path.to_owned();
         // It ends when nobody takes its batches any more.
         tokio::task::spawn_blocking(move || {

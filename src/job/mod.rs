@@ -296,8 +296,14 @@ fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Resul
     counts.repeated.store(state.cut_off + cut_off, Ordering::Relaxed);
     let usd = Usd::from_picos(state.picos.parse().unwrap_or_default());
     control.restore(Spent { tokens: state.tokens, usd });
+    // As they are now: lines that were cut off, or are asked for again, are no longer there.
+    for file in &results.files {
+        file.file.sync_data().map_err(|error| trouble::output(&file.path, &error))?;
+    }
+    let on_disk = results.files.each_ref().map(|file| file.bytes);
     let begun = journal.change(|state| {
         state.input.clone_from(&survey.digest);
+        [state.output, state.errors] = on_disk;
         state.begun = 0;
         state.cut_off += cut_off;
     });

@@ -179,7 +179,7 @@ impl Control {
         }
         if phase == Phase::Running {
             let now = Instant::now();
-            *self.began.lock() = Some(now);
+            self.began.lock().get_or_insert(now);
             *self.settled.lock() = Some(now);
         }
     }

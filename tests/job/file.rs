@@ -73,8 +73,8 @@ async fn of_many_lines_each_is_answered_once_and_each_name_that_is_there_twice_i
 
 #[tokio::test]
 async fn a_file_that_changes_while_it_is_read_ends_the_job_and_what_is_settled_stands() {
-    let site = Site::with(Way::H1, json!({ "latency": 30 }), json!({}));
-    let lines: Vec<_> = (0..2000).map(|n| line(&format!("id-{n}"))).collect();
+    let site = Site::with(Way::H1, json!({ "latency": 5 }), json!({}));
+    let lines: Vec<_> = (0..6000).map(|n| line(&format!("id-{n}"))).collect();
     let folder = Folder::new("changes", &lines.join("\n"));
     let change = async {
         while site.seen() == 0 {
@@ -82,7 +82,7 @@ async fn a_file_that_changes_while_it_is_read_ends_the_job_and_what_is_settled_s
         }
         fs::write(folder.0.join("in.jsonl"), line("other")).unwrap();
     };
-    let (ended, ()) = tokio::join!(folder.run(&site, json!({ "concurrency": 2 })), change);
+    let (ended, ()) = tokio::join!(folder.run(&site, json!({ "concurrency": 8 })), change);
     // What was read ahead may go on; then it is seen.
     assert!(ended.unwrap_err().message.contains("was changed while the job ran"));
     assert!(!folder.results("out.jsonl").is_empty());
