@@ -892,7 +892,7 @@ export interface ConcurrencyOptions {
    */
   max?: number | 'adaptive'
   /**
-   * Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. A waiting call takes about 7 KB and its
+   * Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. A waiting call takes about 11 KB and its
    * body. Default 10,000.
    */
   maxQueue?: number
@@ -1404,7 +1404,7 @@ export interface CassetteDifference {
 }
 
 /**
- * A job as a whole: its files, most of all. What was settled before is in them, in whole lines.
+ * `ERR_JOB`: a job as a whole: its files, most of all. What was settled before is in them, in whole lines.
  */
 export declare class JobError extends TrunklineError {
   /**

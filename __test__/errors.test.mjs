@@ -176,7 +176,7 @@ test('a refused connection is a ConnectionError of phase connect, with its cause
   assert.deepEqual([error.code, error.phase, error.billed, error.retryable], ['ERR_CONNECTION', 'connect', 'no', true])
   assert.ok(error.cause instanceof Error)
   assert.match(error.cause.message, /refused/i)
-  assert.equal(error.message, `default: no connection to ${new URL(upstream.url).host}`)
+  assert.equal(error.message, `default: no connection to ${new URL(upstream.url).host}: connection refused`)
   assert.equal(error.requestId, null)
 })
 

@@ -2,11 +2,13 @@
 // registry on loopback, by npm, pnpm and yarn, and with `INSTALL=source` built from a clone as well.
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import test, { after, before, describe } from 'node:test'
+import { MockUpstream } from 'trunkline/testing'
 import { problemsOfRelease, releaseHere } from '../scripts/release/check.mjs'
 import { publish } from '../scripts/release/publish.mjs'
 import { stage } from '../scripts/release/stage.mjs'
@@ -15,7 +17,8 @@ import { runBare, runWithoutPath } from './install/bare-root.mjs'
 import { shelf } from './install/shelf.mjs'
 import { verdaccio } from './install/verdaccio.mjs'
 import { run, project as tools } from './matrix/project.mjs'
-import { root } from './support.mjs'
+import { built } from './platforms/dockerfile.mjs'
+import { root, until } from './support.mjs'
 
 const all = process.env.INSTALL
 const { version, changelog } = releaseHere()
@@ -63,6 +66,7 @@ function empty(name, registry) {
   }
   return {
     project,
+    env,
     does,
     npm: (...args) => does('npm', [...args, '--no-audit', '--no-fund']),
     answers: async (...node) => {
@@ -113,12 +117,62 @@ describe('from a shelf', () => {
     )
   })
 
+  test('the script by which each platform of the workflow tries the packages says that they answer', async () => {
+    const { stdout } = await run(process.execPath, [join(root, 'scripts/release/try.mjs'), join(folder, 'packages')], {
+      cwd: folder,
+    })
+    assert.ok(stdout.endsWith(`: ${packageOf(here)} answers`), stdout)
+  })
+
   test('it answers in a root with nothing but Node, and with an empty PATH', async () => {
     const { project } = empty('shelf', registry.url)
     for (const result of [runBare(join(folder, 'bare'), project, ['esm.mjs']), runWithoutPath(project, ['esm.mjs'])]) {
       assert.deepEqual([result.status, result.stdout.trim(), result.stderr], [0, USED, ''], result.how)
     }
   })
+
+  for (const [name, image, certificates] of [
+    ['slim', /^node:\d+-slim$/, 'apt-get install -y --no-install-recommends ca-certificates'],
+    ['alpine', /^node:\d+-alpine$/, 'apk add --no-cache ca-certificates'],
+  ]) {
+    test(`what examples/docker/${name}.Dockerfile does makes a server that streams, and that SIGTERM ends well`, {
+      skip: process.platform === 'win32' && 'a shell of Unix runs what the file says',
+    }, async (t) => {
+      const upstream = await MockUpstream.start()
+      t.after(() => upstream.close())
+      upstream.reply({ model: 'gpt-4o-mini' }, 'one two three')
+      const recipes = join(root, 'examples/docker')
+      const { project, env, npm } = empty(`docker-${name}`, registry.url)
+      cpSync(recipes, project, { recursive: true })
+      // As on the laptop of whoever writes it.
+      await npm('install', '--package-lock-only', '--os=darwin', '--cpu=arm64')
+      const to = join(folder, `image-${name}`)
+      mkdirSync(to)
+      const made = await built(join(recipes, `${name}.Dockerfile`), project, to, env)
+      for (const from of made.from) assert.match(from, image)
+      assert.ok(made.ran.includes(certificates), made.ran.join('\n'))
+      assert.equal(made.user, 'node')
+
+      const [program, ...args] = made.command
+      assert.equal(program, 'node')
+      const child = spawn(process.execPath, args, {
+        cwd: made.folder,
+        env: { ...made.env, PORT: '0', TRUNKLINE_BASE_URL: `${upstream.url}/v1`, TRUNKLINE_API_KEY: 'k' },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      t.after(() => child.kill('SIGKILL'))
+      let said = ''
+      child.stdout.on('data', (data) => (said += data))
+      const [, port] = await until(
+        () => /listening on (\d+)/.exec(said),
+        () => `it listens: ${said}`,
+      )
+      assert.equal(await (await fetch(`http://127.0.0.1:${port}/?q=Count`)).text(), 'one two three')
+      const ended = once(child, 'exit')
+      child.kill('SIGTERM')
+      assert.deepEqual(await ended, [0, null])
+    })
+  }
 
   test('the packages are what a release must be, but for the addons that were not built', () => {
     const problems = problemsOfRelease(join(folder, 'packages'), { version, changelog, sizes: false })

@@ -19,7 +19,7 @@ import { writePages } from './pages.mjs'
 import { peersOf, setUpPeers } from './peers.mjs'
 import { measurePool } from './pool.mjs'
 import { goalTable, packageTable, poolTable, summary, table } from './report.mjs'
-import { measureItself, measureWorkload } from './rounds.mjs'
+import { measureItself, measureWorkload, openStaff } from './rounds.mjs'
 import { openStage } from './stage.mjs'
 import { workloads } from './workloads.mjs'
 
@@ -39,7 +39,7 @@ try {
 async function measureAndKeep(options) {
   const report = await measureAll(options)
   const wrong = report.workloads.flatMap(({ clients }) => clients).filter((client) => !client.right)
-  keep(report, options)
+  keep(report, { ...options, write: options.write && wrong.length === 0 })
   for (const { name } of wrong) console.error(`wrong answers: ${name}`)
   if (wrong.length > 0) process.exitCode = 1
   else if (options.smoke) {
@@ -70,20 +70,9 @@ async function measureAll(options) {
     pool: null,
     goals: [],
   }
-  const how = { options, node, cores: ownCores, tell: progress }
-  const stage = openStage({ cores: cores?.upstream, smoke })
-  try {
-    for (const workload of workloads.filter(({ id }) => only.includes(id))) {
-      const measured = await measureWorkload(workload, { ...how, stage })
-      report.workloads.push(measured)
-      console.log(table(measured))
-    }
-    if (only.includes('chat')) report.itself = await measureItself(how)
-  } finally {
-    await stage.close()
-  }
+  await measureClients(report, options, { node, cores: ownCores, upstreamCores: cores?.upstream })
   if (only.includes('package')) {
-    report.packages = await measurePackages({ ...how, peers })
+    report.packages = await measurePackages({ options, peers, node, tell: progress })
     console.log(packageTable(report.packages))
   }
   if (only.includes('pool')) {
@@ -96,8 +85,31 @@ async function measureAll(options) {
   return report
 }
 
+/** Into the report: every workload, and what the bench itself costs. */
+async function measureClients(report, options, { node, cores, upstreamCores }) {
+  const { only, smoke } = options
+  const stage = openStage({ cores: upstreamCores, smoke })
+  let staff
+  try {
+    // All that speak TLS have certificates of one authority.
+    staff = openStaff({ cores, node, env: smoke ? (await stage.upstream('tls')).env : null })
+    const wanted = workloads.filter(
+      ({ id, clients }) => only.includes(id) && clients.some((name) => options.clients.includes(name)),
+    )
+    for (const workload of wanted) {
+      const measured = await measureWorkload(workload, { options, stage, staff, tell: progress })
+      report.workloads.push(measured)
+      console.log(table(measured))
+    }
+    if (only.includes('chat')) report.itself = await measureItself({ options, staff })
+  } finally {
+    await staff?.close()
+    await stage.close()
+  }
+}
+
 function keep(report, options) {
-  if (!options.smoke) console.log(goalTable(report.goals))
+  if (!options.smoke && report.goals.length > 0) console.log(goalTable(report.goals))
   if (report.workloads.length > 0) console.log(summary(report))
   // What is measured in part or in haste does not replace what the README shows, nor does what nobody asked to show.
   const results = new URL('results/tmp/', import.meta.url)

@@ -102,8 +102,9 @@ export function goalTable(judged) {
 
 export const goalTitle = ({ title, unit, figure }) => `${title}: ${FIGURES[figure].replace('{}', unit)}`
 
-export function reachedBy({ base, reached, measured }) {
-  return base ? `${number(measured)} × ${base.name} (${number(reached)} to ${number(base.value)})` : number(reached)
+export function reachedBy({ base, reached, processor, measured }) {
+  if (base) return `${number(measured)} × ${base.name} (${number(reached)} to ${number(base.value)})`
+  return processor === null ? number(reached) : `${number(reached)} (processor: ${number(processor)})`
 }
 
 export function wantedOf({ sign, wanted, base }) {
@@ -114,19 +115,20 @@ export const verdict = ({ met }) => (met ? 'met' : 'not met')
 
 /** What is said once, under all tables. */
 export function summary(report) {
-  return ['', ...conditions(report)].join('\n')
+  return ['', ...facts(report), ...manner(report), ...doubts(report)].join('\n')
 }
 
-/** How it was measured, and what speaks against the figures. */
-export function conditions(report) {
-  const all = report.workloads.flatMap(({ title, clients }) => clients.map((client) => ({ title, ...client })))
-  const { machine, pinned } = report
-  const bound = all.filter(({ upstream }) => upstream.median > LIMIT)
-  const tight = all.filter(({ upstream }) => upstream.median > HEADROOM && upstream.median <= LIMIT)
-  const names = (rows) => rows.map(({ name, title }) => `${name} (${title})`).join('; ')
+/** What was measured, and on what. */
+export function facts({ workloads, node, machine, date }) {
+  return [
+    `Node ${node}; ${versionsOf(workloads.flatMap(({ clients }) => clients))}.`,
+    `${machine.cpu ?? 'An unknown processor'}, ${machine.cores} cores, ${machine.memory} GB, ${machine.system}; ${date}.`,
+  ]
+}
+
+/** How it was measured. */
+export function manner({ pinned, itself }) {
   const lines = [
-    `Node ${report.node}; ${versionsOf(all)}.`,
-    `${machine.cpu ?? 'An unknown processor'}, ${machine.cores} cores, ${machine.memory} GB, ${machine.system}; ${report.date}.`,
     pinned.upstream === null
       ? 'Neither clients nor upstream were pinned to cores of their own, since this system cannot: they took time from each other.'
       : pinned.clients === null
@@ -136,14 +138,22 @@ export function conditions(report) {
     'Medians of the rounds; where other processes disturbed some, of the quietest of more.',
     'Upstream, others: the share of a core that the upstream took, and processes that are no part of this.',
   ]
-  if (report.itself) {
-    lines.push(`Of every JS thread figure of a chat, the bench itself is ${number(report.itself.loop)} µs.`)
-  }
+  if (itself) lines.push(`Of every JS thread figure of a chat, the bench itself is ${number(itself.loop)} µs.`)
+  return lines
+}
+
+/** What speaks for the figures, or against them. */
+export function doubts({ workloads }) {
+  const all = workloads.flatMap(({ title, clients }) => clients.map((client) => ({ title, ...client })))
+  const bound = all.filter(({ upstream }) => upstream.median > LIMIT)
+  const tight = all.filter(({ upstream }) => upstream.median > HEADROOM && upstream.median <= LIMIT)
+  const names = (rows) => rows.map(({ name, title }) => `${name} (${title})`).join('; ')
+  const lines = []
   if (bound.length > 0) {
     lines.push(`The upstream was the limit (!) of ${names(bound)}: the client could have gone faster.`)
   }
   if (tight.length > 0) lines.push(`The upstream could not have served half as much again to ${names(tight)}.`)
-  if (bound.length + tight.length === 0) {
+  if (lines.length === 0) {
     lines.push('The upstream was never the limit: it could have served at least half as much again in every row.')
   }
   const others = Math.max(0, ...all.map((client) => client.others.median))
@@ -163,7 +173,7 @@ function versionsOf(clients) {
 export function number(value) {
   if (value >= 1000) return Math.round(value).toLocaleString('en')
   if (value >= 100) return value.toFixed(0)
-  return value.toFixed(value >= 10 ? 1 : 2)
+  return value.toFixed(value >= 10 ? 1 : value >= 0.1 || value === 0 ? 2 : 3)
 }
 
 function range({ min, max }, rounds) {

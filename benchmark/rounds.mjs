@@ -7,10 +7,9 @@ import { machineTime } from './machine.mjs'
 const LEAD_IN = { seconds: 0.3 }
 
 /**
- * `options`: the command's; `stage`: where the upstreams are; `cores`: those of the clients, or none for all; `node`: the program that
- * runs them; `tell(text)` is told how far it is.
+ * `options`: the command's; `stage`: where the upstreams are; `staff`: the clients' processes; `tell(text)` is told how far it is.
  */
-export async function measureWorkload(workload, { options, stage, cores, node, tell }) {
+export async function measureWorkload(workload, { options, stage, staff, tell }) {
   const { id, title, upstream: where, unit, http2 = false, atOnce, calls } = workload
   const { smoke, seconds } = options
   const names = workload.clients.filter((name) => options.clients.includes(name))
@@ -25,7 +24,7 @@ export async function measureWorkload(workload, { options, stage, cores, node, t
   try {
     tell(`${title}: the clients are loaded`)
     for (const name of names) {
-      clients.push({ name, child: start('client.mjs', { cores, node, env: upstream.env }), sockets: 0, rounds: [] })
+      clients.push({ name, child: staff.hire(name, upstream.env), sockets: 0, rounds: [] })
     }
     const how = { unit, url: upstream.url, http2, connections: atOnce }
     await Promise.all(
@@ -50,7 +49,7 @@ export async function measureWorkload(workload, { options, stage, cores, node, t
     for (const client of clients) client.memory = await client.child.ask('peakMemory')
   } finally {
     tell('')
-    await Promise.all(clients.map(({ child }) => child.stop()))
+    await staff.dismiss(clients.map(({ child }) => child))
   }
   return { id, title, unit, rounds, clients: clients.map(summarised) }
 
@@ -81,9 +80,30 @@ export async function measureWorkload(workload, { options, stage, cores, node, t
   }
 }
 
+/**
+ * The processes of clients. `cores`: those that they may run on, or none for all; `node`: the program that runs them. Each workload has new ones, unless `env`
+ * is given: then they have that, and stay from workload to workload, which is as good where nothing is measured.
+ */
+export function openStaff({ cores, node, env }) {
+  const staying = new Map()
+  return {
+    hire(name, own) {
+      if (!env) return start('client.mjs', { cores, node, env: own })
+      if (!staying.has(name)) staying.set(name, start('client.mjs', { cores, node, env }))
+      return staying.get(name)
+    },
+    async dismiss(children) {
+      if (!env) await Promise.all(children.map((child) => child.stop()))
+    },
+    async close() {
+      await Promise.all([...staying.values()].map((child) => child.stop()))
+    },
+  }
+}
+
 /** What a call costs that no client makes: the bench's own share of every figure. */
-export async function measureItself({ options, cores, node }) {
-  const child = start('client.mjs', { cores, node })
+export async function measureItself({ options, staff }) {
+  const child = staff.hire('nothing')
   try {
     await child.ask('open', { name: 'nothing', unit: 'call' })
     const scale = { atOnce: 64, calls: options.smoke ? 16 : 100_000 }
@@ -91,6 +111,6 @@ export async function measureItself({ options, cores, node }) {
     const { loop, cpu } = await child.ask('run', scale)
     return { loop: short(loop), cpu: short(cpu) }
   } finally {
-    await child.stop()
+    await staff.dismiss([child])
   }
 }

@@ -75,7 +75,8 @@ class Batch {
     check(rest)
     const iterator = requests?.[Symbol.asyncIterator]?.() ?? requests?.[Symbol.iterator]?.()
     if (iterator === undefined || typeof requests === 'string') {
-      throw configError(`requests: must be an iterable of requests, got ${kindOf(requests)}`)
+      const next = kindOf(requests) === 'an object' ? '; a single one goes into an array' : ''
+      throw configError(`requests: must be an iterable of requests, got ${kindOf(requests)}${next}`)
     }
     if (Array.isArray(requests)) this.#progress.total = requests.length
     else if (typeof requests.size === 'number') this.#progress.total = requests.size

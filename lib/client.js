@@ -5,6 +5,7 @@ const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, fromCaller, inMilliseconds } = require('./errors.js')
 const {
   encodeBody,
+  encodeCallOptions,
   encodeClientOptions,
   encodeKeys,
   encodeOptions,
@@ -691,7 +692,7 @@ function split(options) {
   if (typeof options !== 'object') throw configError(`options: must be an object, got ${kindOf(options)}`)
   const { signal, ...rest } = options
   const none = Object.keys(rest).length === 0
-  return { signal: signalOf(signal), rest: none ? undefined : encodeOptions(rest, 'options') }
+  return { signal: signalOf(signal), rest: none ? undefined : encodeCallOptions(rest) }
 }
 
 /** @param {any} options */

@@ -2,13 +2,16 @@
 
 /** Pages by section, in the order in which they are read; those in brackets may be missing. */
 export const sections = [
-  { title: 'Start', pages: ['README.md', 'docs/guides/quick-start.md', 'docs/options.md', 'docs/calls.md'] },
+  {
+    title: 'Start',
+    pages: ['README.md', 'docs/guides/quick-start.md', 'docs/calls.md', 'docs/options.md', 'docs/errors.md'],
+  },
   {
     title: 'Guides',
     pages: [
       'docs/guides/streaming-to-a-browser.md',
       'docs/guides/batch.md',
-      '[docs/batch-files.md]',
+      'docs/batch-files.md',
       'docs/guides/fall-back.md',
       'docs/guides/limits-and-priorities.md',
       'docs/costs.md',
@@ -43,12 +46,16 @@ export const sections = [
       'docs/protocols/anthropic.md',
       'docs/protocols/gemini.md',
       'docs/runtimes.md',
-      '[docs/platforms.md]',
+      'docs/platforms.md',
     ],
   },
-  { title: 'Errors', pages: ['docs/errors.md', 'docs/errors/*'] },
+  { title: 'Errors by code', pages: ['docs/errors/*'] },
   { title: 'Reference', pages: ['reference/*'] },
-  { title: 'Design', pages: ['ARCHITECTURE.md', '[docs/performance.md]', 'CONTRIBUTING.md', 'CHANGELOG.md'] },
+  {
+    title: 'Performance',
+    pages: ['[docs/performance.md]', '[docs/benchmark.md]', '[docs/network.md]', '[docs/scale.md]'],
+  },
+  { title: 'Design', pages: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'] },
 ]
 
 /** Names in the navigation, where the heading of a page is too long for it. */

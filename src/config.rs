@@ -217,7 +217,7 @@ impl Default for QueueLimits {
 
 impl BaseUrl {
     fn parse(url: &str) -> Result<Self, &'static str> {
-        const WANTED: &str = "must be an absolute http or https URL";
+        const WANTED: &str = "must be an absolute http or https URL, such as https://api.openai.com/v1";
         // The URL itself is not repeated: it may hold a password.
         let uri: Uri = url.trim().parse().map_err(|_| WANTED)?;
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {

@@ -6,6 +6,7 @@
 //   <!-- with: sdks -->         it imports SDKs, and is run where those are installed
 //   <!-- run as: node:test -->  it is a file of tests
 //   <!-- prints -->             before a block of text: the block above prints this (`DOCS=write` writes it anew)
+//   <!-- tested by: FILE -->     it is run there
 //   <!-- not run: REASON -->    it is not run
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -31,7 +32,9 @@ export function blocksOf(page) {
     const behind =
       /^\n(?:[ \t]*<!-- then:(?:(?!-->)[\s\S])*-->[ \t]*\n?)+/.exec(text.slice(match.index + whole.length))?.[0] ?? ''
     const said = [
-      ...`${before}${behind}`.matchAll(/<!--\s*(given|then|with|not run|run as|continues|prints):?([\s\S]*?)-->/g),
+      ...`${before}${behind}`.matchAll(
+        /<!--\s*(given|then|with|not run|run as|continues|prints|tested by):?([\s\S]*?)-->/g,
+      ),
     ]
     blocks.push({
       page,
@@ -52,6 +55,9 @@ function marksOf(pairs) {
   return marks
 }
 
+/** Whether it is run elsewhere, or not at all. */
+export const isElsewhere = ({ marks }) => 'not run' in marks || 'tested by' in marks
+
 const SCRIPTS = /^(js|mjs|cjs|ts)$/
 
 /** What is run in one piece: a block with those that go on from it. */
@@ -59,7 +65,7 @@ export function units(blocks) {
   const all = []
   for (const block of blocks) {
     if ('prints' in block.marks) all.at(-1).prints = block.text
-    if (!SCRIPTS.test(block.language) || 'not run' in block.marks) continue
+    if (!SCRIPTS.test(block.language) || isElsewhere(block)) continue
     const source = [block.marks.given, block.code, block.marks.then].filter(Boolean).join('\n')
     if ('continues' in block.marks) {
       all.at(-1).source += `\n${source}`

@@ -76,6 +76,24 @@ test('the addon that is built here is read', () => {
   assert.ok(facts.exports.includes('napi_register_module_v1'))
 })
 
+test('the addon hands V8 no memory of its own, which Electron would refuse', {
+  skip: process.platform !== 'linux',
+}, () => {
+  const target = targets.find((one) => existsSync(join(root, fileOf(one))))
+  const facts = factsOf(readFileSync(join(root, fileOf(target))))
+  assert.ok(facts.imports.includes('napi_create_arraybuffer'))
+  assert.deepEqual(
+    problemsIn(facts, target).filter((problem) => problem.includes('Electron')),
+    [],
+  )
+  const imports = [...facts.imports, 'napi_create_external_arraybuffer']
+  assert.ok(
+    problemsIn({ ...facts, imports }, target).includes(
+      'it calls napi_create_external_arraybuffer, which Electron refuses',
+    ),
+  )
+})
+
 test('Linux is linked by Zig against the oldest glibc, musl not into the addon, and Windows needs no redistributable', () => {
   const words = (name) => commandOf(targetOf(name)).args.join(' ')
   assert.match(words('linux-arm64-gnu'), /^zigbuild .*--locked .*--target aarch64-unknown-linux-gnu\.2\.17$/)

@@ -2,14 +2,15 @@
 // otherwise the delay that the stand-in itself puts before what it reads and writes.
 
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { run } from '../../scripts/run.mjs'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const relay = fileURLToPath(new URL('relay/', import.meta.url))
 const scene = fileURLToPath(new URL('scene.mjs', import.meta.url))
-const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target')
+const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../target', import.meta.url))
 
 export const CANNOT = [
   'The delay is put between the socket and the server, by the stand-in itself. A new connection costs one round trip before anything is read, TLS',
@@ -20,26 +21,17 @@ export const CANNOT = [
 /** Why there can be no namespace; null where there can. */
 export function whyNoNamespace() {
   if (process.platform !== 'linux') return "network namespaces are Linux's"
-  const relay = relayProgram()
-  const { status, stderr, error } = spawnSync(relay, ['--', 'true'], { encoding: 'utf8' })
+  const { status, stderr, error } = spawnSync(relayProgram(), ['--', 'true'], { encoding: 'utf8' })
   return status === 0 ? null : (error?.message ?? stderr.trim().replace(/^wan: /, ''))
 }
 
-/** The relay, built when it is first asked for. */
+/** The relay, built if its sources are newer. */
 export function relayProgram() {
   const program = join(target, 'release', 'wan')
-  const { status, error, stderr } = spawnSync(
-    'cargo',
-    ['build', '--release', '--quiet', '--package', 'trunkline-wan'],
-    {
-      cwd: root,
-      stdio: ['ignore', 'ignore', 'pipe'],
-      encoding: 'utf8',
-    },
-  )
-  if (status !== 0 && !existsSync(program)) {
-    throw new Error(`the relay cannot be built: ${error?.message ?? stderr}`)
-  }
+  const sources = readdirSync(join(relay, 'src')).map((name) => join(relay, 'src', name))
+  const newest = Math.max(...[join(relay, 'Cargo.toml'), ...sources].map((path) => statSync(path).mtimeMs))
+  if (existsSync(program) && statSync(program).mtimeMs >= newest) return program
+  run('cargo', ['build', '--release', '--package', 'trunkline-wan'], { quiet: true })
   return program
 }
 

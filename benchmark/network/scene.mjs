@@ -7,6 +7,8 @@ import { start } from '../child.mjs'
 import { versionOf } from './clients.mjs'
 import { medianOf, short } from './figures.mjs'
 
+// Nobody is left to hear of it.
+process.on('disconnect', () => process.exit())
 process.once('message', async (message) => {
   const stage = await Stage.open(message)
   try {

@@ -11,6 +11,9 @@ import { GLIBC, MACOS, targetOf } from './targets.mjs'
 /** Node finds an addon by this name. */
 const ENTRY = 'napi_register_module_v1'
 
+/** Memory of ours as a buffer of V8's: Electron, whose V8 has a sandbox, refuses it. */
+const NOT_IN_ELECTRON = /^(napi_create_external_(array)?buffer|node_api_create_external_sharedarraybuffer)$/
+
 /** The libraries that each system has by itself, so that nothing but Node needs to be installed. */
 const ALLOWED = {
   glibc: /^(lib(c|m)\.so\.6|lib(pthread|rt|util)\.so\.[01]|libdl\.so\.2|ld-linux-(x86-64\.so\.2|aarch64\.so\.1))$/,
@@ -55,8 +58,8 @@ export function problemsIn(facts, target) {
   if (!facts.exports.includes(ENTRY)) problems.push(`it exports no ${ENTRY}: it is no addon`)
 
   if (facts.format === 'elf') {
-    const { versions, runPath, debug, executableStack } = facts
-    const glibc = versions.filter((version) => version.startsWith('GLIBC_'))
+    const { versions, imports, runPath, debug, executableStack } = facts
+    const glibc = [...new Set(versions)].filter((version) => version.startsWith('GLIBC_'))
     if (target.libc === 'musl' && glibc.length > 0) problems.push(`it asks for glibc (${glibc.join(', ')})`)
     if (target.libc === 'glibc') {
       if (glibc.length === 0) problems.push('it asks for no glibc')
@@ -64,6 +67,8 @@ export function problemsIn(facts, target) {
         if (isNewer(version.slice('GLIBC_'.length), GLIBC)) problems.push(`it asks for ${version}, newer than ${GLIBC}`)
       }
     }
+    for (const name of imports)
+      if (NOT_IN_ELECTRON.test(name)) problems.push(`it calls ${name}, which Electron refuses`)
     if (runPath) problems.push(`it looks for libraries in ${runPath}`)
     if (debug) problems.push('it has its debugging sections still')
     if (executableStack) problems.push('it wants a stack that can be executed')
@@ -89,8 +94,8 @@ function isNewer(a, b) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [name, file] = process.argv.slice(2)
-  const { exports, ...facts } = factsOf(readFileSync(file))
-  console.log(JSON.stringify({ ...facts, exports: exports.length }, null, 2))
+  const { exports, imports, ...facts } = factsOf(readFileSync(file))
+  console.log(JSON.stringify({ ...facts, exports: exports.length, imports: imports?.length }, null, 2))
   const problems = problemsOf(file, targetOf(name))
   for (const problem of problems) console.error(`${file}: ${problem}`)
   process.exitCode = problems.length > 0 ? 1 : 0

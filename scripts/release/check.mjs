@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { problemsOf } from './addon-file.mjs'
 import { sectionOf } from './changelog.mjs'
 import { packages } from './stage.mjs'
-import { fileOf, packageOf, targets } from './targets.mjs'
+import { fileOf, packageOf, tarballsOf, targets } from './targets.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -17,11 +17,6 @@ const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare', 'pre
 
 /** Unpacked, in bytes: of the package without its addon, and of both, which is what an install weighs. */
 export const MOST = { main: 1_000_000, installed: 6_000_000 }
-
-/** The tarballs that a version has, the platforms' first. */
-export function tarballsOf(version) {
-  return [...targets.map(packageOf), 'trunkline'].map((name) => ({ name, file: `${name}-${version}.tgz` }))
-}
 
 /**
  * What is wrong with the release in a folder. `sizes: false`: for an addon that is not built as it is released.
@@ -145,7 +140,10 @@ export function releaseHere() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const tag = process.env.GITHUB_REF_TYPE === 'tag' ? process.env.GITHUB_REF_NAME : undefined
-  const problems = problemsOfRelease(packages, { ...releaseHere(), tag })
+  const here = releaseHere()
+  // Of a change that is no release yet, the changelog says nothing by version.
+  if (process.argv.includes('--unreleased')) here.changelog = `## [${here.version}]\nNot released.\n`
+  const problems = problemsOfRelease(packages, { ...here, tag })
   for (const problem of problems) console.error(problem)
   if (problems.length > 0) process.exit(1)
   console.log(`${targets.length + 1} packages are as they should be`)

@@ -35,13 +35,16 @@ export function readElf(bytes) {
   const text = (offset) => textAt(bytes, names + offset)
   const all = (tag) => tags.filter(([of]) => of === tag).map(([, offset]) => text(offset))
   const stack = segments.find(({ type }) => type === GNU_STACK)
+  const symbols = symbolsIn(bytes, inFile(value(SYMTAB)), text)
+  const named = (wanted) => symbols.filter(({ defined }) => defined === wanted).map(({ name }) => name)
   return {
     format: 'elf',
     machine: MACHINES[bytes.readUInt16LE(18)] ?? `machine ${bytes.readUInt16LE(18)}`,
     library: bytes.readUInt16LE(16) === SHARED,
     needed: all(NEEDED),
     versions: value(VERNEED) === undefined ? [] : versionsIn(bytes, inFile(value(VERNEED)), value(VERNEEDNUM), text),
-    exports: exportsIn(bytes, inFile(value(SYMTAB)), text),
+    exports: named(true),
+    imports: named(false),
     runPath: [...all(RPATH), ...all(RUNPATH)].join(':'),
     debug: sectionNames(bytes).some((name) => name.startsWith('.debug_') || name === '.symtab'),
     executableStack: stack === undefined || (stack.flags & EXECUTE) !== 0,
@@ -72,14 +75,13 @@ function versionsIn(bytes, start, count, text) {
   return versions
 }
 
-/** The names of the symbols that are defined. Their number is told by the section's header. */
-function exportsIn(bytes, start, text) {
+/** The symbols: their names, and whether they are defined here. Their number is told by the section's header. */
+function symbolsIn(bytes, start, text) {
   const section = sections(bytes).find(({ offset }) => offset === start)
   if (!section) return []
   return offsets(start, section.size / SYMBOL, SYMBOL)
-    .filter((at) => bytes.readUInt16LE(at + 6) !== 0)
-    .map((at) => text(bytes.readUInt32LE(at)))
-    .filter((name) => name !== '')
+    .map((at) => ({ name: text(bytes.readUInt32LE(at)), defined: bytes.readUInt16LE(at + 6) !== 0 }))
+    .filter(({ name }) => name !== '')
 }
 
 function sections(bytes) {

@@ -7,8 +7,13 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { problemsOfRelease, releaseHere, tarballsOf } from './check.mjs'
+import { compare, parsed } from './changelog.mjs'
+import { problemsOfRelease, releaseHere } from './check.mjs'
 import { packages } from './stage.mjs'
+import { tarballsOf } from './targets.mjs'
+
+/** The first that publishes by the workflow's own identity, without a token. */
+const LEAST_NPM = '11.5.1'
 
 /** The words for npm. A version such as 1.0.0-rc.1 must not become what users get by default. */
 export function publishArgs(file, { version, registry, dryRun }) {
@@ -50,6 +55,11 @@ function integrityOf(file) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const args = process.argv.slice(2)
+  const npm = spawnSync('npm', ['--version'], { encoding: 'utf8' }).stdout.trim()
+  if (compare(parsed(npm), parsed(LEAST_NPM)) < 0) {
+    console.error(`npm is ${npm}: to publish without a token it must be ${LEAST_NPM} or newer`)
+    process.exit(1)
+  }
   const here = releaseHere()
   const tag = process.env.GITHUB_REF_TYPE === 'tag' ? process.env.GITHUB_REF_NAME : undefined
   const problems = problemsOfRelease(packages, { ...here, tag })

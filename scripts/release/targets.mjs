@@ -38,6 +38,11 @@ export function targetOf(word) {
 export const packageOf = ({ name }) => `trunkline-${name}`
 export const fileOf = ({ name }) => `trunkline.${name}.node`
 
+/** The tarballs that a version has, the platforms' first. */
+export function tarballsOf(version) {
+  return [...targets.map(packageOf), 'trunkline'].map((name) => ({ name, file: `${name}-${version}.tgz` }))
+}
+
 /** @returns {Target} */
 function linux(processor, cpu, abi) {
   return {

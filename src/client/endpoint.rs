@@ -103,8 +103,9 @@ impl Endpoints {
     pub(super) fn of(config: &ProviderConfig, mixed: bool) -> Result<Self, Error> {
         let ProviderConfig { base, protocol, headers: own, query, .. } = config;
         let protocol = *protocol;
-        let host = HeaderValue::from_str(&base.origin.authority())
-            .map_err(|_| Error::config("baseURL: must be an absolute http or https URL"))?;
+        let host = HeaderValue::from_str(&base.origin.authority()).map_err(|_| {
+            Error::config("baseURL: must be an absolute http or https URL, such as https://api.openai.com/v1")
+        })?;
         let key_header = protocol.key_header();
         let headers = |accept: HeaderValue, has_body: bool| {
             let mut headers = HeaderMap::new();
@@ -139,6 +140,11 @@ impl Endpoints {
             key_header,
             mixed,
         })
+    }
+
+    /// What paths of ours begin with.
+    pub(super) fn version(&self) -> &'static str {
+        self.version
     }
 
     /// The request as this provider takes it. `model`: what it calls the model, where that is not what the request says.

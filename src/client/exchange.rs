@@ -119,7 +119,7 @@ pub(super) async fn exchange<C: Consume>(
         // An answer that comes whole may think as long as the call may last.
         lease.send(request).await
     };
-    let response = head.map_err(|error| pool_failed(&error))?;
+    let response = head.map_err(|error| not_http(life, pool_failed(&error), &error))?;
     let (head, body) = response.into_parts();
     let body = match recorder {
         None => Body::Live(body),
@@ -236,10 +236,12 @@ pub(super) fn api_failed(life: &Life<'_>, status: Option<u16>, record: &Record, 
     if status != record.status() {
         message.push_str(" with an error");
     }
+    let hint = record.asked().map_or("", |(_, path)| hint(status, path));
     let named = fields.code.as_deref().or(fields.kind.as_deref()).filter(|name| is_name(name));
     if let Some(name) = named {
         message.push_str(&format!(" ({name})"));
     }
+    message.push_str(hint);
     let kind = Kind::Api(Box::new(Api {
         class,
         status,
@@ -252,6 +254,21 @@ pub(super) fn api_failed(life: &Life<'_>, status: Option<u16>, record: &Record, 
     error.retryable = meaning != Meaning::Quota && (matches!(status, 408 | 409 | 429) || status >= 500);
     error.billed = if status >= 500 { Billed::Maybe } else { Billed::No };
     failed(failure, error)
+}
+
+/// What somebody may do about it who looks at the status and the path alone.
+fn hint(status: u16, path: &str) -> &'static str {
+    let ends = |end: &str| path.ends_with(end);
+    match status {
+        300..=399 => "; redirects are not followed: baseURL should be the address that it leads to",
+        404 if ends("/chat/completions/chat/completions") || ends("/messages/v1/messages") => {
+            "; paths are appended to baseURL, which has one already"
+        }
+        404 if path == "/chat/completions" || path == "/embeddings" => {
+            "; baseURL has no version in it, such as /v1"
+        }
+        _ => "",
+    }
 }
 
 /// A path as far as a message has room for it.
@@ -333,6 +350,14 @@ pub(super) fn silence(phase: TimeoutPhase, limit: Duration) -> Failed {
     error.retryable = true;
     error.billed = Billed::Maybe;
     failed(Failure::Silence, error)
+}
+
+/// What answers a request in plain text with bytes that are no HTTP may well speak TLS.
+fn not_http(life: &Life<'_>, mut failed: Failed, error: &pool::Error) -> Failed {
+    if error.kind() == pool::Kind::Protocol && !life.provider.origin().is_secure() {
+        failed.error.message.push_str("; if the server speaks TLS, baseURL begins with https://");
+    }
+    failed
 }
 
 pub(super) fn pool_failed(error: &pool::Error) -> Failed {

@@ -90,6 +90,12 @@ impl Keys {
         }
     }
 
+    /// The first of them, whoever rests: what was made with a key is to be seen with that key alone.
+    pub(super) async fn first(&self) -> Result<UsedKey, Error> {
+        let taken = self.ring.current(0).ok_or_else(Error::closed)?;
+        self.value(taken).await
+    }
+
     /// Another one that does not rest, than those that were tried.
     pub(super) async fn other(&self, mut not: Excluded, is_free: Free<'_>) -> Option<UsedKey> {
         loop {

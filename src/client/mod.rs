@@ -16,6 +16,7 @@
 //! | `reader` | the body of such an answer, under its time limits |
 //! | `recovery` | a stream that breaks after its reader has seen a part of it |
 //! | `outlet` | the bounded buffer between a stream and its reader |
+//! | `errand` | requests that are no calls: those of providers' batches |
 //! | `fetch/` | WHATWG's fetch: any request, to any origin |
 //! | `body` | the body of an answer, wherever it comes from |
 //! | `cassette/` | answers from a file in place of the network |
@@ -39,6 +40,7 @@ mod call;
 mod cassette;
 mod embed;
 mod endpoint;
+mod errand;
 mod events;
 mod exchange;
 mod exposition;
@@ -77,6 +79,7 @@ use tokio::time::Instant;
 pub use self::call::{Answer, Call};
 pub use self::cassette::Cassette;
 pub use self::endpoint::Endpoint;
+pub use self::errand::{BatchDesk, BatchHold, BatchTarget, Load, Reply as ErrandReply, Said as BatchRequest};
 pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 pub use self::money::{CostReport, SavingsReport};
 pub use self::outlet::{Delivery, Mode, Outlet};

@@ -18,7 +18,7 @@ use super::call::Life;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, silence};
 use super::pass::Pass;
 use super::record::Record;
-use super::whole::check_encoding;
+use super::whole::{check_encoding, page_of};
 use super::witness::Told;
 use crate::error::TimeoutPhase;
 
@@ -123,7 +123,9 @@ fn other_media_type(headers: &HeaderMap) -> Option<String> {
 
 /// A JSON body may be an error inside a 200; anything else is no answer.
 async fn not_a_stream(life: &Life<'_>, response: Response, record: &Record, media_type: &str) -> Failed {
-    let refused = invalid("the answer is not a stream of events");
+    let named = media_type.chars().take(64).collect::<String>();
+    let refused =
+        invalid(format!("the answer is not a stream of events (its type is {named}){}", page_of(&named)));
     if !media_type.contains("json") {
         return refused;
     }

@@ -179,6 +179,14 @@ impl Targets {
         Ok(parts.collect())
     }
 
+    /// The targets of such a request as they are listed, whoever is tried first now.
+    pub(super) fn listed(&self, model: &str, provider: Option<&str>) -> Result<&[Target], Error> {
+        Ok(match self.named(model, provider)? {
+            Named::Route(route) => &route.targets,
+            Named::Plain(target) => target,
+        })
+    }
+
     fn named(&self, model: &str, provider: Option<&str>) -> Result<Named<'_>, Error> {
         if let Some(name) = provider {
             let at = self.plain.iter().position(|target| **target.provider.name() == *name);

@@ -174,8 +174,16 @@ fn not_json(text: &str, headers: &HeaderMap) -> Failed {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).map(str::trim);
     match media_type.filter(|name| name.len() <= 64) {
-        Some(name) => invalid(format!("the answer is not JSON (its type is {name})")),
+        Some(name) => invalid(format!("the answer is not JSON (its type is {name}){}", page_of(name))),
         None => invalid("the answer is not JSON"),
+    }
+}
+
+/// What else is to be said of an answer of this media type, which should be another one.
+pub(super) fn page_of(media_type: &str) -> &'static str {
+    match media_type {
+        "text/html" => "; a page is no API's answer: look at baseURL, and for a proxy or a log-in in between",
+        _ => "",
     }
 }
 

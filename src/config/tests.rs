@@ -110,7 +110,10 @@ fn a_mistake_names_the_path_and_the_kind() {
             json!({"retry": {"maxDelay": 0.5}}),
             "retry.baseDelay: must not be above retry.maxDelay (0.5 ms), got 500",
         ),
-        (json!({"baseURL": "nope"}), "baseURL: must be an absolute http or https URL"),
+        (
+            json!({"baseURL": "nope"}),
+            "baseURL: must be an absolute http or https URL, such as https://api.openai.com/v1",
+        ),
         (
             json!({"baseURL": "https://user:pw@a.example"}),
             "baseURL: must have no user or password; keys go to apiKey or headers",
@@ -227,7 +230,10 @@ fn a_mistake_of_the_environment_names_its_variable() {
         };
         ClientConfig::parse(json!({}), &environment).unwrap_err().message.clone()
     };
-    assert_eq!(of(Some("nope"), None), "OPENAI_BASE_URL: must be an absolute http or https URL");
+    assert_eq!(
+        of(Some("nope"), None),
+        "OPENAI_BASE_URL: must be an absolute http or https URL, such as https://api.openai.com/v1"
+    );
     assert_eq!(of(None, Some("é")), "TRUNKLINE_API_KEY: must be visible ASCII without line breaks");
 }
 

@@ -87,11 +87,13 @@ impl Error {
         let Some(place) = &self.place else { return self.kind.to_string() };
         match self.kind {
             Kind::Dns => format!("the host name {place} was not resolved"),
-            Kind::Connect => format!("no connection to {place}"),
+            Kind::Connect => format!("no connection to {place}{}", self.what_the_system_says()),
             Kind::PutOff => format!("no connection to {place} a moment ago"),
             Kind::Tls => format!("no TLS session with {place}{}", self.what_tls_says()),
             Kind::Proxy { status: Some(status) } => format!("the proxy {place} answered {status}"),
-            Kind::Proxy { status: None } => format!("no connection through the proxy {place}"),
+            Kind::Proxy { status: None } => {
+                format!("no connection through the proxy {place}{}", self.what_the_system_says())
+            }
             Kind::ConnectTimeout(limit) => {
                 format!("no connection to {place} within {} ms", limit.as_millis())
             }
@@ -154,6 +156,19 @@ impl Error {
     }
 
     /// In words, where rustls' own say little.
+    fn what_the_system_says(&self) -> &'static str {
+        match self.system_code() {
+            Some("ECONNREFUSED") => ": connection refused",
+            Some("ECONNRESET") => ": connection reset",
+            Some("ETIMEDOUT") => ": timed out",
+            Some("EHOSTUNREACH") => ": host unreachable",
+            Some("ENETUNREACH") => ": network unreachable",
+            Some("EACCES") => ": permission denied",
+            Some("ENOENT") => ": no such file",
+            _ => "",
+        }
+    }
+
     fn what_tls_says(&self) -> &'static str {
         use CertificateError as Of;
         match self.tls_error() {

@@ -31,7 +31,7 @@ async fn nobody() -> String {
 async fn an_error_of_connecting_names_what_was_connected_to() {
     let nobody = nobody().await;
     let refused = failure(&format!("http://{nobody}"), json!({})).await;
-    assert_eq!(refused.message, format!("default: no connection to {nobody}"));
+    assert_eq!(refused.message, format!("default: no connection to {nobody}: connection refused"));
     assert!(refused.cause.as_deref().unwrap().contains("refused"));
 
     let unknown = failure("https://no-such-host.invalid:8443", json!({})).await;
@@ -44,7 +44,10 @@ async fn an_error_of_connecting_names_what_was_connected_to() {
 
     let proxy = json!({ "pool": { "proxy": format!("http://user:SeCrEt@{nobody}") } });
     let proxied = failure("http://a.example", proxy).await;
-    assert_eq!(proxied.message, format!("default: no connection through the proxy http://{nobody}"));
+    assert_eq!(
+        proxied.message,
+        format!("default: no connection through the proxy http://{nobody}: connection refused")
+    );
     assert!(!proxied.to_json().contains("SeCrEt"));
 }
 
@@ -68,7 +71,7 @@ async fn what_nobody_has_words_for_names_the_place_and_whom_it_was_for() {
 #[tokio::test]
 async fn an_error_of_a_unix_socket_names_its_path() {
     let error = failure("http://a.example", json!({ "pool": { "socketPath": "/no/such.sock" } })).await;
-    assert_eq!(error.message, "default: no connection to /no/such.sock");
+    assert_eq!(error.message, "default: no connection to /no/such.sock: no such file");
 }
 
 #[tokio::test]
@@ -195,4 +198,35 @@ async fn a_stream_that_an_error_ends_has_the_providers_words_and_no_status() {
         let json: Value = serde_json::from_str(&cut.to_json()).unwrap();
         assert_eq!((&json["name"], &json["body"]), (&json!("StreamInterruptedError"), &Value::Null));
     }
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_quite_right_is_told_by_what_it_gives() {
+    for (status, path, hint) in [
+        (404, "/v1/chat/completions", "; paths are appended to baseURL, which has one already"),
+        (404, "", "; baseURL has no version in it, such as /v1"),
+        (308, "/v1", "; redirects are not followed: baseURL should be the address that it leads to"),
+    ] {
+        let site = Site::new(Way::H1);
+        site.once(json!({ "kind": "status", "status": status }));
+        let base = format!("{}{path}", site.upstream.url());
+        let error = failure("", json!({ "baseURL": base })).await;
+        assert!(error.message.ends_with(hint), "{}", error.message);
+    }
+    let site = Site::with(Way::H1, json!({}), json!({ "retry": false }));
+    site.says(json!({ "raw": { "body": "<html>", "contentType": "text/html" } }));
+    for error in [site.chat().await.unwrap_err(), site.stream(Mode::Text).await.result.unwrap_err()] {
+        assert!(
+            error.message.contains("(its type is text/html); a page is no API's answer"),
+            "{}",
+            error.message
+        );
+    }
+    let secure = start(json!({ "tls": true }));
+    let error = failure(&secure.url().replace("https://", "http://"), json!({})).await;
+    assert!(
+        error.message.ends_with("; if the server speaks TLS, baseURL begins with https://"),
+        "{}",
+        error.message
+    );
 }

@@ -172,7 +172,7 @@ impl Charge {
 }
 
 /// The kinds apart. No part is more than the whole that it is of, whatever a provider says.
-fn tokens_of(usage: &Usage) -> Tokens {
+pub(super) fn tokens_of(usage: &Usage) -> Tokens {
     let mut left = usage.prompt_tokens;
     let mut take = |part: u64| {
         let part = part.min(left);

@@ -18,6 +18,8 @@ pub(in crate::client) struct Wish<'a> {
     pub(in crate::client) request: &'a Bytes,
     /// None for what has no text as its answer.
     pub(in crate::client) answer: Option<Answer>,
+    /// Of a batch of the provider's, which costs half: how many requests like this one it has.
+    pub(in crate::client) batch_of: Option<u64>,
 }
 
 /// What the request says of how long its answer may be.
@@ -69,6 +71,15 @@ impl Hold {
         });
         let tokens = Tokens { input: guess::prompt(wish.request), output: answer, ..Tokens::default() };
         let usd = tariff.map_or(Usd::ZERO, |tariff| tariff.of(&tokens));
+        let (tokens, usd) = match wish.batch_of {
+            None => (tokens, usd),
+            Some(requests) => {
+                let [input, output] =
+                    [tokens.input, tokens.output].map(|tokens| tokens.saturating_mul(requests));
+                let usd = Usd::from_picos(usd.picos().saturating_mul(u128::from(requests)) / 2);
+                (Tokens { input, output, ..Tokens::default() }, usd)
+            }
+        };
         let amount = Amount { usd, tokens: tokens.total() };
         let reserved = match store.ask(&limits, amount).await {
             Some(true) => Ok(0),

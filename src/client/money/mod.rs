@@ -35,6 +35,7 @@ use crate::policy::money::{
     Amount, Books, BudgetPolicy, Crossed, Entry, Numbers, Period, Prices, Row, Standing, Tariff, Tokens, Usd,
     Vendor,
 };
+use crate::protocol::openai::Usage;
 use crate::telemetry::{Event, Events};
 
 /// What the calls to one provider cost.
@@ -94,6 +95,19 @@ impl Ledger {
         let find = |now| self.prices.find(&self.provider, self.vendor, model, answered, now);
         let numbers = Numbers::at(now);
         self.books.lock().charge(model, answered, tokens, is_estimated, (now, numbers), find)
+    }
+
+    /// As [`Ledger::charge`], of what a batch of the provider's has answered: under a name of its own, `model (batch)`, at the price that is
+    /// given for that, or else at half the model's.
+    fn charge_batch(&self, model: &Arc<str>, answered: &str, tokens: Tokens, now: SystemTime) -> Option<Usd> {
+        let [own, its] = [&**model, answered].map(|name| Arc::<str>::from(format!("{name} (batch)")));
+        let find = |now| {
+            let prices = |asked: &str, answered: &str| {
+                self.prices.find(&self.provider, self.vendor, asked, answered, now)
+            };
+            prices(&own, &its).or_else(|| Some(prices(model, answered)?.half()))
+        };
+        self.books.lock().charge(&own, &its, tokens, false, (now, Numbers::at(now)), find)
     }
 
     /// What was spent, by model.
@@ -190,6 +204,22 @@ impl Money {
             let amount = Amount { usd: entry.cost.unwrap_or_default(), tokens: entry.tokens.total() };
             self.tell(store.charge(policy, &limits, amount, now));
         }
+    }
+
+    /// An answer of a batch of the provider's.
+    pub(super) fn charge_batch(
+        &self,
+        ledger: &Ledger,
+        model: &Arc<str>,
+        answered: &str,
+        tenant: Option<&Arc<str>>,
+        usage: &Usage,
+    ) -> Usd {
+        let (now, tokens) = (SystemTime::now(), bill::tokens_of(usage));
+        let cost = ledger.charge_batch(model, answered, tokens, now);
+        let entry = Entry { tokens, cost, is_estimated: false };
+        self.charge(&ledger.provider, model, tenant, &entry, now);
+        cost.unwrap_or_default()
     }
 
     /// A limit stands in the way of calls: it is as good as reached.

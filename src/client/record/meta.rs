@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use http::HeaderMap;
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::Record;
@@ -18,8 +20,7 @@ struct Meta<'a>(
     &'a str,
     &'a str,
     u16,
-    /// Names and values of headers in turn.
-    Vec<Cow<'a, str>>,
+    Headers<'a>,
     Attempts<'a>,
     /// Number, protocol, whether it was there already.
     Option<(u64, &'static str, bool)>,
@@ -35,6 +36,20 @@ struct Meta<'a>(
     bool,
 );
 
+/// Names and values in turn.
+struct Headers<'a>(&'a HeaderMap);
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        for (name, value) in self.0 {
+            list.serialize_element(name.as_str())?;
+            list.serialize_element(&*header_text(value))?;
+        }
+        list.end()
+    }
+}
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Attempts<'a> {
@@ -49,8 +64,6 @@ struct Micros(#[serde(serialize_with = "as_micros")] Duration);
 impl Record {
     /// The text of the `meta`. What it costs is paid here, off JavaScript's thread.
     pub(in crate::client) fn to_json(&self) -> Vec<u8> {
-        let headers = self.headers.iter();
-        let headers = headers.flat_map(|(name, value)| [Cow::Borrowed(name.as_str()), header_text(value)]);
         let Phases { dns, connect, tls, .. } = self.phases;
         let first_byte = self.first_byte.unwrap_or_default();
         let times = [self.queued, dns, connect, tls, first_byte, self.total()];
@@ -58,7 +71,7 @@ impl Record {
             &self.provider,
             &self.model,
             self.status,
-            headers.collect(),
+            Headers(&self.headers),
             match &self.attempts[..] {
                 [only] if only.error.is_none() => Attempts::Good(Micros(only.duration)),
                 all => Attempts::All(all),

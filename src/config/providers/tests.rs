@@ -141,7 +141,7 @@ fn what_stands_at_the_top_holds_for_all_and_gives_way_member_by_member() {
 
 #[test]
 fn a_mistake_names_the_provider_and_the_place() {
-    let url = "must be an absolute http or https URL";
+    let url = "must be an absolute http or https URL, such as https://api.openai.com/v1";
     let either = "must be a string or a function, or an array of them, got";
     let table = [
         (json!({ "baseURL": "nope" }), format!("baseURL: {url}")),

@@ -103,7 +103,28 @@ impl Price {
     }
 }
 
+impl Price {
+    /// What providers take for what they may answer within a day (OpenAI and Anthropic, "50%" of every kind).
+    fn half(&self) -> Self {
+        let half = |picos: u64| picos.div_ceil(2);
+        Self {
+            input: half(self.input),
+            cached: half(self.cached),
+            cache_write: half(self.cache_write),
+            cache_write_hour: half(self.cache_write_hour),
+            audio: half(self.audio),
+            output: half(self.output),
+            reasoning: half(self.reasoning),
+        }
+    }
+}
+
 impl Tariff {
+    #[must_use]
+    pub fn half(&self) -> Self {
+        Self { base: self.base.half(), above: self.above.map(|(above, price)| (above, price.half())) }
+    }
+
     pub fn flat(price: Price) -> Self {
         Self { base: price, above: None }
     }
