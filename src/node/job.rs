@@ -62,7 +62,8 @@ impl NativeClient {
         parse: fn(Value) -> std::result::Result<T, Error>,
         call: String,
     ) -> std::result::Result<(T, Arc<CallOptions>), Error> {
-        let options = serde_json::from_str(options).map_err(|_| Error::config("options: must be an object"))?;
+        let options =
+            serde_json::from_str(options).map_err(|_| Error::config("options: must be an object"))?;
         Ok((parse(options)?, self.options(Some(call), CallKind::Batch)?))
     }
 
