@@ -160,7 +160,7 @@ async function run({ values, positionals, screen, errors }) {
   }
 }
 
-/** Ends with the job; signals end it. @param {any} job @param {InstanceType<typeof import('./progress.js').Report> | undefined} report @param {import('./screen.js').Terminal} errors */
+/** Ends with the job; signals end it. @param {any} job @param {InstanceType<typeof Report> | undefined} report @param {import('./screen.js').Terminal} errors */
 async function watched(job, report, errors) {
   let signals = 0
   /** @type {NodeJS.Timeout | undefined} */

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use napi::Result;
 use napi_derive::napi;
+use serde_json::Value;
 
 use super::border::{Ending, Flow, NativeBorder};
 use super::client::NativeClient;
 use super::mailbox::Letter;
-use crate::config::{CallKind, JobOptions, WorkOptions};
+use crate::config::{CallKind, CallOptions, JobOptions, WorkOptions};
 use crate::error::Error;
 use crate::job::{Control, FileJob, MakeWitness, Stage, Summary, WorkJob};
 
@@ -28,18 +29,13 @@ impl NativeClient {
     /// their attempts, by the job's number. Returns the description of an error as JSON where it cannot be begun.
     #[napi(catch_unwind)]
     pub fn job(&self, id: u32, options: String, call: String, flags: u32) -> Result<Option<String>> {
-        let prepared = serde_json::from_str(&options)
-            .map_err(|_| Error::config("options: must be an object"))
-            .and_then(JobOptions::parse)
-            .and_then(|options| Ok((options, self.options(Some(call), CallKind::Batch)?)));
+        let prepared = self.prepared(&options, JobOptions::parse, call);
         let (options, call) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Some(error.to_json())),
         };
         let control = Arc::<Control>::default();
-        let border = self.border.clone();
-        let asks = border.witness(id, flags).is_some();
-        let witness = asks.then(|| Box::new(move || border.witness(id, flags)) as MakeWitness);
+        let witness = self.asked(id, flags);
         let job = FileJob { client: self.client.clone(), options, call, witness };
         self.border.start(id, Flow::Job(control.clone()), move || job.run(control)).map(|()| None)
     }
@@ -47,20 +43,35 @@ impl NativeClient {
     /// Starts this process's part of a job that another one feeds; as [`NativeClient::job`].
     #[napi(catch_unwind)]
     pub fn work(&self, id: u32, options: String, call: String, flags: u32) -> Result<Option<String>> {
-        let prepared = serde_json::from_str(&options)
-            .map_err(|_| Error::config("options: must be an object"))
-            .and_then(WorkOptions::parse)
-            .and_then(|options| Ok((options, self.options(Some(call), CallKind::Batch)?)));
+        let prepared = self.prepared(&options, WorkOptions::parse, call);
         let (options, call) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Some(error.to_json())),
         };
         let control = Arc::<Control>::default();
-        let border = self.border.clone();
-        let asks = border.witness(id, flags).is_some();
-        let witness = asks.then(|| Box::new(move || border.witness(id, flags)) as MakeWitness);
+        let witness = self.asked(id, flags);
         let work = WorkJob { client: self.client.clone(), options, call, witness };
         self.border.start(id, Flow::Job(control.clone()), move || work.run(control)).map(|()| None)
+    }
+}
+
+impl NativeClient {
+    fn prepared<T>(
+        &self,
+        options: &str,
+        parse: fn(Value) -> std::result::Result<T, Error>,
+        call: String,
+    ) -> std::result::Result<(T, Arc<CallOptions>), Error> {
+        let options =
+            serde_json::from_str(options).map_err(|_| Error::config("options: must be an object"))?;
+        Ok((parse(options)?, self.options(Some(call), CallKind::Batch)?))
+    }
+
+    /// What is asked before each attempt of a job's calls, where anything is.
+    fn asked(&self, id: u32, flags: u32) -> Option<MakeWitness> {
+        let border = self.border.clone();
+        border.witness(id, flags)?;
+        Some(Box::new(move || border.witness(id, flags)))
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -20,6 +19,7 @@ use crate::job::item::Item;
 use crate::job::progress::{Control, Phase, Stage};
 use crate::job::result::{JobId, Settled};
 use crate::job::{End, MakeWitness, Runner, Sink, Source, Summary, Taken, trouble};
+use crate::pool::Tasks;
 
 /// Between two looks for work where there was none: doubled from the first to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -65,7 +65,8 @@ impl WorkJob {
         // Not beside the calls in one task, where it would have its turn when they let it.
         let (told, having, whose) = (queue.clone(), hands.clone(), job.clone());
         let beat = async move { beat(&told, &whose, &having, claim).await };
-        let _beating = Beating(client.tasks().spawn("beat", beat));
+        let _beating = Task(client.tasks().spawn("beat", beat));
+        let tasks = client.tasks().clone();
         let runner = Direct {
             at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
             client,
@@ -83,6 +84,7 @@ impl WorkJob {
             hands: hands.clone(),
             control: control.clone(),
             claim,
+            tasks,
             rest: VecDeque::new(),
             pending: None,
         };
@@ -141,9 +143,9 @@ async fn joined(queue: &Queue, control: &Control) -> Result<Option<(String, Dura
 struct Hands(Mutex<HashMap<u64, String>>);
 
 /// Ends with whoever has it.
-struct Beating(AbortHandle);
+struct Task(AbortHandle);
 
-impl Drop for Beating {
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -176,21 +178,28 @@ struct QueueSource {
     hands: Arc<Hands>,
     control: Arc<Control>,
     claim: Duration,
+    tasks: Tasks,
     rest: VecDeque<Item>,
-    /// What was asked for and has not come. It is kept here, since whoever waits may be dropped, and what comes then is this worker's.
-    pending: Option<Pin<Box<dyn Future<Output = Fetched> + Send>>>,
+    /// What was asked for and has not come. It is kept here, since whoever waits may be dropped, and what comes then is this worker's; and it is
+    /// a task, so that what comes is in hand and spoken of at once, however busy whoever waits for it is.
+    pending: Option<(oneshot::Receiver<Fetched>, Task)>,
 }
 
 impl Source for QueueSource {
     async fn next(&mut self, most: usize) -> Result<Vec<Taken>, Error> {
         if self.rest.is_empty() {
-            let fetching = self.pending.get_or_insert_with(|| {
+            let (fetching, _) = self.pending.get_or_insert_with(|| {
                 let (queue, job, control) = (self.queue.clone(), self.job.clone(), self.control.clone());
-                Box::pin(fetch(queue, job, self.hands.clone(), control, self.claim, most))
+                let fetching = fetch(queue, job, self.hands.clone(), control, self.claim, most);
+                let (fetched, fetch) = oneshot::channel();
+                let task = async move {
+                    let _ = fetched.send(fetching.await);
+                };
+                (fetch, Task(self.tasks.spawn("fetch", task)))
             });
             let fetched = fetching.await;
             self.pending = None;
-            let taking = match fetched {
+            let taking = match fetched.unwrap_or_else(|_| Err(Error::closed())) {
                 Ok(taking) => taking,
                 // It ends anyway.
                 Err(_) if self.control.stage() > Stage::Running => return Ok(Vec::new()),
