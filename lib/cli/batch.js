@@ -151,14 +151,16 @@ async function watched(job, report, errors) {
       clearTimeout(soon)
       soon = undefined
       job.stop({ cancelBatches: name === 'SIGINT' })
-      return say(`Cancelling ${far}: what they have answered by now is gathered; once more to end at once`)
+      return say(`Cancelling ${far}: what is answered by now is gathered; once more to end at once`)
     }
     if (signals === 1 && name === 'SIGINT' && far !== '') {
       soon = setTimeout(() => {
         soon = undefined
         job.stop()
       }, SECOND_WORD)
-      return say(`Stopping: ${far} run on, and the same command gathers them; Ctrl-C again now cancels them there`)
+      return say(
+        `Stopping, with ${far} left running for the same command to gather; Ctrl-C again now cancels at the provider`,
+      )
     }
     job.stop({ now: signals > 1 })
     if (signals > 1) return
@@ -166,7 +168,7 @@ async function watched(job, report, errors) {
     say(
       far === ''
         ? `Stopping: ${many(inFlight, 'call')} under way may end; once more to end at once`
-        : `Stopping: ${far} run on, and the same command gathers them`,
+        : `Stopping, with ${far} left running for the same command to gather`,
     )
   }
   const names = /** @type {const} */ (['SIGINT', 'SIGTERM'])

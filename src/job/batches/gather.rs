@@ -58,7 +58,8 @@ impl Batches {
                 let end =
                     if is_end { text.len() } else { memchr::memrchr(b'\n', &text).map_or(0, |end| end + 1) };
                 for line in text[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                    let taken = self.take(at, desk, line, &names, sink, control).await.map_err(Failing::Job)?;
+                    let taken =
+                        self.take(at, desk, line, &names, sink, control).await.map_err(Failing::Job)?;
                     ours += u64::from(taken.is_some());
                     answered += u64::from(taken == Some(true));
                 }
