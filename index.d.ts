@@ -69,6 +69,15 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   batchFile(input: string | URL, output: string | URL, options?: BatchFileOptions): BatchFile
 
   /**
+   * Works on a job that another process feeds by {@link Trunkline.batchFile} with `queue`, here or on any other machine, until the job is done. Where there is no such job yet, it
+   * is waited for. The lines that this process has not answered when it ends, or is not heard of, go to others.
+   *
+   * Rejects with a {@link JobError} for a Redis that cannot be used.
+   * @throws {ConfigError} for wrong options.
+   */
+  batchWork(options: BatchWorkOptions): BatchFile<BatchWorkResult>
+
+  /**
    * Any other JSON endpoint below `baseURL`, that of the first provider unless `provider` names another; routes are of models, and are not asked. The body is
    * sent as it is, in whatever shape that provider has. `path` begins with a slash; a full URL is refused, since credentials stay with
    * their provider, and so are the segments `.` and `..`. Repeated after a failure only where it certainly was not processed, or with an `idempotencyKey`.
@@ -883,7 +892,7 @@ export interface ConcurrencyOptions {
    */
   max?: number | 'adaptive'
   /**
-   * Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. A waiting call takes about 7 KB and its
+   * Calls that may wait for their turn, and as many for a socket. One more is refused at once with {@link QueueFullError}. A waiting call takes about 11 KB and its
    * body. Default 10,000.
    */
   maxQueue?: number
@@ -1164,6 +1173,16 @@ export interface BatchFileOptions extends Omit<CallOptions, 'idempotencyKey'> {
    * whose provider has batches is asked. Default false: each line is a call.
    */
   providerBatch?: boolean | ProviderBatchOptions
+  /** Lets other processes, on any machines, work on the job by {@link Trunkline.batchWork}. Default: it is this process's own. */
+  queue?: BatchQueue & {
+    /** Whether this process works too, and not only feeds and gathers. Default true. */
+    work?: boolean
+    /**
+     * A worker that was not heard of for so long, in milliseconds, has lost its lines to others, and so has this process the job. Calls may take longer. Default 30_000; 500 at
+     * least.
+     */
+    claim?: number
+  }
 }
 
 export interface ProviderBatchOptions {
@@ -1179,8 +1198,23 @@ export interface ProviderBatchOptions {
   cancel?: boolean
 }
 
+/** Where a job is that several processes work on. */
+export interface BatchQueue {
+  /** A Redis or Valkey of 6.2 or later: `redis://…`, `rediss://…`. Default: that of the option `shared`. */
+  redis?: string
+  /** The job's name, by which they know it. */
+  job: string
+}
+
+/** As of {@link BatchFileOptions}; what belongs to files is that process's own. */
+export interface BatchWorkOptions
+  extends Pick<BatchFileOptions, 'concurrency' | 'tries' | 'onBudget' | 'patience' | 'grace' | 'onProgress'>,
+    Omit<CallOptions, 'idempotencyKey'> {
+  queue: BatchQueue
+}
+
 /** A job that runs. `await` it for its end. */
-export interface BatchFile extends Promise<BatchFileResult> {
+export interface BatchFile<Result = BatchFileResult> extends Promise<Result> {
   readonly progress: BatchFileProgress
   /** Takes no further line, and lets what is under way end; `now`: drops it, which is told by the next run as what may be paid twice. */
   stop(options?: {
@@ -1209,10 +1243,13 @@ export interface BatchFileResult {
   progress: BatchFileProgress
 }
 
+/** What a worker's part came to: it has no files. */
+export type BatchWorkResult = Pick<BatchFileResult, 'status' | 'error' | 'resumesAt' | 'progress'>
+
 export interface BatchFileProgress {
   /** Before the first call, all of the input is read once: `checking`. */
   phase: 'checking' | 'running' | 'stopping' | 'ended'
-  /** Lines that are not blank; 0 while the input is checked. */
+  /** Lines that are not blank; 0 while the input is checked, and of a worker. */
   total: number
   /** Of all runs. */
   succeeded: number
@@ -1220,8 +1257,12 @@ export interface BatchFileProgress {
   /** Of these, those of earlier runs. */
   resumed: number
   inFlight: number
-  /** Calls that were under way when an earlier run was cut off. They are made again, and may have been paid twice. */
+  /** Calls that were under way when an earlier run was cut off, or a worker lost. They are made again, and may have been paid twice. */
   repeated: number
+  /** Lines that two workers have answered. The second answer is dropped; it was paid for, and is in `cost`. */
+  twice: number
+  /** Workers that are heard of, where there is a queue. */
+  workers: number
   /** Calls that the job made once more, beyond their own retries. */
   retried: number
   checkedBytes: number
@@ -1402,7 +1443,7 @@ export interface CassetteDifference {
 }
 
 /**
- * A job as a whole: its files, most of all. What was settled before is in them, in whole lines.
+ * `ERR_JOB`: a job as a whole: its files, most of all. What was settled before is in them, in whole lines.
  */
 export declare class JobError extends TrunklineError {
   /**

@@ -148,7 +148,7 @@ describe('from a shelf', () => {
       await npm('install', '--package-lock-only', '--os=darwin', '--cpu=arm64')
       const to = join(folder, `image-${name}`)
       mkdirSync(to)
-      const made = built(join(recipes, `${name}.Dockerfile`), project, to, env)
+      const made = await built(join(recipes, `${name}.Dockerfile`), project, to, env)
       for (const from of made.from) assert.match(from, image)
       assert.ok(made.ran.includes(certificates), made.ran.join('\n'))
       assert.equal(made.user, 'node')

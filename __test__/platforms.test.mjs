@@ -1,8 +1,9 @@
-// A function of docs/platforms.md, frozen and thawed. `install.test.mjs` has its images.
+// The function of docs/platforms.md, frozen and thawed. `install.test.mjs` builds its images.
 
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import test, { describe } from 'node:test'
@@ -74,4 +75,21 @@ describe('AWS Lambda', { skip: process.platform === 'win32' && 'Windows stops no
     upstream.fault({ kind: 'silence', for: 60_000 })
     assert.equal((await invoke(600)).code, 'ERR_TIMEOUT')
   })
+})
+
+test('the page shows what is tested', () => {
+  const page = readFileSync(join(root, 'docs/platforms.md'), 'utf8')
+  const block = (language) => page.split(`\`\`\`${language}\n`)[1].split('```')[0]
+  const code = (path) =>
+    readFileSync(join(root, path), 'utf8')
+      .replace(/^ *(\/\/|#).*\n/gm, '')
+      .trim()
+  assert.equal(block('js').trim(), code('examples/lambda/handler.mjs'))
+  const instructions = code('examples/docker/slim.Dockerfile').split('\n')
+  const shown = block('dockerfile').trim().split('\n')
+  // Less what an image works without.
+  assert.deepEqual(
+    shown,
+    instructions.filter((line) => !/^(ENV|EXPOSE)/.test(line)),
+  )
 })

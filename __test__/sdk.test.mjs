@@ -6,13 +6,13 @@ import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { folder, setUpSdks, versionOf } from '../scripts/sdks.mjs'
+import { folder, sdksIfAny, versionOf } from '../scripts/sdks.mjs'
 import { ROWS, SDKS } from './sdk/table.mjs'
 import { root } from './support.mjs'
 
 const page = join(root, 'docs/sdks.md')
 
-const { node, missing } = prepared()
+const { node, missing } = sdksIfAny()
 
 /** By suite: for each row, whether all that it promises is kept. */
 const kept = {}
@@ -53,15 +53,6 @@ test('docs/sdks.md has the table of this run', { skip: missing }, () => {
   if (process.env.UPDATE_DOCS) writeFileSync(page, written)
   else assert.equal(text, written, 'UPDATE_DOCS=1 node --test __test__/sdk.test.mjs writes it anew')
 })
-
-function prepared() {
-  try {
-    return { node: setUpSdks(), missing: false }
-  } catch (error) {
-    if (process.env.CI) throw error
-    return { missing: error.message }
-  }
-}
 
 /** Runs a suite; what became of its promises. */
 async function perform(suite) {

@@ -51,7 +51,9 @@ export function judge(report, all = goals) {
     const base = than ? bestOf(others, figure, sign) : null
     const [measured, wanted] = base ? [reached / base.value, times] : [reached, value]
     const met = sign === '≥' ? measured >= wanted : measured <= wanted
-    return [{ row, title, unit, figure, sign, ours, reached, base, measured, wanted, met }]
+    // Beside the time that the loop was active, which counts what other processes took from it.
+    const processor = figure === 'loop' ? (own.thread?.median ?? null) : null
+    return [{ row, title, unit, figure, sign, ours, reached, processor, base, measured, wanted, met }]
   })
 }
 

@@ -102,8 +102,9 @@ export function goalTable(judged) {
 
 export const goalTitle = ({ title, unit, figure }) => `${title}: ${FIGURES[figure].replace('{}', unit)}`
 
-export function reachedBy({ base, reached, measured }) {
-  return base ? `${number(measured)} × ${base.name} (${number(reached)} to ${number(base.value)})` : number(reached)
+export function reachedBy({ base, reached, processor, measured }) {
+  if (base) return `${number(measured)} × ${base.name} (${number(reached)} to ${number(base.value)})`
+  return processor === null ? number(reached) : `${number(reached)} (processor: ${number(processor)})`
 }
 
 export function wantedOf({ sign, wanted, base }) {

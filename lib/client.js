@@ -5,6 +5,7 @@ const { native, border, partiesOf, questions, news } = require('./border.js')
 const { callerOf, classes, closedError, configError, errorOf, fromCaller, inMilliseconds } = require('./errors.js')
 const {
   encodeBody,
+  encodeCallOptions,
   encodeClientOptions,
   encodeKeys,
   encodeOptions,
@@ -259,6 +260,22 @@ class Trunkline extends Emitter {
       above: Trunkline.prototype.batchFile,
     }
     return new BatchFile(starter, input, output, options)
+  }
+
+  /** @param {any} options */
+  batchWork(options) {
+    Trunkline.#checkReceiver(this, 'batchWork')
+    this.look()
+    const { BatchFile } = /** @type {typeof import('./job.js')} */ (require('./job.js'))
+    const starter = {
+      start: (/** @type {[number, string, string, number]} */ ...work) => this.#native.work(...work),
+      works: true,
+      selected: [],
+      beforeAttempt: this.#hooks?.beforeAttempt,
+      client: this,
+      above: Trunkline.prototype.batchWork,
+    }
+    return new BatchFile(starter, undefined, undefined, options)
   }
 
   /** Bound, and one for good. Its files are read when it is first asked for. */
@@ -675,7 +692,7 @@ function split(options) {
   if (typeof options !== 'object') throw configError(`options: must be an object, got ${kindOf(options)}`)
   const { signal, ...rest } = options
   const none = Object.keys(rest).length === 0
-  return { signal: signalOf(signal), rest: none ? undefined : encodeOptions(rest, 'options') }
+  return { signal: signalOf(signal), rest: none ? undefined : encodeCallOptions(rest) }
 }
 
 /** @param {any} options */

@@ -58,6 +58,18 @@ function encodeOptions(options, path) {
   return encodeWith(options, path, named)
 }
 
+/**
+ * The same of a call's options, which are mostly a text or two: those JSON has, and a replacer would cost several times as much as they do.
+ * @param {Record<string, unknown>} options
+ */
+function encodeCallOptions(options) {
+  for (const name in options) {
+    const value = options[name]
+    if (typeof value !== 'string' && typeof value !== 'boolean') return encodeOptions(options, 'options')
+  }
+  return JSON.stringify(options)
+}
+
 /** @param {unknown} options @param {string} path @param {(this: any, key: string, value: any) => any} replacer */
 function encodeWith(options, path, replacer) {
   try {
@@ -175,4 +187,13 @@ function shown(value) {
   return typeof value === 'number' ? String(value) : kindOf(value)
 }
 
-module.exports = { encodeBody, encodeClientOptions, encodeKeys, encodeOptions, encodeRequest, kindOf, shown }
+module.exports = {
+  encodeBody,
+  encodeCallOptions,
+  encodeClientOptions,
+  encodeKeys,
+  encodeOptions,
+  encodeRequest,
+  kindOf,
+  shown,
+}

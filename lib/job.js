@@ -28,13 +28,14 @@ const OWN = [
   'patience',
   'grace',
   'providerBatch',
+  'queue',
 ]
 
 /**
- * `selected`: models that a function of the client's selects another for; `beforeAttempt`: its hook.
+ * `works`: it has no files, and works on a job that another process feeds; `selected`: models that a function of the client's selects another for; `beforeAttempt`: its hook.
  * @typedef {{
  *   start: (id: number, options: string, call: string, flags: number) => string | null | undefined,
- *   selected: string[], beforeAttempt: ((attempt: any) => unknown) | undefined, client: any, above: Function
+ *   works?: boolean, selected: string[], beforeAttempt: ((attempt: any) => unknown) | undefined, client: any, above: Function
  * }} Starter
  */
 
@@ -59,7 +60,7 @@ class BatchFile {
   #party
 
   /** @param {Starter} starter @param {any} input @param {any} output @param {any} options */
-  constructor({ start, selected, beforeAttempt, client, above }, input, output, options) {
+  constructor({ start, works = false, selected, beforeAttempt, client, above }, input, output, options) {
     this.#promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -79,8 +80,8 @@ class BatchFile {
       const own = Object.fromEntries(OWN.filter((name) => name in rest).map((name) => [name, rest[name]]))
       for (const name of OWN) delete rest[name]
       if (own.errors !== undefined) own.errors = fileOf(own.errors, 'errors')
-      const files = { input: fileOf(input, 'input'), output: fileOf(output, 'output') }
-      const job = encodeOptions({ ...own, ...files, selected }, 'options')
+      const files = works ? {} : { input: fileOf(input, 'input'), output: fileOf(output, 'output'), selected }
+      const job = encodeOptions({ ...own, ...files }, 'options')
       const call = encodeOptions({ priority: 'background', ...rest }, 'options')
       this.#party = this.#partyOf(client, beforeAttempt)
       if (this.#signal?.aborted) {
@@ -223,6 +224,8 @@ function progressOf(told) {
     resumed: told.resumed ?? 0,
     inFlight: told.inFlight ?? 0,
     repeated: told.repeated ?? 0,
+    twice: told.twice ?? 0,
+    workers: told.workers ?? 0,
     retried: told.retried ?? 0,
     checkedBytes: told.checkedBytes ?? 0,
     inputBytes: told.inputBytes ?? 0,
@@ -245,7 +248,7 @@ function resultOf(told) {
     status,
     error: error === null ? null : errorOf(error),
     resumesAt: resumesAt === null ? null : new Date(resumesAt),
-    output,
+    output: output || null,
     errors,
     badLines: {
       count: badLines,

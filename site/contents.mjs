@@ -2,14 +2,17 @@
 
 /** Pages by section, in the order in which they are read; those in brackets may be missing. */
 export const sections = [
-  { title: 'Start', pages: ['README.md', 'docs/guides/quick-start.md', 'docs/options.md', 'docs/calls.md'] },
+  {
+    title: 'Start',
+    pages: ['README.md', 'docs/guides/quick-start.md', 'docs/calls.md', 'docs/options.md', 'docs/errors.md'],
+  },
   {
     title: 'Guides',
     pages: [
       'docs/guides/streaming-to-a-browser.md',
       'docs/guides/batch.md',
-      '[docs/batch-files.md]',
-      '[docs/provider-batches.md]',
+      'docs/batch-files.md',
+      'docs/provider-batches.md',
       'docs/guides/fall-back.md',
       'docs/guides/limits-and-priorities.md',
       'docs/costs.md',
@@ -44,10 +47,10 @@ export const sections = [
       'docs/protocols/anthropic.md',
       'docs/protocols/gemini.md',
       'docs/runtimes.md',
-      '[docs/platforms.md]',
+      'docs/platforms.md',
     ],
   },
-  { title: 'Errors', pages: ['docs/errors.md', 'docs/errors/*'] },
+  { title: 'Errors by code', pages: ['docs/errors/*'] },
   { title: 'Reference', pages: ['reference/*'] },
   {
     title: 'Performance',

@@ -49,12 +49,16 @@ export function renderSource(text, path) {
 const { rules } = markdown.renderer
 rules.link_open = (tokens, at, options, env, self) => {
   const token = tokens[at]
-  token.attrSet('href', env.follow(token.attrGet('href')))
+  const href = env.follow(token.attrGet('href'))
+  if (href === null) token.attrs = null
+  else token.attrSet('href', href)
   return self.renderToken(tokens, at, options)
 }
 const image = rules.image
 rules.image = (tokens, at, options, env, self) => {
-  tokens[at].attrSet('src', env.follow(tokens[at].attrGet('src')))
+  const src = env.follow(tokens[at].attrGet('src'))
+  if (src === null) return `<em>${markdown.utils.escapeHtml(tokens[at].content)}: not measured yet</em>`
+  tokens[at].attrSet('src', src)
   return image(tokens, at, options, env, self)
 }
 rules.heading_open = (tokens, at, options, _env, self) => self.renderToken(tokens, at, options)
@@ -68,6 +72,14 @@ rules.heading_close = (tokens, at, options, _env, self) => {
 // Wide tables are scrolled by themselves, and never the page.
 rules.table_open = () => '<div class="table" tabindex="0" role="region" aria-label="table"><table>\n'
 rules.table_close = () => '</table></div>\n'
+// Columns of figures: by a class, since no page has a style of its own.
+for (const name of ['th_open', 'td_open'])
+  rules[name] = (tokens, at, options, _env, self) => {
+    const token = tokens[at]
+    const [, side] = /text-align: *(\w+)/.exec(token.attrGet('style') ?? '') ?? []
+    token.attrs = side ? [['class', side]] : null
+    return self.renderToken(tokens, at, options)
+  }
 rules.fence = (tokens, at) => code(tokens[at].content, tokens[at].info.trim().split(/\s+/)[0])
 rules.code_block = (tokens, at) => code(tokens[at].content, 'text')
 // Comments are for those who look after a page, and for the tests of its code.

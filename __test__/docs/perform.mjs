@@ -91,7 +91,7 @@ for (const [at, unit] of JSON.parse(readFileSync(file, 'utf8')).entries()) {
   await given.line.close({ drainTimeout: 0 })
   const error = failed && `${failed?.stack ?? failed}\n${failed?.cause ? `cause: ${failed.cause}` : ''}`
   // Told as a reader would see it.
-  printed = printed.replace(/127\.0\.0\.1:\d{4,5}/g, 'api.openai.com')
+  printed = printed.replace(/127\.0\.0\.1:\d{4,5}/g, 'api.openai.com').replaceAll(process.cwd(), '/app')
   write(`${JSON.stringify({ name: unit.name, error, printed })}\n`)
 }
 process.exit()

@@ -1,16 +1,19 @@
 // As much of a Dockerfile as can be done without Docker: its stages are folders, what it copies is copied, and what it runs is run there. Programs of an image's system
 // that would change it (apt-get, apk) are written down and not run. Anything else that a Dockerfile may have is refused, so that nothing is passed over.
 
-import { spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { basename, delimiter, join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
 
 /**
  * @param {string} file @param {string} context what COPY copies from @param {string} to an empty folder @param {Record<string, string>} env
- * @returns {{ folder: string, env: Record<string, string>, command: string[], from: string[], user: string | undefined, ran: string[] }}
+ * @returns {Promise<{ folder: string, env: Record<string, string>, command: string[], from: string[], user: string | undefined, ran: string[] }>}
  * the last stage's working folder, and how it is started
  */
-export function built(file, context, to, env) {
+export async function built(file, context, to, env) {
   const programs = join(to, 'programs')
   const log = join(to, 'ran')
   mkdirSync(programs, { recursive: true })
@@ -50,12 +53,7 @@ export function built(file, context, to, env) {
       case 'RUN': {
         // What cleans up after the system's programs is the system's as well.
         const command = rest.replaceAll('rm -rf /var/lib/apt/lists/*', 'true')
-        const result = spawnSync('sh', ['-ec', command], {
-          cwd: join(stage.root, stage.folder),
-          env: stage.env,
-          encoding: 'utf8',
-        })
-        if (result.status !== 0) throw new Error(`RUN ${rest}: ${result.stdout}${result.stderr}`)
+        await run('sh', ['-ec', command], { cwd: join(stage.root, stage.folder), env: stage.env, timeout: 120_000 })
         break
       }
       case 'CMD':

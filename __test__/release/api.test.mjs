@@ -9,8 +9,14 @@ import { apiHere, comparison, typings } from '../../scripts/release/api.mjs'
 import { differences, unannounced } from '../../scripts/release/api-diff.mjs'
 import { lineOf, reportOf } from '../../scripts/release/api-report.mjs'
 
-/** The report of one file of typings. */
+const reports = new Map()
+/** The report of one file of typings; each is read once. */
 function report(t, text) {
+  if (!reports.has(text)) reports.set(text, read(t, text))
+  return reports.get(text)
+}
+
+function read(t, text) {
   const folder = mkdtempSync(join(tmpdir(), 'trunkline-api-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
   writeFileSync(join(folder, 'tsconfig.json'), '{ "compilerOptions": { "types": [] }, "include": ["it.d.ts"] }')

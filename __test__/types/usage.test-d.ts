@@ -177,6 +177,13 @@ export async function batches(line: Trunkline) {
   const job = line.batchFile(new URL('file:///in.jsonl'), 'out.jsonl', { tries: 2, tenant: 'acme', onBudget: 'wait' })
   is<number>()(job.progress.repeated, true)
   const { status, resumesAt } = await job.stop({ now: true })
+  line.batchFile('in.jsonl', 'out.jsonl', { queue: { redis: 'redis://h', job: 'nightly', work: false, claim: 60_000 } })
+  const worked = await line.batchWork({ queue: { job: 'nightly' }, concurrency: 8 })
+  is<number>()(worked.progress.twice, true)
+  // @ts-expect-error a worker has no files
+  worked.output
+  // @ts-expect-error nor has it whose job it is, without a name
+  line.batchWork({ queue: { redis: 'redis://h' } })
   is<'done' | 'stopped' | 'paused' | 'ended'>()(status, true)
   return resumesAt
 }

@@ -36,9 +36,11 @@ export const sdks = {
     const { generateText, streamText } = await importPeer('ai')
     const { createOpenAICompatible } = await importPeer('@ai-sdk/openai-compatible')
     const provider = createOpenAICompatible({ name: 'benchmark', baseURL: `${url}/v1`, apiKey: API_KEY })
-    const asked = ({ model, messages: [system, ...messages], temperature, max_tokens: maxOutputTokens }) => ({
+    // Version 7 calls it so.
+    const system = Number.parseInt(versionOf('ai'), 10) < 7 ? 'system' : 'instructions'
+    const asked = ({ model, messages: [first, ...messages], temperature, max_tokens: maxOutputTokens }) => ({
       model: provider(model),
-      [Number.parseInt(versionOf('ai'), 10) < 7 ? 'system' : 'instructions']: system.content,
+      [system]: first.content,
       messages,
       temperature,
       maxOutputTokens,

@@ -5,7 +5,7 @@
 // clients take turns, round by round. What is measured is in plan.mjs, what is to be reached in goals.mjs.
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { drawChart } from './chart.mjs'
 import { clients } from './clients.mjs'
@@ -14,6 +14,7 @@ import { goalsOf } from './goals.mjs'
 import { planOf, sections } from './plan.mjs'
 import { tables } from './report.mjs'
 
+const CHART = '![calls a second and p99 through a wide area](../benchmark/results/network.svg)'
 /** Calls and sockets at a time, where only the answers matter. */
 const SMOKE = 6
 const USUAL = { 'round-trip': '40', jitter: '0', loss: '0' }
@@ -44,6 +45,8 @@ const why = options['no-namespace'] ? 'as asked' : whyNoNamespace()
 const namespace = why === null
 if (!namespace) console.error(`Without a network namespace (${why}).\n${CANNOT}`)
 
+/** Processes of others that want a core: whatever they take is in the figures. */
+const [load] = loadavg()
 const rows = []
 const carried = []
 for (const { path, rows: all } of planOf({ roundTrip, jitter, loss })) {
@@ -76,7 +79,7 @@ const about = {
   cores: availableParallelism(),
 }
 const date = new Date().toISOString().slice(0, 10)
-const report = { date, ...about, versions, namespace, why, roundTrip, jitter, loss, seconds, carried, rows }
+const report = { date, ...about, versions, namespace, why, roundTrip, jitter, loss, seconds, load, carried, rows }
 report.goals = goalsOf(report)
 
 // What is measured in part, in haste or elsewhere does not replace what the documentation shows.
@@ -87,7 +90,7 @@ mkdirSync(results, { recursive: true })
 writeFileSync(new URL('network.json', results), `${JSON.stringify(report, null, 2)}\n`)
 if (rows.some(({ section }) => section === 'peers')) writeFileSync(new URL('network.svg', results), drawChart(report))
 const text = tables(report)
-if (isWhole) writeIntoDocs(text)
+if (isWhole) writeIntoDocs(`${CHART}\n\n${text}`)
 console.log(text)
 
 const missing = rows.flatMap(({ clients }) => clients).filter(({ missing }) => missing)
@@ -104,7 +107,7 @@ if (broken.length > 0) {
 function sized(row) {
   if (!options.smoke) {
     const limits = row.calls ? {} : { seconds }
-    return { rounds: 3, ...limits, leadIn: 2 * (row.atOnce ?? row.background), ...row, ...(rounds && { rounds }) }
+    return { rounds: rounds ?? 3, ...limits, leadIn: 2 * (row.atOnce ?? row.background), ...row }
   }
   const few = (most) => Math.min(most, SMOKE)
   const numbers = row.kind === 'overload' ? { background: 12, urgent: 1 } : { atOnce: few(row.atOnce ?? 1) }

@@ -56,7 +56,6 @@ const burst = {
   kind: 'burst',
   wait: THINKS,
   calls: 500,
-  rounds: 5,
   smoke: true,
   clients: everybody.map((name) => ({ name, connections: 500 })),
 }
@@ -112,6 +111,7 @@ const pool = (size, atOnce, published, how) => ({
   kind: 'steady',
   wait: 20,
   atOnce,
+  size,
   published,
   clients: ['undici h1', 'trunkline h1'].map((name) => ({ name, connections: size })),
   ...how,

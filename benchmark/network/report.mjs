@@ -2,6 +2,9 @@
 
 import { CANNOT } from './emulation.mjs'
 
+/** The load of a machine with something else to do. */
+const BUSY = 0.5
+
 const HEADINGS = {
   peers: 'Beside its peers',
   burst: 'A burst',
@@ -23,7 +26,10 @@ export function tables(report) {
 }
 
 const shapes = {
-  steady({ title, published, floor, clients, atOnce }) {
+  steady({ title, published, floor, clients, atOnce, size = atOnce }) {
+    // Where the pool is smaller than what is asked of it, the rest waits, whoever asks.
+    const limit = (Math.min(atOnce, size) * 1000) / floor
+    const least = (atOnce * 1000) / limit
     const theirs = published
       ? [
           [
@@ -45,7 +51,7 @@ const shapes = {
         : [
             client.label,
             number(client.rate),
-            number(client.mean - floor),
+            number(client.mean - least),
             number(client.mean),
             number(client.p50),
             number(client.p99),
@@ -55,9 +61,9 @@ const shapes = {
           ],
     )
     const head = ['', 'calls/s', 'over the floor ms', 'mean ms', 'p50 ms', 'p99 ms', 'timed out', 'reuse', 'sockets']
-    const limit = `floor ${number(floor)} ms, ${number((atOnce * 1000) / floor)} calls/s`
+    const bounds = `floor ${number(least)} ms, ${number(limit)} calls/s`
     return [
-      `**${capital(title)}**, ${atOnce} calls under way (${limit})`,
+      `**${capital(title)}**, ${atOnce} ${atOnce === 1 ? 'call' : 'calls'} under way (${bounds})`,
       '',
       aligned([head, ...theirs, ...mine]),
     ].join('\n')
@@ -128,7 +134,7 @@ function goalTable({ goals, namespace }) {
   return aligned([['goal', 'measured', ''], ...rows])
 }
 
-function conditions({ node, platform, cores, versions, namespace, why, seconds, carried, date }) {
+function conditions({ node, platform, cores, versions, namespace, why, seconds, load, carried, date }) {
   const lines = [
     `Node ${node}, ${platform}, ${cores} cores; ${versions.join(', ')}. ${date}. Medians of rounds of ${seconds ?? 'a few'} seconds, in which the clients took turns.`,
   ]
@@ -142,6 +148,9 @@ function conditions({ node, platform, cores, versions, namespace, why, seconds, 
       )
   } else {
     lines.push(`Without a network namespace (${why}). ${CANNOT} So no goal is judged.`)
+  }
+  if (load > BUSY) {
+    lines.push(`The machine was busy before it began (load ${number(load)}): measure again when it is quiet.`)
   }
   return lines.join(' ')
 }

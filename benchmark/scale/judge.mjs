@@ -5,7 +5,7 @@
  *
  * `flat`: no value is above `within` times one before it: that it falls is no fault. `linear`: so it is with the value for each of what grows; of a cost that
  * has a fixed part that falls too. `bound`: the value where x is `at` is not above `most`. `from`: smaller points are not looked at. `most` of a linear figure
- * is for each of what grows. Returns `{ met, value, limit, unit }`, `met` null where there is too little to say.
+ * is for each of what grows. Returns `{ met, growth, value, … }`, `met` null where there is too little to say.
  */
 export function judge({ figure, shape, within, from = 0, at, most }, points) {
   const known = points.filter((point) => typeof point[figure] === 'number')

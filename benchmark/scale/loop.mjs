@@ -21,6 +21,7 @@ export function startLoop(one, { atOnce }) {
       done++
     }
   }
+  let filled = false
   const begin = async () => {
     const all = []
     for (let of = 0; of < atOnce && !stopped; of++) {
@@ -32,15 +33,16 @@ export function startLoop(one, { atOnce }) {
       all.push(ended)
       if (of % SLICE === SLICE - 1) await turn()
     }
+    filled = true
     await Promise.all(all)
   }
   const ended = begin()
   ended.catch(() => {})
   return {
-    /** Resolves when so many have ended, and so much time has passed. */
+    /** Resolves when all were begun, so many have ended, and so much time has passed. */
     async reached({ calls = 0, seconds = 0 }) {
       const until = performance.now() + seconds * 1000
-      while (done < calls || performance.now() < until) {
+      while (!filled || done < calls || performance.now() < until) {
         if (broken !== null) throw broken
         await sleep(Math.max(2, Math.min(50, until - performance.now())))
       }
@@ -73,7 +75,7 @@ function snapshot() {
 }
 
 /** Processor time of this thread so far, in µs; null where the system does not tell. */
-function threadTime() {
+export function threadTime() {
   try {
     return Number.parseInt(readFileSync(`/proc/${readlinkSync('/proc/thread-self')}/schedstat`, 'utf8'), 10) / 1000
   } catch {

@@ -108,6 +108,7 @@ async function measurePoint(one, value) {
     const point = { client: settings, load, urls }
     const cost = await inClient((client) => costs(client, one, point))
     const memory = one.memory === undefined ? {} : await inClient((client) => held(client, upstream, one, point))
+    const alone = one.alone ? await inClient((client) => client.ask('alone', { load, seconds })) : null
     wrong += cost.wrong
     const { rate, thread, cpu, pause, calls } = cost
     return {
@@ -115,8 +116,10 @@ async function measurePoint(one, value) {
       rate,
       thread,
       cpu,
+      earliest: cost.earliest,
       pause: pause ? Math.max(0, pause.max) : null,
       worked: pause?.worked ?? null,
+      alone,
       ...memory,
     }
   } finally {
@@ -182,7 +185,7 @@ function middle(rounds) {
     const values = rounds.map((round) => round[figure]).filter((value) => typeof value === 'number')
     return values.length === 0 ? null : median(values)
   }
-  const figures = ['rate', 'thread', 'cpu', 'memory', 'heap', 'pause', 'worked']
+  const figures = ['rate', 'thread', 'cpu', 'memory', 'heap', 'pause', 'worked', 'alone']
   return { ...Object.fromEntries(figures.map((figure) => [figure, of(figure)])), rounds }
 }
 

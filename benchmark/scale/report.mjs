@@ -10,6 +10,7 @@ const columns = (series) =>
     { head: `${unitOf(series)}s/s`, cell: ({ rate }) => number(rate), of: 'rate' },
     { head: `JS thread µs/${unitOf(series)}`, cell: ({ thread }) => number(thread), of: 'thread' },
     { head: `CPU µs/${unitOf(series)}`, cell: ({ cpu }) => number(cpu), of: 'cpu' },
+    { head: 'V8 alone µs', cell: ({ alone }) => number(alone), of: 'alone' },
     { head: 'memory, KB each', cell: ({ x, memory }) => kilobytes(memory / x), of: 'memory' },
     { head: 'of that JS heap', cell: ({ x, heap }) => kilobytes(heap / x), of: 'heap' },
     { head: 'longest pause ms', cell: ({ pause }) => number(pause), of: 'pause' },
@@ -32,6 +33,8 @@ export function table(series) {
 export function page(report) {
   const { all, met, unmet, unknown } = tally(report)
   const lines = [
+    '![What a call costs as something grows](../benchmark/results/scale.svg)',
+    '',
     `Node ${report.node}, ${report.platform}, ${report.cores} cores, ${report.date}; medians of ${report.rounds} rounds. ${met} of ${all} goals met${unmet > 0 ? `, ${unmet} not met` : ''}${unknown > 0 ? `, ${unknown} not judged` : ''}.`,
   ]
   for (const series of report.series) {

@@ -111,7 +111,8 @@ async function run() {
 /** A client that comes and goes before anything is counted: what the library has once in a process is there then. */
 async function visit() {
   const { line } = open(plain, {})
-  await line.chat({ model: 'm', messages: [] })
+  // More than one at a time: what gathers their answers is begun then, once for all.
+  await Promise.all([1, 2, 3].map(() => line.chat({ model: 'm', messages: [] })))
   await line.close()
 }
 
@@ -153,7 +154,9 @@ function open({ url }, pool) {
     retry: { baseDelay: 5, maxDelay: 50 },
     // What fails is the next call and no target: it is not to be left alone, or the calls would only be refused.
     circuitBreaker: { failureThreshold: 50, failureRatio: 0.9, recoveryTimeout: 100 },
-    cache: {},
+    // What has a bound has reached it before the first tenth is over.
+    cache: { maxBytes: KB * KB },
+    tenants: { maxTenants: 200 },
     alerts: { window: 1000 },
     pricing: { 'a-model': { input: 1, output: 2 } },
     pool: { maxConnections: 2 * MAX_IDLE, maxIdleConnections: MAX_IDLE, proxy: false, ...pool },
@@ -182,8 +185,7 @@ function judge() {
 /** Once all is closed. */
 function judgeEnd() {
   return ['sockets', 'files', 'handles', 'tasks'].map((figure) => ({
-    // The task that gathers letters for JavaScript begins with the first calls, and stays.
-    ...bound([left], { figure, most: empty[figure] + (figure === 'tasks' ? 1 : 0) }),
+    ...bound([left], { figure, most: empty[figure] }),
     closed: true,
   }))
 }

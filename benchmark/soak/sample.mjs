@@ -17,7 +17,7 @@ export async function sample(lines, empty = null) {
     globalThis.gc()
     await sleep(25)
     const now = counts(lines)
-    const rests = empty === null ? JSON.stringify(now) === last : now.tasks <= empty.tasks + 1 && now.files <= empty.files
+    const rests = empty === null ? JSON.stringify(now) === last : now.tasks <= empty.tasks && now.files <= empty.files
     if (rests) break
     last = JSON.stringify(now)
   }

@@ -16,10 +16,10 @@ const SECOND_WORD = 4000
 const command = {
   name: 'batch',
   summary: "a file of requests in OpenAI's batch format, answered by whatever provider, into a file",
-  usage: ['batch FILE -o FILE [options]'],
+  usage: ['batch FILE -o FILE [options]', 'batch --work --queue URL --job NAME [options]'],
   about:
     'Each line of FILE is a request (custom_id, method, url, body); each line of the output an answer, in the order in which they come, and failures have a file of their own. Run again, it goes on where it was, whatever ended it: no line is answered twice. Ctrl-C lets the calls end that are under way; a second one does not.',
-  positionals: /** @type {[number, number]} */ ([1, 1]),
+  positionals: /** @type {[number, number]} */ ([0, 1]),
   options: /** @type {Record<string, import('./args.js').Option>} */ ({
     output: { type: 'text', short: 'o', value: 'FILE', about: 'where the answers go' },
     errors: { type: 'text', value: 'FILE', about: 'where failures go. Default OUTPUT.errors.jsonl' },
@@ -94,6 +94,26 @@ const command = {
       type: 'flag',
       about: 'ends the batches of earlier runs, gathers what they have, and sends nothing',
     },
+    queue: {
+      type: 'text',
+      value: 'URL',
+      about:
+        'of a Redis through which others may work on the same job (redis://…, rediss://…); limits and budgets are shared by it too',
+    },
+    job: { type: 'text', value: 'NAME', about: 'by which they know it' },
+    work: {
+      type: 'flag',
+      negatable: true,
+      about:
+        'without FILE: works on a job that another process feeds. With FILE, --no-work: feeds and gathers, and no more',
+    },
+    claim: {
+      type: 'number',
+      value: 'SECONDS',
+      least: 0.5,
+      most: 86_400,
+      about: 'after which the lines of a worker that is not heard of go to others. Default 30',
+    },
     quiet: { type: 'flag', about: 'no progress on standard error' },
   }),
   examples: /** @type {[string, string][]} */ ([
@@ -101,29 +121,34 @@ const command = {
     ['batch requests.jsonl -o answers.jsonl --config trunkline.json', 'with providers, routes, limits and a budget'],
     ['batch requests.jsonl -o answers.jsonl --retry-failed', 'what failed, once more'],
     ['batch requests.jsonl -o answers.jsonl --provider-batch', 'by tomorrow, for half the price'],
+    ['batch requests.jsonl -o answers.jsonl --queue redis://queue.internal --job nightly', 'many machines may help:'],
+    ['batch --work --queue redis://queue.internal --job nightly', 'on each of them'],
   ]),
   exits: 'a line failed, or is left; a file cannot be read or written, or is of another job',
 }
 
 /** @param {any} context */
 async function run({ values, positionals, screen, errors }) {
-  if (values.output === undefined) throw wrong('--output FILE is needed, or -o FILE')
+  checkRole(values, positionals)
+  const isWorker = positionals.length === 0
   const options = await clientOptions(values)
   const { Trunkline } = require('../client.js')
   const line = new Trunkline(options)
   const isTerminal = Boolean(process.stderr.isTTY)
   const report = values.quiet || (values.json && !isTerminal) ? undefined : new Report(errors, isTerminal)
   try {
-    const job = line.batchFile(positionals[0], values.output, {
+    const options = {
       ...jobOptions(values),
       ...(report ? { onProgress: (/** @type {any} */ progress) => report.tell(progress) } : {}),
-    })
+    }
+    const job = isWorker ? line.batchWork(options) : line.batchFile(positionals[0], values.output, options)
     const result = await watched(job, report, errors)
     report?.clear()
     for (const text of endOf(result, screen)) screen.say(text)
     const { error, ...data } = result
     return {
-      ok: result.status === 'done' && result.progress.failed === 0,
+      // What failed is told by whoever has the files.
+      ok: result.status === 'done' && (isWorker || result.progress.failed === 0),
       data: { ...data, error: error && { code: error.code, message: error.message } },
     }
   } catch (/** @type {any} */ error) {
@@ -135,7 +160,7 @@ async function run({ values, positionals, screen, errors }) {
   }
 }
 
-/** Ends with the job; signals end it. @param {any} job @param {Report | undefined} report @param {import('./screen.js').Terminal} errors */
+/** Ends with the job; signals end it. @param {any} job @param {InstanceType<typeof import('./progress.js').Report> | undefined} report @param {import('./screen.js').Terminal} errors */
 async function watched(job, report, errors) {
   let signals = 0
   /** @type {NodeJS.Timeout | undefined} */
@@ -181,6 +206,26 @@ async function watched(job, report, errors) {
   }
 }
 
+/** Options of files belong to the process that has the files. */
+const OF_FILES = ['output', 'errors', 'retry-failed', 'bad-lines', 'only-routes', 'claim']
+
+/** @param {Record<string, any>} values @param {string[]} positionals */
+function checkRole(values, positionals) {
+  if (values.queue === undefined) {
+    const extra = ['job', 'work', 'claim'].find((name) => values[name] !== undefined)
+    if (extra) throw wrong(`--${extra} belongs to --queue URL`)
+  } else if (values.job === undefined) {
+    throw wrong('--job NAME is needed with --queue: by it workers know the job')
+  }
+  if (positionals.length === 0) {
+    if (values.work !== true) throw wrong('something is missing: trunkline batch FILE -o FILE')
+    const extra = OF_FILES.find((name) => values[name] !== undefined)
+    if (extra) throw wrong(`--${extra} belongs to the process that has the files, and not to --work`)
+  } else if (values.output === undefined) {
+    throw wrong('--output FILE is needed, or -o FILE')
+  }
+}
+
 /** @param {string} message */
 function wrong(message) {
   return Object.assign(new UsageError(message), { command: 'batch' })
@@ -193,7 +238,8 @@ async function clientOptions(values) {
   const given = values.config === undefined ? {} : await configOf(values.config)
   const base = values['base-url'] === undefined ? {} : { baseURL: urlOf(values['base-url'], 'batch').href }
   const key = values['key-env'] === undefined ? {} : { apiKey: keyOf(values['key-env'], 'batch') }
-  return { ...given, ...base, ...key }
+  const shared = values.queue === undefined || given.shared ? {} : { shared: { redis: values.queue } }
+  return { ...given, ...base, ...key, ...shared }
 }
 
 /** @param {string} file */
@@ -233,6 +279,7 @@ function jobOptions(values) {
     patience: seconds(patience),
     grace: seconds(grace),
     providerBatch: providerBatch(values, seconds),
+    queue: queueOf(values),
   }
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }
@@ -247,6 +294,12 @@ function providerBatch(values, seconds) {
     cancel: values['cancel-batches'] ? true : undefined,
   }
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+/** @param {Record<string, any>} values */
+function queueOf({ queue, job, work, claim }) {
+  if (queue === undefined) return undefined
+  return { redis: queue, job, ...(work === false ? { work } : {}), ...(claim ? { claim: claim * 1000 } : {}) }
 }
 
 module.exports = { command, run }

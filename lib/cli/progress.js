@@ -67,10 +67,13 @@ function barOf(progress, rate, screen) {
 
 /** @param {any} progress @param {number} rate Lines a second. @param {number} [most] Of letters. */
 function lineOf(progress, rate, most = 1000) {
-  const { phase, total, succeeded, failed, usage, cost, waiting } = progress
+  const { phase, total, succeeded, failed, usage, cost, waiting, workers = 0 } = progress
+  if (phase === 'checking' && waiting) return plain(`waits: ${waiting.message}`, most)
   if (phase === 'checking') return plain(`the input is read: ${Math.floor(shareOf(progress) * 100)} %`, most)
   const left = total - succeeded - failed
-  const parts = [`${count(succeeded + failed)} of ${count(total)}`, failed > 0 ? `${count(failed)} failed` : '']
+  // A worker has no file, and does not know how much there is.
+  const settled = total > 0 ? `${count(succeeded + failed)} of ${count(total)}` : count(succeeded + failed)
+  const parts = [settled, failed > 0 ? `${count(failed)} failed` : '']
   if (waiting) {
     const until = waiting.until
       ? ` until ${new Date(waiting.until).toISOString().slice(0, 16).replace('T', ' ')} UTC`
@@ -80,6 +83,7 @@ function lineOf(progress, rate, most = 1000) {
     parts.push(rate > 0 ? `${rate < 10 ? rate.toFixed(1) : count(rate)}/s` : '')
     parts.push(usage.total_tokens > 0 ? `${short(usage.total_tokens)} tokens` : '')
     parts.push(cost > 0 ? dollars(cost) : '')
+    parts.push(workers > 0 ? many(workers, 'worker') : '')
     parts.push(rate > 0 && left > 0 ? `${time(Math.ceil(left / rate) * 1000)} left` : '')
   }
   if (phase === 'stopping') parts.push('stopping')
@@ -107,10 +111,22 @@ function short(n) {
 /** What a run came to, in lines. @param {any} result @param {import('./screen.js').Terminal} screen */
 function* endOf(result, screen) {
   const { status, error, resumesAt, output, errors, badLines, progress } = result
-  const { total, succeeded, failed, resumed, repeated, usage, cost, elapsed } = progress
+  const { total, succeeded, failed, resumed, repeated, twice = 0, workers = 0, usage, cost, elapsed } = progress
   const marks = { done: ['green', '✓'], stopped: ['yellow', '!'], paused: ['yellow', '!'], ended: ['red', '✗'] }
   const [colour, mark] = /** @type {any} */ (marks)[status]
   const left = total - succeeded - failed
+  if (output === null) {
+    const ends = {
+      done: 'The job is done',
+      stopped: 'Stopped',
+      paused: 'Paused, since the budget is used up',
+      ended: 'Ended',
+    }
+    yield `${screen.paint(colour, mark)} ${/** @type {any} */ (ends)[status]}: ${count(succeeded)} answered here, ${count(failed)} failed`
+    if (error) yield `  ${plain(error.message, 300)}`
+    yield `  ${time(elapsed)}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
+    return
+  }
   const heads = {
     done: `${many(total, 'line')}: ${count(succeeded)} answered, ${count(failed)} failed`,
     stopped: `Stopped: ${many(left, 'line')} left of ${count(total)}`,
@@ -122,7 +138,9 @@ function* endOf(result, screen) {
   const ran = succeeded + failed - resumed
   yield `  ${count(ran)} in ${time(elapsed)}${resumed > 0 ? `, and ${count(resumed)} by earlier runs` : ''}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
   if (repeated > 0)
-    yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when an earlier run was cut off, and may have been paid twice`
+    yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when ${workers > 0 ? 'their worker was lost' : 'an earlier run was cut off'}, and may have been paid twice`
+  if (twice > 0)
+    yield `  ${many(twice, 'line')} ${twice === 1 ? 'was' : 'were'} answered twice: the second answer is dropped, and was paid for`
   const { batches } = progress
   if (batches.length > 0) {
     const answered = batches.reduce((/** @type {number} */ sum, /** @type {any} */ { completed }) => sum + completed, 0)
@@ -130,7 +148,7 @@ function* endOf(result, screen) {
   }
   const far = farOf(batches)
   if (far !== '') yield `  Left running: ${far}; --provider-batch gathers what they answer, --cancel-batches ends them`
-  yield `  ${near(output)}`
+  if (output) yield `  ${near(output)}`
   if (errors) yield `  ${near(errors)}`
   if (badLines.count > 0) {
     yield ''

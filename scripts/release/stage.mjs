@@ -53,7 +53,10 @@ export function stage({ artifacts, to, rehearsal = false }) {
   }
   napi('create-npm-dirs', '--npm-dir', 'npm')
   napi('artifacts', '--npm-dir', 'npm', '--output-dir', 'addons')
-  return [...targets.map((target) => platformPackage(join(main, 'npm', target.name), to)), mainPackage(main, to)]
+  const folders = targets.map((target) => join(main, 'npm', target.name))
+  for (const folder of folders) completePlatform(folder)
+  completeMain(main)
+  return packInto([...folders, main], to)
 }
 
 /** What `npm pack` puts into the package, but the addon of this machine. */
@@ -63,17 +66,16 @@ function packed() {
   return files.map(({ path }) => path).filter((path) => !path.endsWith('.node') && path !== LICENCES)
 }
 
-function platformPackage(folder, to) {
+function completePlatform(folder) {
   for (const file of ['LICENSE', LICENCES]) cpSync(join(root, file), join(folder, file))
   edit(folder, (manifest) => {
     manifest.files.push(LICENCES)
     // An addon cannot be read from within an archive.
     manifest.preferUnplugged = true
   })
-  return packInto(folder, to)
 }
 
-function mainPackage(folder, to) {
+function completeMain(folder) {
   // `napi artifacts` leaves a copy of each beside the manifest.
   for (const target of targets) rmSync(join(folder, fileOf(target)), { force: true })
   edit(folder, (manifest) => {
@@ -83,7 +85,6 @@ function mainPackage(folder, to) {
     // Of use in a clone alone.
     for (const field of ['scripts', 'devDependencies', 'napi']) delete manifest[field]
   })
-  return packInto(folder, to)
 }
 
 function edit(folder, change) {
@@ -93,13 +94,11 @@ function edit(folder, change) {
   writeFileSync(file, `${JSON.stringify(manifest, null, 2)}\n`)
 }
 
-function packInto(folder, to) {
-  const said = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', to], {
-    cwd: folder,
-    stdio: 'pipe',
-  })
-  const [{ filename }] = Object.values(JSON.parse(said.toString()))
-  return join(to, filename)
+/** All by one npm, in their order. */
+function packInto(folders, to) {
+  const args = ['pack', ...folders, '--json', '--ignore-scripts', '--pack-destination', to]
+  const said = execFileSync('npm', args, { cwd: to, stdio: 'pipe' })
+  return Object.values(JSON.parse(said.toString())).map(({ filename }) => join(to, filename))
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

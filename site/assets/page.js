@@ -47,10 +47,16 @@ function load() {
   })
   return index
 }
+// Those with all of the words first, then those with some.
+function search(index, wanted) {
+  const all = index.search(wanted)
+  const has = new Set(all.map(({ id }) => id))
+  return [...all, ...index.search(wanted, { combineWith: 'OR' }).filter(({ id }) => !has.has(id))]
+}
 input.addEventListener('focus', load)
 input.addEventListener('input', async () => {
   const wanted = input.value.trim()
-  const found = wanted === '' ? [] : (await load()).search(wanted).slice(0, 12)
+  const found = wanted === '' ? [] : search(await load(), wanted).slice(0, 12)
   if (input.value.trim() !== wanted) return
   list.replaceChildren(
     ...found.map(({ title, page, section, place }) => {

@@ -134,7 +134,7 @@ pub(super) fn settle(
 /// Targets, attempts, and the deadline that ends them.
 pub(super) async fn live<C: Consume>(
     journey: &Journey<'_>,
-    first: Option<Outgoing>,
+    first: Option<Box<Outgoing>>,
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
@@ -153,7 +153,7 @@ pub(super) async fn live<C: Consume>(
 /// One target after the other, until one answers or the table says that none will be asked.
 async fn targets<C: Consume>(
     journey: &Journey<'_>,
-    mut first: Option<Outgoing>,
+    mut first: Option<Box<Outgoing>>,
     record: &mut Record,
     consumer: &mut C,
 ) -> Result<bytes::Bytes, Error> {
@@ -285,7 +285,7 @@ async fn attempts<C: Consume>(
     let (mut continued, mut earlier) = (None, None);
     loop {
         let life = Life {
-            outgoing: continued.as_ref().unwrap_or(life.outgoing),
+            outgoing: continued.as_deref().unwrap_or(life.outgoing),
             // A retry is meant for this one.
             fail_fast: life.fail_fast && earlier.is_none(),
             ..life

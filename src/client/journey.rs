@@ -185,7 +185,7 @@ impl<'a> Journey<'a> {
     }
 
     /// The request for the first target; none where only others may have words for it.
-    pub(super) fn begin(&self, is_stream: bool) -> Result<Option<Outgoing>, Error> {
+    pub(super) fn begin(&self, is_stream: bool) -> Result<Option<Box<Outgoing>>, Error> {
         let Some(first) = self.path.first() else { return Ok(None) };
         match self.outgoing(first, is_stream, None) {
             Ok(outgoing) => Ok(Some(outgoing)),
@@ -199,13 +199,14 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// The request as a target takes it. `prefill`: what its answer is to begin with.
+    /// The request as a target takes it. `prefill`: what its answer is to begin with. Boxed: whoever passes it on across an await keeps a place for it in
+    /// the call's future, and these places add up to a fifth of what a call in flight takes.
     pub(super) fn outgoing(
         &self,
         target: &Target,
         is_stream: bool,
         prefill: Option<&str>,
-    ) -> Result<Outgoing, Error> {
+    ) -> Result<Box<Outgoing>, Error> {
         let asked = self.accepted.asked.as_ref();
         let asking = Asking {
             endpoint: self.endpoint,
@@ -216,7 +217,7 @@ impl<'a> Journey<'a> {
         };
         let outgoing =
             target.provider.endpoints.outgoing(asking, target.model.as_deref(), prefill, is_stream);
-        outgoing.map_err(|mut error| {
+        outgoing.map(Box::new).map_err(|mut error| {
             error.provider.get_or_insert_with(|| target.provider.name().clone());
             error
         })

@@ -90,6 +90,7 @@ use self::money::{Money, Pooled};
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::record::Record;
+pub(crate) use self::shared::{Script, Store, told};
 use self::shared::{Shared, TellOfCircuit};
 use self::targets::{Target, Targets};
 use self::tenants::Tenants;
@@ -231,6 +232,16 @@ impl Client {
     /// How many calls its pool has connections for at one origin, where each takes one for itself.
     pub fn most_connections(&self) -> NonZeroUsize {
         self.config.pool.max_connections_per_origin
+    }
+
+    /// For what its jobs do beside their calls.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// The Redis by which it shares its limits, where it does.
+    pub(crate) fn shared_redis(&self) -> Option<&redis::ConnectionInfo> {
+        self.config.shared.as_ref().map(|shared| &shared.redis.0)
     }
 
     /// Makes one call whose answer comes as one text. It is accepted or refused by whether the client is open now, and not

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use redis::ConnectionInfo;
+
+use super::secret::Hidden;
 use super::section::Section;
+use super::shared::redis_of;
 use crate::error::Error;
 
 /// What a job is, beside the options of its calls.
@@ -34,6 +38,32 @@ pub struct JobOptions {
     pub provider_batch: Option<ProviderBatch>,
     /// Names of models that JavaScript would select a model for.
     pub selected: Vec<String>,
+    /// None where the job is this process's own.
+    pub queue: Option<QueueOptions>,
+}
+
+/// Where a job is that several processes work on.
+#[derive(Debug, Clone)]
+pub struct QueueOptions {
+    /// None for the one of the client's option `shared`.
+    pub redis: Option<Hidden<ConnectionInfo>>,
+    /// By which they know it.
+    pub job: String,
+    /// Whether the process that feeds it works too. Default yes.
+    pub works: bool,
+    /// A worker that was not heard of for so long has lost what it had. Default 30 s.
+    pub claim: Duration,
+}
+
+/// What a worker is that has no files, beside the options of its calls; as of [`JobOptions`].
+#[derive(Debug, Clone)]
+pub struct WorkOptions {
+    pub queue: QueueOptions,
+    pub concurrency: Option<NonZeroUsize>,
+    pub tries: NonZeroUsize,
+    pub waits_for_budget: bool,
+    pub patience: Duration,
+    pub grace: Duration,
 }
 
 /// How lines are answered by batches of the provider's own.
@@ -64,6 +94,11 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Batches take minutes at least, and a day at most.
 const INTERVAL: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(30);
+const CLAIM: Duration = Duration::from_secs(30);
+const SHORTEST_CLAIM: Duration = Duration::from_millis(500);
+const LONGEST_CLAIM: Duration = Duration::from_secs(24 * 3600);
+
+const BUDGET: [(&str, bool); 2] = [("pause", false), ("wait", true)];
 
 impl JobOptions {
     /// Parses what is no option of its calls.
@@ -85,7 +120,6 @@ impl JobOptions {
             }
         }
         let bad_lines = [("report", BadLines::Report), ("refuse", BadLines::Refuse)];
-        let budget = [("pause", false), ("wait", true)];
         let job = Self {
             input,
             output,
@@ -95,12 +129,19 @@ impl JobOptions {
             bad_lines: top.one_of("badLines", &bad_lines)?.unwrap_or(BadLines::Report),
             only_routes: top.boolean("onlyRoutes")?.unwrap_or_default(),
             retry_failed: top.boolean("retryFailed")?.unwrap_or_default(),
-            waits_for_budget: top.one_of("onBudget", &budget)?.unwrap_or_default(),
+            waits_for_budget: top.one_of("onBudget", &BUDGET)?.unwrap_or_default(),
             patience: top.duration("patience")?.unwrap_or(PATIENCE),
             grace: top.duration_or_zero("grace")?.unwrap_or(GRACE),
             provider_batch: provider_batch(&mut top)?,
             selected: top.strings("selected")?.unwrap_or_default(),
+            queue: queue(&mut top)?,
         };
+        if job.provider_batch.is_some() && job.queue.is_some() {
+            return Err(top.error(
+                "providerBatch",
+                "must be left out of a job with a queue: one process sends its batches",
+            ));
+        }
         top.finish()?;
         Ok(job)
     }
@@ -132,6 +173,55 @@ fn provider_batch(top: &mut Section) -> Result<Option<ProviderBatch>, Error> {
     };
     given.finish()?;
     Ok(Some(options))
+}
+
+impl JobOptions {
+    /// Of the worker in the process that feeds it.
+    pub fn work(&self) -> Option<WorkOptions> {
+        Some(WorkOptions {
+            queue: self.queue.clone()?,
+            concurrency: self.concurrency,
+            tries: self.tries,
+            waits_for_budget: self.waits_for_budget,
+            patience: self.patience,
+            grace: self.grace,
+        })
+    }
+}
+
+impl WorkOptions {
+    /// Parses what is no option of its calls.
+    pub fn parse(options: Value) -> Result<Self, Error> {
+        let mut top = Section::top("options", options)?;
+        let queue =
+            queue(&mut top)?.ok_or_else(|| top.error("queue", "must be an object, and is missing"))?;
+        let work = Self {
+            queue,
+            concurrency: top.positive("concurrency")?,
+            tries: top.positive("tries")?.unwrap_or(TRIES),
+            waits_for_budget: top.one_of("onBudget", &BUDGET)?.unwrap_or_default(),
+            patience: top.duration("patience")?.unwrap_or(PATIENCE),
+            grace: top.duration_or_zero("grace")?.unwrap_or(GRACE),
+        };
+        top.finish()?;
+        Ok(work)
+    }
+}
+
+fn queue(top: &mut Section) -> Result<Option<QueueOptions>, Error> {
+    let Some(mut given) = top.section("queue")? else { return Ok(None) };
+    let redis = if given.holds("redis") { Some(redis_of(&mut given, "redis")?) } else { None };
+    let job = given.string("job")?.unwrap_or_default();
+    if job.is_empty() || job.len() > 200 || job.contains(['{', '}']) {
+        return Err(given.error("job", "must be the job's name: 1 to 200 bytes without braces"));
+    }
+    let works = given.boolean("work")?.unwrap_or(true);
+    let claim = given.duration("claim")?.unwrap_or(CLAIM);
+    if !(SHORTEST_CLAIM..=LONGEST_CLAIM).contains(&claim) {
+        return Err(given.error("claim", "must be 500 ms to 24 h, in milliseconds"));
+    }
+    given.finish()?;
+    Ok(Some(QueueOptions { redis, job, works, claim }))
 }
 
 fn path(top: &mut Section, name: &'static str) -> Result<Option<PathBuf>, Error> {
@@ -173,6 +263,26 @@ mod tests {
         let errors = |output: &str| parsed(json!({ "input": "i", "output": output })).unwrap().errors;
         assert_eq!(errors("a/out.jsonl"), Path::new("a/out.errors.jsonl"));
         assert_eq!(errors("out"), Path::new("out.errors"));
+    }
+
+    #[test]
+    fn a_queue_has_a_name_and_what_is_wrong_with_it_is_told_by_its_path() {
+        let with = |queue: Value| json!({ "input": "i", "output": "o", "queue": queue });
+        let queue = parsed(with(json!({ "redis": "redis://h", "job": "a" }))).unwrap().queue.unwrap();
+        assert_eq!((queue.job.as_str(), queue.works, queue.claim), ("a", true, CLAIM));
+        for (queue, message) in [
+            (json!({}), "queue.job: must be the job's name: 1 to 200 bytes without braces"),
+            (json!({ "job": "{" }), "queue.job: must be the job's name: 1 to 200 bytes without braces"),
+            (json!({ "job": "a", "claim": 1 }), "queue.claim: must be 500 ms to 24 h, in milliseconds"),
+            (
+                json!({ "job": "a", "works": true }),
+                "queue.works: there is no such option. Did you mean 'work'?",
+            ),
+        ] {
+            assert_eq!(parsed(with(queue)).unwrap_err(), message);
+        }
+        let missing = WorkOptions::parse(json!({})).map_err(|error| error.message.clone()).unwrap_err();
+        assert_eq!(missing, "queue: must be an object, and is missing");
     }
 
     #[test]

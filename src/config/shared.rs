@@ -35,15 +35,10 @@ pub enum OnUnavailable {
 
 /// None where nothing is shared.
 pub(super) fn parse_shared(top: &mut Section) -> Result<Option<SharedConfig>, Error> {
-    const WANTED: &str = "must be a URL such as redis://host:6379/0, or rediss://user:password@host:6380";
     let Some(mut given) = top.section("shared")? else {
         return Ok(None);
     };
-    let Some(url) = given.string("redis")?.map(Zeroizing::new) else {
-        return Err(given.error("redis", format!("{WANTED}, and is missing")));
-    };
-    // The URL itself is not repeated: it may hold a password.
-    let redis = url.as_str().into_connection_info().map_err(|_| given.error("redis", WANTED))?;
+    let redis = redis_of(&mut given, "redis")?;
     let namespace = given.string("namespace")?.unwrap_or_else(|| "trunkline".to_owned());
     if namespace.is_empty() || namespace.len() > 200 || namespace.contains(['{', '}']) {
         return Err(given.error("namespace", "must be 1 to 200 bytes without braces"));
@@ -51,7 +46,17 @@ pub(super) fn parse_shared(top: &mut Section) -> Result<Option<SharedConfig>, Er
     let choices = [("local", OnUnavailable::Local), ("fail", OnUnavailable::Fail)];
     let on_unavailable = given.one_of("onUnavailable", &choices)?.unwrap_or(OnUnavailable::Local);
     given.finish()?;
-    Ok(Some(SharedConfig { redis: Hidden(redis), namespace, on_unavailable }))
+    Ok(Some(SharedConfig { redis, namespace, on_unavailable }))
+}
+
+/// A Redis by its URL.
+pub(super) fn redis_of(given: &mut Section, name: &'static str) -> Result<Hidden<ConnectionInfo>, Error> {
+    const WANTED: &str = "must be a URL such as redis://host:6379/0, or rediss://user:password@host:6380";
+    let Some(url) = given.string(name)?.map(Zeroizing::new) else {
+        return Err(given.error(name, format!("{WANTED}, and is missing")));
+    };
+    // The URL itself is not repeated: it may hold a password.
+    url.as_str().into_connection_info().map(Hidden).map_err(|_| given.error(name, WANTED))
 }
 
 #[cfg(test)]

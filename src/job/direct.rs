@@ -70,6 +70,7 @@ impl Runner for Direct {
         sink: &K,
         control: &Control,
     ) -> Result<End, Error> {
+        control.enter(Phase::Running);
         let mut calls = FuturesUnordered::new();
         let mut end = None;
         let mut has_more = true;

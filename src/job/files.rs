@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::item::{BadLine, CheckModel, Item};
@@ -30,6 +30,8 @@ const AHEAD_BYTES: usize = 256 * 1024;
 const BEHIND: usize = 16 * 1024 * 1024;
 /// What goes to the system in one piece, about.
 const WRITE: usize = 1024 * 1024;
+/// Results are gathered for so long before they go to the system: to wake a thread for each would cost as much as the rest.
+const GATHER: Duration = Duration::from_millis(4);
 /// Results are brought to the disk so often: what a machine loses whose power fails.
 const SYNC: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(3600);
@@ -119,7 +121,7 @@ fn read_ahead(
 /// groups.
 #[derive(Debug)]
 pub(super) struct FileSink {
-    queue: Sender<(Settled, OwnedSemaphorePermit)>,
+    queue: Sender<Put>,
     room: Arc<Semaphore>,
     journal: Arc<Journal>,
     trouble: Arc<Mutex<Option<Error>>>,
@@ -168,8 +170,21 @@ impl Sink for FileSink {
     async fn put(&self, settled: Settled) -> Result<(), Error> {
         let bytes = settled.text.len().clamp(1, BEHIND) as u32;
         let permit = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.broken())?;
-        self.queue.send((settled, permit)).map_err(|_| self.broken())
+        self.queue.send(Put::Result(settled, permit)).map_err(|_| self.broken())
     }
+
+    async fn flush(&self) -> Result<(), Error> {
+        let (told, flushed) = oneshot::channel();
+        self.queue.send(Put::Flush(told)).map_err(|_| self.broken())?;
+        flushed.await.map_err(|_| self.broken())
+    }
+}
+
+#[derive(Debug)]
+enum Put {
+    Result(Settled, OwnedSemaphorePermit),
+    /// Told once all before it is on the disk.
+    Flush(oneshot::Sender<()>),
 }
 
 struct Writer {
@@ -179,14 +194,23 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, results: &Receiver<(Settled, OwnedSemaphorePermit)>) -> Result<(), Error> {
+    fn write(&mut self, results: &Receiver<Put>) -> Result<(), Error> {
         let mut unsynced: Option<Instant> = None;
         loop {
             let wait = unsynced.map_or(LONG, |since| SYNC.saturating_sub(since.elapsed()));
             match results.recv_timeout(wait) {
                 Ok(first) => {
-                    self.put(first, results)?;
+                    // A whole write is there already, or will be.
+                    std::thread::sleep(GATHER);
+                    let asked = self.put(first, results)?;
                     unsynced.get_or_insert_with(Instant::now);
+                    if !asked.is_empty() {
+                        self.sync()?;
+                        unsynced = None;
+                        for told in asked {
+                            let _ = told.send(());
+                        }
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.sync(),
@@ -198,28 +222,29 @@ impl Writer {
         }
     }
 
-    /// Writes one, and those that are there.
-    fn put(
-        &mut self,
-        first: (Settled, OwnedSemaphorePermit),
-        results: &Receiver<(Settled, OwnedSemaphorePermit)>,
-    ) -> Result<(), Error> {
+    /// Writes one, and those that are there. Gives who is to be told once they are on the disk.
+    fn put(&mut self, first: Put, results: &Receiver<Put>) -> Result<Vec<oneshot::Sender<()>>, Error> {
         let mut texts = [Vec::new(), Vec::new()];
         let mut counts = [0, 0];
-        let mut permits = Vec::new();
+        let (mut permits, mut asked) = (Vec::new(), Vec::new());
         let mut next = Some(first);
-        while let Some((Settled { is_good, text, .. }, permit)) = next {
-            let at = usize::from(!is_good);
-            counts[at] += 1;
-            texts[at].extend_from_slice(&text);
-            permits.push(permit);
+        while let Some(put) = next {
+            match put {
+                Put::Result(Settled { is_good, text, .. }, permit) => {
+                    let at = usize::from(!is_good);
+                    counts[at] += 1;
+                    texts[at].extend_from_slice(&text);
+                    permits.push(permit);
+                }
+                Put::Flush(told) => asked.push(told),
+            }
             let bytes = texts[0].len() + texts[1].len();
             next = if bytes < WRITE { results.try_recv().ok() } else { None };
         }
         for ((file, text), count) in self.files.iter_mut().zip(texts).zip(counts) {
             file.append(&text, count)?;
         }
-        Ok(())
+        Ok(asked)
     }
 
     fn sync(&mut self) -> Result<(), Error> {

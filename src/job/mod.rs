@@ -13,6 +13,7 @@
 //! | `files` | lines read ahead of the calls, results written behind them |
 //! | `direct` | each line by a call of its own |
 //! | `batches/` | lines by the provider's own batches |
+//! | `queue/` | each line by whichever process takes it, on whatever machine |
 //! | `progress` | how far a job is, and how it is told to end |
 //! | `trouble` | what ends a job as a whole, in words |
 //!
@@ -27,6 +28,7 @@ mod journal;
 mod lines;
 mod marks;
 mod progress;
+mod queue;
 mod result;
 mod results;
 mod survey;
@@ -47,13 +49,15 @@ use serde::Serialize;
 pub use self::direct::Direct;
 pub use self::item::{BadLine, CheckModel, Item};
 pub use self::progress::{Control, FarBatch, Phase, Progress, Stage, Waiting};
+pub use self::queue::WorkJob;
 pub use self::result::{JobId, Settled};
 
-use self::batches::{Batches, Far, Log};
+use self::batches::{Batches, Log, Over};
 use self::files::{FileSink, FileSource, beside};
 use self::journal::Journal;
 use self::marks::Marks;
 use self::progress::Spent;
+use self::queue::{Far, Queue};
 use self::results::{ResultFile, Results};
 use self::survey::Survey;
 use crate::client::{Client, Witness};
@@ -84,6 +88,11 @@ pub trait Sink: Send + Sync {
 
     /// Takes a result, once for each line. When it is there for good, its sink decides; an error is for all that follow too.
     fn put(&self, settled: Settled) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Resolves once all that was put is there for good.
+    fn flush(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// How lines are answered.
@@ -137,6 +146,7 @@ pub struct Summary {
     pub error: Option<String>,
     /// When the budget's window ends: milliseconds since 1970.
     pub resumes_at: Option<u64>,
+    /// Empty of a worker.
     pub output: String,
     /// None where there is no error.
     pub errors: Option<String>,
@@ -145,6 +155,21 @@ pub struct Summary {
     pub some_bad: Vec<(u64, String)>,
     #[serde(flatten)]
     pub progress: Progress,
+}
+
+/// How its lines are answered.
+enum How {
+    Direct(Direct),
+    Far(Far),
+}
+
+impl How {
+    async fn run<K: Sink>(&self, source: &mut FileSource, sink: &K, control: &Control) -> Result<End, Error> {
+        match self {
+            Self::Direct(direct) => direct.run(source, sink, control).await,
+            Self::Far(far) => far.run(source, sink, control).await,
+        }
+    }
 }
 
 /// What is ready before the first call.
@@ -170,6 +195,10 @@ impl FileJob {
         if let Some(provider) = &call.provider {
             client.check_provider(provider)?;
         }
+        let queue = match &options.queue {
+            Some(queue) => Some(Arc::new(Queue::open(&client, queue, options.patience).await?)),
+            None => None,
+        };
         let check = checker(&client, &options, call.provider.is_some());
         let (paths, watch, checked) = (options.clone(), control.clone(), check.clone());
         let batched = Arc::new(Batched::of(&client, &options, &call));
@@ -184,6 +213,12 @@ impl FileJob {
             return Ok(Summary::of(&options, End::Stopped, &control, Bad::default()));
         };
         let bad = Bad { lines: survey.bad, some: survey.some_bad.clone() };
+        if let Some(queue) = &queue
+            && let Err(error) = queue.begin(&survey.digest, &control).await
+        {
+            leave(&options, journal);
+            return Err(error);
+        }
         let journal = Arc::new(journal);
         let Results { files, settled, .. } = results;
         let batches = options.provider_batch.clone().zip(log).map(|(provider_batch, log)| Batches {
@@ -199,27 +234,39 @@ impl FileJob {
             held: Marks::default(),
             running: Vec::new(),
         });
-        let runner = Direct {
-            at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
-            client,
-            options: call,
-            witness,
-            job: survey.job.clone(),
-            tries: options.tries,
-            patience: options.patience,
-            grace: options.grace,
-            waits_for_budget: options.waits_for_budget,
+        let how = match queue {
+            Some(queue) => {
+                let work = options.work().filter(|work| work.queue.works);
+                let work = work.map(|options| WorkJob { client, options, call, witness });
+                How::Far(Far {
+                    queue,
+                    job: survey.digest.clone(),
+                    id: survey.job.clone(),
+                    work: Mutex::new(work),
+                    patience: options.patience,
+                })
+            }
+            None => How::Direct(Direct {
+                at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
+                client,
+                options: call,
+                witness,
+                job: survey.job.clone(),
+                tries: options.tries,
+                patience: options.patience,
+                grace: options.grace,
+                waits_for_budget: options.waits_for_budget,
+            }),
         };
         let sink = FileSink::open(files, journal.clone(), control.clone());
-        control.enter(Phase::Running);
         let open = |settled| FileSource::open(&options.input, survey.clone(), settled, check.clone());
         let (batches, ended) = match batches {
-            None => (None, runner.run(&mut open(settled), &sink, &control).await),
+            None => (None, how.run(&mut open(settled), &sink, &control).await),
             Some(mut batches) => {
-                let far = batches.run(&mut open(settled), &sink, &control).await;
-                let ended = match far {
-                    Ok(Far::Back) => runner.run(&mut open(batches.settled.clone()), &sink, &control).await,
-                    Ok(Far::Ended(end)) => Ok(end),
+                let over = batches.run(&mut open(settled), &sink, &control).await;
+                let ended = match over {
+                    Ok(Over::Back) => how.run(&mut open(batches.settled.clone()), &sink, &control).await,
+                    Ok(Over::Ended(end)) => Ok(end),
                     Err(error) => Err(error),
                 };
                 (Some(batches), ended)
@@ -294,15 +341,19 @@ fn prepare(
     control: &Control,
 ) -> Result<Option<Ready>, Error> {
     let JobOptions { input, output, errors, .. } = options;
-    // Before anything is made.
-    File::open(input).map_err(|error| trouble::input(input, &error))?;
+    // Before anything is made. A pipe cannot be read twice, and to open it would wait.
+    let refused = |error| trouble::input(input, &error);
+    if !fs::metadata(input).map_err(refused)?.is_file() {
+        return Err(trouble::of("input", format!("the input {} is no ordinary file", input.display())));
+    }
+    File::open(input).map_err(refused)?;
     let journal = Journal::open(&beside(output, ".job"))?;
     let state = journal.state();
     let on_disk = journal.is_old.then_some([state.output, state.errors]);
     let mut results = match Results::open([output, errors], on_disk, options.retry_failed) {
         Ok(results) => results,
         Err(error) => {
-            leave(options, journal, None);
+            leave(options, journal);
             return Err(error);
         }
     };
@@ -317,7 +368,7 @@ fn prepare(
     let survey = match survey {
         Ok(Some(survey)) => survey,
         nothing => {
-            leave(options, journal, Some(&results));
+            leave(options, journal);
             return nothing.map(|_| None);
         }
     };
@@ -330,7 +381,7 @@ fn prepare(
     let log = match log {
         Ok(log) => log,
         Err(error) => {
-            leave(options, journal, Some(&results));
+            leave(options, journal);
             return Err(error);
         }
     };
@@ -345,8 +396,14 @@ fn prepare(
     counts.repeated.store(state.cut_off + cut_off, Ordering::Relaxed);
     let usd = Usd::from_picos(state.picos.parse().unwrap_or_default());
     control.restore(Spent { tokens: state.tokens, usd });
+    // As they are now: lines that were cut off, or are asked for again, are no longer there.
+    for file in &results.files {
+        file.file.sync_data().map_err(|error| trouble::output(&file.path, &error))?;
+    }
+    let on_disk = results.files.each_ref().map(|file| file.bytes);
     let begun = journal.change(|state| {
         state.input.clone_from(&survey.digest);
+        [state.output, state.errors] = on_disk;
         state.begun = 0;
         state.cut_off += cut_off;
     });
@@ -357,15 +414,15 @@ fn prepare(
 }
 
 /// Nothing was begun: what was made for it, and has nothing in it, goes again.
-fn leave(options: &JobOptions, journal: Journal, results: Option<&Results>) {
-    let is_empty = results.is_some_and(|results| results.files.iter().all(|file| file.bytes == 0));
+fn leave(options: &JobOptions, journal: Journal) {
     if journal.is_old {
         return;
     }
     let _ = journal.remove();
-    if is_empty {
-        let _ = fs::remove_file(&options.output);
-        let _ = fs::remove_file(&options.errors);
+    for path in [&options.output, &options.errors] {
+        if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -403,21 +460,31 @@ struct Bad {
 
 impl Summary {
     fn of(options: &JobOptions, end: End, control: &Control, bad: Bad) -> Self {
-        let progress = control.progress();
+        let mut summary = Self::of_work(end, control);
+        summary.output = options.output.display().to_string();
+        summary.errors = (summary.progress.failed > 0).then(|| options.errors.display().to_string());
+        summary.bad_lines = bad.lines;
+        summary.some_bad = bad.some.into_iter().map(|bad| (bad.line, bad.message)).collect();
+        summary
+    }
+
+    /// Of a worker, which has no files.
+    fn of_work(end: End, control: &Control) -> Self {
         let (status, error, resumes_at) = match end {
             End::Done => ("done", None, None),
             End::Stopped => ("stopped", None, None),
             End::Paused { error, until } => ("paused", Some(error.to_json()), Some(until)),
             End::Ended { error } => ("ended", Some(error.to_json()), None),
         };
+        let progress = control.progress();
         Self {
             status,
             error,
             resumes_at,
-            output: options.output.display().to_string(),
-            errors: (progress.failed > 0).then(|| options.errors.display().to_string()),
-            bad_lines: bad.lines,
-            some_bad: bad.some.into_iter().map(|bad| (bad.line, bad.message)).collect(),
+            output: String::new(),
+            errors: None,
+            bad_lines: 0,
+            some_bad: Vec::new(),
             progress,
         }
     }

@@ -59,6 +59,8 @@ pub(super) struct Counts {
     pub(super) in_flight: AtomicU64,
     pub(super) repeated: AtomicU64,
     pub(super) retried: AtomicU64,
+    pub(super) twice: AtomicU64,
+    pub(super) workers: AtomicU64,
 }
 
 /// Of all runs.
@@ -110,6 +112,10 @@ pub struct Progress {
     pub in_flight: u64,
     /// Calls that were under way when an earlier run was cut off, and are made again: they may have been paid twice.
     pub repeated: u64,
+    /// Lines that two workers have answered: they were paid twice, and the second answer is dropped.
+    pub twice: u64,
+    /// Workers that live, of a job that has a queue.
+    pub workers: u64,
     /// Calls that were made once more by the job, beyond the client's own retries.
     pub retried: u64,
     pub checked_bytes: u64,
@@ -175,6 +181,8 @@ impl Control {
             resumed: read(&counts.resumed),
             in_flight: read(&counts.in_flight),
             repeated: read(&counts.repeated),
+            twice: read(&counts.twice),
+            workers: read(&counts.workers),
             retried: read(&counts.retried),
             checked_bytes: read(&counts.checked),
             input_bytes: read(&counts.bytes),
@@ -195,7 +203,7 @@ impl Control {
         }
         if phase == Phase::Running {
             let now = Instant::now();
-            *self.began.lock() = Some(now);
+            self.began.lock().get_or_insert(now);
             *self.settled.lock() = Some(now);
         }
     }
@@ -223,6 +231,23 @@ impl Control {
         if is_good {
             *self.waiting.lock() = None;
         }
+    }
+
+    /// What it waited for is there.
+    pub(super) fn waits_no_more(&self) {
+        *self.waiting.lock() = None;
+    }
+
+    /// There is work again: that there was none for a while is no standstill.
+    pub(super) fn goes_on(&self) {
+        *self.settled.lock() = Some(Instant::now());
+    }
+
+    /// Tells what a part of it waits for, and how often that has tried.
+    pub(super) fn speaks_for(&self, part: &Self) {
+        let waiting = part.waiting.lock().clone();
+        *self.waiting.lock() = waiting;
+        self.counts.retried.store(part.counts.retried.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// How long nothing has been settled.

@@ -12,6 +12,7 @@ use super::marks::MOST_LINES;
 use crate::client::Answer;
 use crate::error::{Error, Kind};
 use crate::policy::money::Usd;
+use crate::protocol::json::Text;
 use crate::protocol::openai::Usage;
 
 /// A result on its way to where results are kept.
@@ -22,6 +23,8 @@ pub struct Settled {
     pub is_good: bool,
     /// One line of JSON, with its end.
     pub text: Vec<u8>,
+    /// What it has cost.
+    pub spending: Spending,
 }
 
 /// What is in the `id` of every result: which job it is of.
@@ -29,10 +32,11 @@ pub struct Settled {
 pub struct JobId(pub(super) String);
 
 /// What an answer came to, beside itself.
-#[derive(Debug, Default)]
-pub(super) struct Spending {
-    pub(super) tokens: [u64; 2],
-    pub(super) usd: Usd,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// In and out.
+    pub tokens: [u64; 2],
+    pub usd: Usd,
 }
 
 const BEGIN: &str = r#"{"id":"trunkline_"#;
@@ -54,7 +58,7 @@ impl JobId {
         response(&mut text, meta.status, meta.request_id.as_deref());
         one_line(&mut text, &answer.body);
         text.extend_from_slice(b"},\"error\":null}\n");
-        (Settled { line, is_good: true, text }, meta.spending)
+        (Settled { line, is_good: true, text, spending: meta.spending }, meta.spending)
     }
 
     /// What a provider has said of a line in a batch of its own.
@@ -70,7 +74,7 @@ impl JobId {
         response(&mut text, status, request_id);
         one_line(&mut text, body);
         text.extend_from_slice(b"},\"error\":null}\n");
-        Settled { line, is_good, text }
+        Settled { line, is_good, text, spending: Spending::default() }
     }
 
     pub(super) fn failed(&self, line: u64, custom_id: &str, error: &Error) -> Settled {
@@ -87,12 +91,12 @@ impl JobId {
             }
             _ => self.error(line, Some(custom_id), error.name_and_code().1, &error.message),
         };
-        Settled { line, is_good: false, text }
+        Settled { line, is_good: false, text, spending: Spending::default() }
     }
 
     pub(super) fn bad(&self, bad: &BadLine) -> Settled {
         let text = self.error(bad.line, bad.custom_id.as_deref(), bad.code, &bad.message);
-        Settled { line: bad.line, is_good: false, text }
+        Settled { line: bad.line, is_good: false, text, spending: Spending::default() }
     }
 
     pub(super) fn error(&self, line: u64, custom_id: Option<&str>, code: &str, message: &str) -> Vec<u8> {
@@ -196,10 +200,10 @@ impl Meta {
         fn value<'a, T: Deserialize<'a>>(list: &[&'a RawValue], at: usize) -> Option<T> {
             serde_json::from_str(list.get(at)?.get()).ok()
         }
-        let headers: Vec<String> = value(&list, 3).unwrap_or_default();
+        let headers: Vec<Text<'_>> = value(&list, 3).unwrap_or_default();
         let header = |name| {
-            let pair = headers.chunks_exact(2).find(|pair| pair[0] == name);
-            pair.map(|pair| pair[1].clone())
+            let pair = headers.chunks_exact(2).find(|pair| pair[0].0 == name);
+            pair.map(|pair| pair[1].0.clone().into_owned())
         };
         let usage = list.get(7).and_then(|usage| Usage::of(usage)).unwrap_or_default();
         let dollars: Option<f64> = value(&list, 10).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::lines::Lines;
@@ -56,10 +57,12 @@ impl Results {
             *end = results.read(at, on_disk.map(|on_disk| on_disk[at]), retry_failed && at == 1)?;
         }
         for (file, end) in results.files.iter_mut().zip(ends) {
-            let cut = |error| trouble::output(&file.path, &error);
+            let path = &file.path;
+            let cut = |error| trouble::output(path, &error);
             if file.file.metadata().map_err(cut)?.len() > end {
                 file.file.set_len(end).map_err(cut)?;
             }
+            file.file.seek(SeekFrom::Start(end)).map_err(cut)?;
             file.bytes = end;
         }
         Ok(results)
@@ -109,7 +112,8 @@ impl Results {
             return Ok(());
         }
         let [_, errors] = &mut self.files;
-        errors.file.set_len(0).map_err(|error| trouble::output(&errors.path, &error))?;
+        let emptied = errors.file.set_len(0).and_then(|()| errors.file.rewind());
+        emptied.map_err(|error| trouble::output(&errors.path, &error))?;
         (errors.bytes, errors.lines) = (0, 0);
         Ok(())
     }
@@ -118,7 +122,9 @@ impl Results {
 impl ResultFile {
     fn open(path: &Path) -> Result<Self, Error> {
         let refused = |error| trouble::output(path, &error);
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(refused)?;
+        // Not to append: where that is asked for, not every system lets a file be cut.
+        let mut how = OpenOptions::new();
+        let file = how.read(true).write(true).create(true).truncate(false).open(path).map_err(refused)?;
         if !file.metadata().map_err(refused)?.is_file() {
             return Err(trouble::of("output", format!("{} is no ordinary file", path.display())));
         }

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::border::{Border, Flow, NativeBorder, nothing};
 use super::mailbox::Letter;
+use super::recent::Recent;
 use super::runtime;
 use crate::client::{Call, Client, Endpoint, Outlet};
 use crate::config::{CallKind, CallOptions, Environment};
@@ -29,6 +30,7 @@ pub struct NativeClient {
     listener: Mutex<Option<Listener>>,
     /// From when it first logs.
     log: OnceLock<Arc<Log>>,
+    recent: Mutex<Recent>,
 }
 
 /// What is called, as `lib/client.js` has it.
@@ -95,6 +97,7 @@ impl NativeClient {
             border,
             listener: Mutex::default(),
             log: OnceLock::new(),
+            recent: Mutex::default(),
         })
     }
 
@@ -283,12 +286,23 @@ impl NativeClient {
     }
 
     pub(super) fn options(&self, text: Option<String>, kind: CallKind) -> Parsed<Arc<CallOptions>> {
-        let parsed = |text: String| {
-            // Headers may be credentials.
-            let text = Zeroizing::new(text);
-            serde_json::from_str(&text).map_err(|_| error::Error::config("options: must be an object"))
-        };
-        let options = text.map(parsed).transpose()?;
-        self.client.call_options_of(kind, options)
+        let Some(text) = text else { return self.client.call_options_of(kind, None) };
+        if !Recent::takes(&text) {
+            return self.read_options(text, kind);
+        }
+        if let Some(options) = self.recent.lock().find(kind, &text) {
+            return Ok(options);
+        }
+        let options = self.read_options(text.clone(), kind)?;
+        self.recent.lock().keep(kind, text, options.clone());
+        Ok(options)
+    }
+
+    fn read_options(&self, text: String, kind: CallKind) -> Parsed<Arc<CallOptions>> {
+        // Headers may be credentials.
+        let text = Zeroizing::new(text);
+        let options =
+            serde_json::from_str(&text).map_err(|_| error::Error::config("options: must be an object"))?;
+        self.client.call_options_of(kind, Some(options))
     }
 }

@@ -34,9 +34,14 @@ impl Intake {
             loop {
                 inner.bell.notified().await;
                 let begins = std::mem::take(&mut *inner.begins.lock());
+                let are_many = begins.len() > 1;
                 for begin in begins {
                     // One that panics tells its own caller, and is no matter of the next.
                     let _ = catch_unwind(AssertUnwindSafe(|| begin(&own)));
+                }
+                // A worker of tokio's runs what was spawned last before all else: nothing, so that calls begin in their order.
+                if are_many {
+                    own.handle().spawn(async {});
                 }
             }
         });

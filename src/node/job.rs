@@ -9,9 +9,9 @@ use napi_derive::napi;
 use super::border::{Ending, Flow, NativeBorder};
 use super::client::NativeClient;
 use super::mailbox::Letter;
-use crate::config::{CallKind, JobOptions};
+use crate::config::{CallKind, JobOptions, WorkOptions};
 use crate::error::Error;
-use crate::job::{Control, FileJob, MakeWitness, Stage, Summary};
+use crate::job::{Control, FileJob, MakeWitness, Stage, Summary, WorkJob};
 
 /// Its answer is what it came to, as JSON.
 impl Ending for Summary {
@@ -42,6 +42,25 @@ impl NativeClient {
         let witness = asks.then(|| Box::new(move || border.witness(id, flags)) as MakeWitness);
         let job = FileJob { client: self.client.clone(), options, call, witness };
         self.border.start(id, Flow::Job(control.clone()), move || job.run(control)).map(|()| None)
+    }
+
+    /// Starts this process's part of a job that another one feeds; as [`NativeClient::job`].
+    #[napi(catch_unwind)]
+    pub fn work(&self, id: u32, options: String, call: String, flags: u32) -> Result<Option<String>> {
+        let prepared = serde_json::from_str(&options)
+            .map_err(|_| Error::config("options: must be an object"))
+            .and_then(WorkOptions::parse)
+            .and_then(|options| Ok((options, self.options(Some(call), CallKind::Batch)?)));
+        let (options, call) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(Some(error.to_json())),
+        };
+        let control = Arc::<Control>::default();
+        let border = self.border.clone();
+        let asks = border.witness(id, flags).is_some();
+        let witness = asks.then(|| Box::new(move || border.witness(id, flags)) as MakeWitness);
+        let work = WorkJob { client: self.client.clone(), options, call, witness };
+        self.border.start(id, Flow::Job(control.clone()), move || work.run(control)).map(|()| None)
     }
 }
 

@@ -25,6 +25,7 @@ mod intake;
 mod job;
 mod mailbox;
 mod mock;
+mod recent;
 mod runtime;
 #[expect(unsafe_code, reason = "raw Node-API; each use says why it holds")]
 mod wire;

@@ -128,11 +128,11 @@ impl Lease {
         let request = Request::from_parts(head, body);
         let sent = match &mut self.held {
             Some(Held::Socket(sender)) => {
-                let sending = sender.try_send_request(request);
+                let sending = pin!(sender.try_send_request(request));
                 answered(sending, closed_behind(|| sender.is_closed()), &self.info, &fate).await
             }
             Some(Held::Stream(sender, _)) => {
-                let sending = self.info.in_turn(|| sender.try_send_request(request));
+                let sending = pin!(self.info.in_turn(|| sender.try_send_request(request)));
                 let mut sending =
                     pin!(answered(sending, closed_behind(|| sender.is_closed()), &self.info, &fate));
                 if self.untold {
@@ -356,8 +356,10 @@ fn closed_behind(is_closed: impl FnOnce() -> bool) -> bool {
 
 /// A request that is put into hyper's channel in the moment in which its driver empties it for the last time can stay there, unseen,
 /// for as long as anybody has a sender; and we have. So whoever may have come too late looks for the end of the connection as well.
+///
+/// Pinned by the caller, or each way of waiting for it would keep a place for the whole of it.
 async fn answered<T>(
-    sending: impl Future<Output = T>,
+    mut sending: Pin<&mut impl Future<Output = T>>,
     may_be_late: bool,
     info: &Info,
     fate: &Fate,
@@ -365,7 +367,6 @@ async fn answered<T>(
     if !may_be_late {
         return Some(sending.await);
     }
-    let mut sending = pin!(sending);
     tokio::select! {
         biased;
         sent = &mut sending => return Some(sent),

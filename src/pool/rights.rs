@@ -61,8 +61,8 @@ impl State {
         lifted
     }
 
-    /// How many more sockets the waiters of a line need. While nobody knows what the origin speaks, one: it may turn out to carry
-    /// them all.
+    /// How many more sockets the waiters of a line need. While nobody knows what the origin speaks, as many as they need in any case: one
+    /// for each hundred of them (or what `max_streams_per_connection` is), since it may turn out to carry these, and no more.
     fn wanted(&self, shared: &Shared, id: LineId) -> usize {
         let Some((line, site)) = self.line_and_site(id) else { return 0 };
         let waiting = line.queue.len();
@@ -72,7 +72,11 @@ impl State {
         let origin = &line.partition.origin;
         let config = shared.config.of(origin);
         let protocol = site.expected_protocol(origin, config);
-        let sockets = protocol.map_or(1, |protocol| waiting.div_ceil(site.calls_each(protocol, config)));
+        let calls_each = match protocol {
+            Some(protocol) => site.calls_each(protocol, config),
+            None => config.max_streams_per_connection.get(),
+        };
+        let sockets = waiting.div_ceil(calls_each);
         // A connection that may turn out to take streams serves its waiters then.
         let untold = line.shared.iter().filter(|c| !c.announced && c.limit == 0).count();
         sockets.saturating_sub(line.connecting + untold)

@@ -51,7 +51,7 @@ impl State {
         (self.next_socket, reused)
     }
 
-    /// What an origin speaks is known now: other lines of it waited for a single connect each.
+    /// What an origin speaks is known now: other lines of it waited for what they need in any case.
     fn reconsider_neighbours(&mut self, shared: &Arc<Shared>, id: LineId, after: &mut After) {
         let Some(site) = self.lines.get(id).map(|line| line.site) else { return };
         let neighbours = self.lines.iter().filter(|(_, line)| line.site == site);

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -13,6 +16,17 @@ use tokio::task::AbortHandle;
 pub struct Tasks {
     handle: Handle,
     running: Arc<AtomicUsize>,
+}
+
+pin_project! {
+    /// Not an async block that awaits the future: that would keep a place for it where it was captured and another where it is awaited, and be twice
+    /// as large.
+    struct Counted<F> {
+        #[pin]
+        future: F,
+        // Dropped last.
+        running: Running,
+    }
 }
 
 struct Running(Arc<AtomicUsize>);
@@ -30,12 +44,7 @@ impl Tasks {
         self.running.fetch_add(1, Ordering::Relaxed);
         let running = Running(self.running.clone());
         tracing::trace!(target: "trunkline::tasks", what, "spawn");
-        self.handle
-            .spawn(async move {
-                let _running = running;
-                future.await;
-            })
-            .abort_handle()
+        self.handle.spawn(Counted { future, running }).abort_handle()
     }
 
     /// How many tasks run.
@@ -46,6 +55,14 @@ impl Tasks {
     /// The runtime, for timers that are made outside of it.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Counted<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().future.poll(cx)
     }
 }
 

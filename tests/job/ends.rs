@@ -14,20 +14,20 @@ use trunkline::job::{BadLine, Direct, Item, JobId, Settled, Sink, Source, Taken}
 use crate::support::*;
 
 /// Lines as they are handed over.
-pub struct Lines(pub VecDeque<Taken>);
+pub(crate) struct Lines(pub(crate) VecDeque<Taken>);
 
 impl Lines {
-    pub fn of(count: u64) -> Self {
+    pub(crate) fn of(count: u64) -> Self {
         Self((1..=count).map(|line| Taken::Item(item(line))).collect())
     }
 }
 
-pub fn item(line: u64) -> Item {
+pub(crate) fn item(line: u64) -> Item {
     let body = with(json!({ "messages": [{ "role": "user", "content": line.to_string() }] })).to_string();
     Item { line, custom_id: format!("id-{line}").into(), endpoint: Endpoint::Chat, body }
 }
 
-pub fn bad(line: u64) -> Taken {
+pub(crate) fn bad(line: u64) -> Taken {
     Taken::Bad(BadLine {
         line,
         custom_id: None,
@@ -45,11 +45,11 @@ impl Source for Lines {
 
 /// Results as they come.
 #[derive(Default)]
-pub struct Results {
-    pub begun: AtomicU64,
-    pub settled: Mutex<Vec<Settled>>,
+pub(crate) struct Results {
+    pub(crate) begun: AtomicU64,
+    pub(crate) settled: Mutex<Vec<Settled>>,
     /// How many it takes; None for all.
-    pub room: Option<usize>,
+    pub(crate) room: Option<usize>,
 }
 
 impl Sink for Results {
@@ -70,7 +70,7 @@ impl Sink for Results {
 
 impl Results {
     /// Line, whether it is good, and what it says.
-    pub fn told(&self) -> Vec<(u64, bool, Value)> {
+    pub(crate) fn told(&self) -> Vec<(u64, bool, Value)> {
         let settled = self.settled.lock();
         let mut told: Vec<_> = settled
             .iter()
@@ -81,7 +81,7 @@ impl Results {
     }
 }
 
-pub fn direct(site: &Site, at_once: usize) -> Direct {
+pub(crate) fn direct(site: &Site, at_once: usize) -> Direct {
     Direct {
         client: site.client.clone(),
         options: site.client.call_options(None).unwrap(),

@@ -10,13 +10,15 @@ use trunkline::pool::{Error, Kind, Pool};
 const SITE: &str = "https://a.test";
 
 #[tokio::test(start_paused = true)]
-async fn a_cold_burst_makes_one_handshake_then_as_many_as_its_streams_need() {
-    for (ours, theirs, expected) in [(100, 100, 3), (50, 100, 5), (100, 1000, 3)] {
+async fn a_cold_burst_opens_at_once_what_it_needs_in_any_case_and_then_what_its_streams_need() {
+    for (ours, theirs, at_once, expected) in
+        [(100, 100, 3, 3), (50, 100, 5, 5), (100, 1000, 3, 3), (1000, 100, 1, 3)]
+    {
         let settings = streams(ours, config(20, 20));
         let (pool, net, tasks) = Net::h2(theirs).gated().watching(&settings).pool(settings);
         let calls: Vec<_> = (0..250).map(|_| call(&pool, "/gated")).collect();
         settle().await;
-        assert_eq!((net.connects(), waiting(&pool)), (1, 250));
+        assert_eq!((net.connects(), waiting(&pool)), (at_once, 250));
         net.open_gate(20);
         until("all are with the server", || net.served() == 250).await;
         assert_eq!(net.connects(), expected, "{ours} {theirs}");

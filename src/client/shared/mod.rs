@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `bell` | wakes the lender when it is due |
 //! | `lender` | asks the store for all gates of a client at once, and brings them what it lends |
-//! | `link` | the connection to Redis, and its scripts |
+//! | `store` | the connection to Redis, and scripts that run there |
+//! | `link` | what a client shares, asked of it |
 //! | `till` | budgets: what is spoken for, and spent |
 //! | `board` | circuits: which are open |
 //! | `lend.lua`, `spend.lua`, `board.lua` | what is done in Redis, in one piece and by its own clock |
@@ -16,6 +17,7 @@ mod bell;
 mod board;
 mod lender;
 mod link;
+mod store;
 mod till;
 
 use std::fmt;
@@ -28,6 +30,7 @@ pub(super) use self::bell::Bell;
 use self::board::Board;
 pub(super) use self::board::TellOfCircuit;
 use self::link::Link;
+pub(crate) use self::store::{Script, Store, told};
 pub(super) use self::till::Till;
 use super::gate::Gate;
 use crate::config::{OnUnavailable, SharedConfig};

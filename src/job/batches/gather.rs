@@ -10,7 +10,7 @@ use super::spool::{Name, Places, line_of, reply_of};
 use super::{Batches, Failing};
 use crate::error::{Error, Kind};
 use crate::job::progress::Control;
-use crate::job::result::{JobId, Settled};
+use crate::job::result::{JobId, Settled, Spending};
 use crate::job::{Sink, trouble};
 use crate::protocol::json::Text;
 use crate::protocol::openai::Usage;
@@ -110,7 +110,7 @@ impl Batches {
             return Ok(Some(is_answered));
         }
         let is_cancelled = self.running[at].is_cancelled;
-        let Some(fate) =
+        let Some(mut fate) =
             fate_of(&self.job, (line, name), verdict, desk, self.options.fallback || is_cancelled)
         else {
             return Ok(Some(is_answered));
@@ -119,7 +119,9 @@ impl Batches {
             let plan = self.log.parts.iter().find(|part| part.plan.part == self.running[at].part);
             let asked = plan.map(|part| part.plan.model.clone()).unwrap_or_default();
             let usd = desk.target.charge(&self.client, &asked, answered.as_deref(), usage, &self.call);
-            control.spend([usage.prompt_tokens, usage.completion_tokens], usd);
+            let spending = Spending { tokens: [usage.prompt_tokens, usage.completion_tokens], usd };
+            fate.settled.spending = spending;
+            control.spend(spending.tokens, spending.usd);
         }
         let is_good = fate.settled.is_good;
         self.settled.insert(line);
@@ -196,7 +198,7 @@ impl JobId {
     /// A line that no batch has answered.
     fn lost(&self, line: u64, custom_id: &str, code: &str, message: &str) -> Settled {
         let text = self.error(line, Some(custom_id), code, message);
-        Settled { line, is_good: false, text }
+        Settled { line, is_good: false, text, spending: Spending::default() }
     }
 }
 

@@ -32,7 +32,7 @@ use self::desk::{Desk, Standing};
 use self::log::{Part, Plan};
 use self::spool::{Places, Request, Spool};
 use super::marks::Marks;
-use super::progress::{Control, FarBatch, Stage, Waiting};
+use super::progress::{Control, FarBatch, Phase, Stage, Waiting};
 use super::result::JobId;
 use super::{End, Item, Sink, Source, Taken};
 use crate::client::{BatchDesk, BatchHold, BatchTarget, Client, Endpoint};
@@ -75,7 +75,7 @@ pub(super) struct Running {
 
 /// How the batches of a job ended.
 #[derive(Debug)]
-pub(super) enum Far {
+pub(super) enum Over {
     /// All are back; lines without a result are to be asked for by calls.
     Back,
     Ended(End),
@@ -116,23 +116,24 @@ impl Batches {
         source: &mut S,
         sink: &K,
         control: &Control,
-    ) -> Result<Far, Error> {
+    ) -> Result<Over, Error> {
+        control.enter(Phase::Running);
         self.resume()?;
         self.show(control);
         let cancels = self.options.cancel;
         if !cancels {
             for at in 0..self.running.len() {
                 if let Some(end) = self.submit(at, true, control).await? {
-                    return Ok(Far::Ended(end));
+                    return Ok(Over::Ended(end));
                 }
             }
             if let Some(end) = self.plan(source, sink, control).await? {
-                return Ok(Far::Ended(end));
+                return Ok(Over::Ended(end));
             }
         }
         let end = self.follow(sink, control, cancels).await?;
         self.show(control);
-        Ok(end.map_or(Far::Back, Far::Ended))
+        Ok(end.map_or(Over::Back, Over::Ended))
     }
 
     /// The run has ended, and what was settled is on the disk.

@@ -122,8 +122,24 @@ fn roots(tls: &TlsConfig) -> Result<RootCertStore, Error> {
     for pem in &tls.ca {
         roots.extend(roots_of(pem).map_err(|error| Error::with(Kind::Tls, error))?.roots);
     }
-    Ok(roots)
+    // No handshake could end well, and all that it would say is that the issuer is unknown.
+    if roots.is_empty() { Err(Error::with(Kind::Tls, NoRoots)) } else { Ok(roots) }
 }
+
+/// As in a slim image of a container.
+#[derive(Debug)]
+struct NoRoots;
+
+impl fmt::Display for NoRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "there are no certificates to trust: this system has none (install its package ca-certificates, or set \
+             NODE_EXTRA_CA_CERTS or pool.tls.ca)",
+        )
+    }
+}
+
+impl std::error::Error for NoRoots {}
 
 /// From the given places or the platform's own. On Unix the places are named here rather than looked up by
 /// `load_native_certs`, which asks the environment: reading it from this thread would race with JavaScript's writes.
@@ -195,5 +211,19 @@ impl ServerCertVerifier for TakeAny {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_certificates_is_told_as_such_and_what_to_do() {
+        let bare = TlsConfig { system_ca_file: Some("/nothing/here.crt".into()), ..TlsConfig::default() };
+        let error = TlsSettings::of(&bare, Http2::Auto).expect_err("there is nothing to trust");
+        assert!(error.to_string().contains("install its package ca-certificates"), "{error}");
+        // Who takes any certificate needs none.
+        assert!(TlsSettings::of(&TlsConfig { verify: false, ..bare }, Http2::Auto).is_ok());
     }
 }

@@ -119,7 +119,7 @@ fn open_device() -> io::Result<File> {
         .open("/dev/net/tun")?;
     let mut request = request(DEVICE);
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as i16;
-    ioctl(&tun, libc::TUNSETIFF, &mut request)?;
+    ioctl(&tun, libc::TUNSETIFF as c_ulong, &mut request)?;
     Ok(tun)
 }
 

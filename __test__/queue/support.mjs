@@ -1,0 +1,159 @@
+// A Redis of a test's own, and processes of one job: in this machine's network, or each in a network of its own.
+
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { begin } from '../cli/run.mjs'
+import { root, until } from '../support.mjs'
+
+const PLACES = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin']
+const program = PLACES.map((place) => join(place, 'redis-server')).find((file) => existsSync(file))
+
+/** Why a test is skipped; false where all is there. CI skips nothing. */
+export const withoutRedis = program || process.env.CI ? false : 'SKIPPED: redis-server is not installed'
+if (withoutRedis) console.log(withoutRedis)
+
+/** A Redis that ends with the test, and can end before it: `end()`, `begin()`. `within`: a command that runs others elsewhere; `more`: lines of its configuration. */
+export async function redis(t, { host = '127.0.0.1', within = [], more = '' } = {}) {
+  const dir = mkdtempSync(join(tmpdir(), 'trunkline-queue-'))
+  const port = within.length > 0 ? 6379 : await freePort()
+  const file = join(dir, 'redis.conf')
+  writeFileSync(file, `port ${port}\nbind ${host}\nprotected-mode no\nsave ""\ndir ${dir}\n${more}\n`)
+  const [command, ...args] = [...within, program ?? 'redis-server', file]
+  let server
+  const self = {
+    port,
+    url: `redis://${host}:${port}`,
+    async begin() {
+      server = spawn(command, args, { stdio: 'ignore' })
+      // Elsewhere it cannot be asked from here.
+      const answers = () =>
+        within.length > 0 ? asks([...within, 'redis-cli', '-h', host, 'PING']) : takesConnections(port)
+      await until(answers, 'Redis takes connections')
+    },
+    async end() {
+      const ended = new Promise((resolve) => server.once('exit', resolve))
+      server.kill('SIGKILL')
+      await ended
+    },
+    /** What a field of the job's has. */
+    field(job, name) {
+      const key = `{trunkline:batch:${job}}:job`
+      const text = execFileSync([...within, 'redis-cli'][0], [
+        ...[...within, 'redis-cli'].slice(1),
+        ...['-h', host, '-p', `${port}`, 'HGET', key, name],
+      ])
+      return text.toString().trim()
+    },
+  }
+  await self.begin()
+  t.after(async () => {
+    await self.end()
+    rmSync(dir, { recursive: true })
+  })
+  return self
+}
+
+function asks([command, ...args]) {
+  try {
+    execFileSync(command, args, { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function freePort() {
+  const server = createServer()
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+function takesConnections(port) {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
+}
+
+/** `trunkline batch` in a process of its own, which ends with the test. */
+export function batch(t, args, within = []) {
+  const [command, ...before] = [...within, process.execPath, join(root, 'bin/trunkline.js'), 'batch']
+  const process_ = begin([...args, '--json'], { command, before, env: { OPENAI_API_KEY: 'k' } })
+  t.after(() => process_.child.kill('SIGKILL'))
+  return { ...process_, result: process_.ended.then(({ code, out, err }) => ({ code, err, ...parsed(out) })) }
+}
+
+function parsed(out) {
+  return out === '' ? {} : JSON.parse(out)
+}
+
+/** Why there can be no networks of our own; false where there can. CI runs where there can. */
+export function withoutNetworks() {
+  if (process.platform !== 'linux') return "SKIPPED: network namespaces are Linux's"
+  const name = `tl-try-${process.pid}`
+  try {
+    ip('netns', 'add', name)
+    ip('netns', 'exec', name, 'true')
+    return false
+  } catch (error) {
+    return process.env.CI ? false : `SKIPPED: no network namespaces: ${error.stderr ?? error.message}`
+  } finally {
+    try {
+      ip('netns', 'delete', name)
+    } catch {}
+  }
+}
+
+/** A network with a hub, and others that reach it by a cable each, which can be pulled. They go with the test. */
+export function networks(t, count) {
+  const prefix = `tl${process.pid}`
+  const hub = `${prefix}-hub`
+  const made = []
+  t.after(() => {
+    for (const name of made) ip('netns', 'delete', name)
+  })
+  const make = (name) => {
+    ip('netns', 'add', name)
+    made.push(name)
+    ip('-n', name, 'link', 'set', 'lo', 'up')
+    return name
+  }
+  make(hub)
+  ip('-n', hub, 'link', 'add', 'bridge', 'type', 'bridge')
+  ip('-n', hub, 'addr', 'add', '10.77.0.1/24', 'dev', 'bridge')
+  ip('-n', hub, 'link', 'set', 'bridge', 'up')
+  const within = (name) => ['ip', 'netns', 'exec', name]
+  const others = Array.from({ length: count }, (_, n) => {
+    const name = make(`${prefix}-${n}`)
+    const end = `cable${n}`
+    ip('-n', hub, 'link', 'add', end, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name)
+    ip('-n', hub, 'link', 'set', end, 'master', 'bridge', 'up')
+    ip('-n', name, 'addr', 'add', `10.77.0.${n + 10}/24`, 'dev', 'eth0')
+    ip('-n', name, 'link', 'set', 'eth0', 'up')
+    return { within: within(name), cable: (state) => ip('-n', hub, 'link', 'set', end, state) }
+  })
+  return { host: '10.77.0.1', within: within(hub), others }
+}
+
+function ip(...args) {
+  return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+/** A client's options as a module, with a stand-in of its process's own. */
+export function withStandIn(dir, options) {
+  const file = join(dir, 'client.mjs')
+  writeFileSync(
+    file,
+    `import { MockUpstream } from ${JSON.stringify(join(root, 'testing.js'))}
+const upstream = await MockUpstream.start(${JSON.stringify(options)})
+export default { baseURL: upstream.url + '/v1', apiKey: 'k' }
+`,
+  )
+  return file
+}
