@@ -147,6 +147,11 @@ impl BatchTarget {
         self.provider.name()
     }
 
+    /// The most inputs of one request for embeddings; calls with more are split.
+    pub fn most_inputs(&self) -> u64 {
+        self.provider.protocol().most_inputs() as u64
+    }
+
     /// One request, as it stands in a batch.
     ///
     /// # Errors

@@ -160,7 +160,7 @@ pub struct Summary {
 /// How its lines are answered.
 enum How {
     Direct(Direct),
-    Far(Far),
+    Far(Box<Far>),
 }
 
 impl How {
@@ -238,13 +238,13 @@ impl FileJob {
             Some(queue) => {
                 let work = options.work().filter(|work| work.queue.works);
                 let work = work.map(|options| WorkJob { client, options, call, witness });
-                How::Far(Far {
+                How::Far(Box::new(Far {
                     queue,
                     job: survey.digest.clone(),
                     id: survey.job.clone(),
                     work: Mutex::new(work),
                     patience: options.patience,
-                })
+                }))
             }
             None => How::Direct(Direct {
                 at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
@@ -261,11 +261,14 @@ impl FileJob {
         let sink = FileSink::open(files, journal.clone(), control.clone());
         let open = |settled| FileSource::open(&options.input, survey.clone(), settled, check.clone());
         let (batches, ended) = match batches {
-            None => (None, how.run(&mut open(settled), &sink, &control).await),
+            None => (None, Box::pin(how.run(&mut open(settled), &sink, &control)).await),
             Some(mut batches) => {
                 let over = batches.run(&mut open(settled), &sink, &control).await;
                 let ended = match over {
-                    Ok(Over::Back) => how.run(&mut open(batches.settled.clone()), &sink, &control).await,
+                    Ok(Over::Back) => {
+                        let mut rest = open(batches.settled.clone());
+                        Box::pin(how.run(&mut rest, &sink, &control)).await
+                    }
                     Ok(Over::Ended(end)) => Ok(end),
                     Err(error) => Err(error),
                 };

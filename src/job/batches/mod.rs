@@ -262,8 +262,8 @@ impl Batches {
                     }
                 };
                 let (requests, bytes, inputs) = self.most(&target);
-                if said.text.len() as u64 > bytes || said.inputs > inputs {
-                    // No batch takes it; a call may.
+                if said.text.len() as u64 > bytes || said.inputs > target.most_inputs() {
+                    // No batch takes it; a call may, or several.
                     continue;
                 }
                 let key = (target.provider().clone(), item.endpoint == Endpoint::Embeddings, model.clone());
