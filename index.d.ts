@@ -1168,6 +1168,11 @@ export interface BatchFileOptions extends Omit<CallOptions, 'idempotencyKey'> {
   grace?: number
   /** Called each second, and at the end. What it throws is an uncaught exception, and not the job's failure. */
   onProgress?: (progress: BatchFileProgress) => void
+  /**
+   * Lines are answered by the provider's own batches (OpenAI's files and batches, Anthropic's message batches): within a day, at half the price. Of a route, the first target
+   * whose provider has batches is asked. Default false: each line is a call.
+   */
+  providerBatch?: boolean | ProviderBatchOptions
   /** Lets other processes, on any machines, work on the job by {@link Trunkline.batchWork}. Default: it is this process's own. */
   queue?: BatchQueue & {
     /** Whether this process works too, and not only feeds and gathers. Default true. */
@@ -1178,11 +1183,19 @@ export interface BatchFileOptions extends Omit<CallOptions, 'idempotencyKey'> {
      */
     claim?: number
   }
-  /**
-   * Lines are answered by the provider's own batches (OpenAI's files and batches, Anthropic's message batches): within a day, at half the price. Of a route, the first target
-   * whose provider has batches is asked. Default false: each line is a call.
-   */
-  providerBatch?: boolean | ProviderBatchOptions
+}
+
+export interface ProviderBatchOptions {
+  /** Between the first looks at a batch, in milliseconds; later ones are further apart, up to twelve times as far. Default 10_000. */
+  interval?: number
+  /** Of a batch at most. Default, and the most: what the provider takes (OpenAI: 50,000; Anthropic: 100,000). */
+  maxRequests?: number
+  /** The same in bytes (OpenAI: 200 MB; Anthropic: 256 MB). */
+  maxBytes?: number
+  /** Whether lines that a batch leaves unanswered (they expired, or failed in a way that may pass) are asked for by calls, at their full price. Default true. */
+  fallback?: boolean
+  /** Ends the batches that earlier runs have left at providers, gathers what they have answered by then, and sends nothing. Default false. */
+  cancel?: boolean
 }
 
 /** Where a job is that several processes work on. */
@@ -1198,19 +1211,6 @@ export interface BatchWorkOptions
   extends Pick<BatchFileOptions, 'concurrency' | 'tries' | 'onBudget' | 'patience' | 'grace' | 'onProgress'>,
     Omit<CallOptions, 'idempotencyKey'> {
   queue: BatchQueue
-}
-
-export interface ProviderBatchOptions {
-  /** Between the first looks at a batch, in milliseconds; later ones are further apart, up to twelve times as far. Default 10_000. */
-  interval?: number
-  /** Of a batch at most. Default, and the most: what the provider takes (OpenAI: 50,000; Anthropic: 100,000). */
-  maxRequests?: number
-  /** The same in bytes (OpenAI: 200 MB; Anthropic: 256 MB). */
-  maxBytes?: number
-  /** Whether lines that a batch leaves unanswered (they expired, or failed in a way that may pass) are asked for by calls, at their full price. Default true. */
-  fallback?: boolean
-  /** Ends the batches that earlier runs have left at providers, gathers what they have answered by then, and sends nothing. Default false. */
-  cancel?: boolean
 }
 
 /** A job that runs. `await` it for its end. */

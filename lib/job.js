@@ -27,8 +27,8 @@ const OWN = [
   'onBudget',
   'patience',
   'grace',
-  'queue',
   'providerBatch',
+  'queue',
 ]
 
 /**

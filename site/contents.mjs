@@ -12,6 +12,7 @@ export const sections = [
       'docs/guides/streaming-to-a-browser.md',
       'docs/guides/batch.md',
       'docs/batch-files.md',
+      'docs/provider-batches.md',
       'docs/guides/fall-back.md',
       'docs/guides/limits-and-priorities.md',
       'docs/costs.md',

@@ -131,7 +131,7 @@ test('a process that is killed while batches are looked at, or gathered, asks fo
   assert.ok(asked(upstream, 'POST', CALL) >= 3)
 })
 
-test('Ctrl-C leaves batches running, and the same command gathers them', async (t) => {
+test('a command that is told to end leaves batches running, and gathers them when it is run again', async (t) => {
   const { upstream, args, files, env } = await command(t, { batches: { delay: 1500 } })
   fill(files)
   const run = begin(args, { env })
@@ -139,8 +139,8 @@ test('Ctrl-C leaves batches running, and the same command gathers them', async (
   run.child.kill('SIGTERM')
   const { code, out, err } = await run.ended
   assert.equal(code, 1)
-  assert.match(err, /1 batch at default run on, and the same command gathers them/)
-  assert.match(out, /run on: with --provider-batch they are gathered, with --cancel-batches they end/)
+  assert.match(err, /with 1 batch at default left running for the same command to gather/)
+  assert.match(out, /Left running: 1 batch at default; --provider-batch gathers/)
   assert.deepEqual(read(files.output), [])
   // Without it, those lines would be paid twice.
   const plain = await trunkline(

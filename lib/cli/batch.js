@@ -68,26 +68,6 @@ const command = {
       most: 86_400,
       about: 'for calls under way when it is to end. Default 30',
     },
-    queue: {
-      type: 'text',
-      value: 'URL',
-      about:
-        'of a Redis through which others may work on the same job (redis://…, rediss://…); limits and budgets are shared by it too',
-    },
-    job: { type: 'text', value: 'NAME', about: 'by which they know it' },
-    work: {
-      type: 'flag',
-      negatable: true,
-      about:
-        'without FILE: works on a job that another process feeds. With FILE, --no-work: feeds and gathers, and no more',
-    },
-    claim: {
-      type: 'number',
-      value: 'SECONDS',
-      least: 0.5,
-      most: 86_400,
-      about: 'after which the lines of a worker that is not heard of go to others. Default 30',
-    },
     'provider-batch': {
       type: 'flag',
       about: "lines are answered by the provider's own batches, within a day and at half the price (OpenAI, Anthropic)",
@@ -114,15 +94,35 @@ const command = {
       type: 'flag',
       about: 'ends the batches of earlier runs, gathers what they have, and sends nothing',
     },
+    queue: {
+      type: 'text',
+      value: 'URL',
+      about:
+        'of a Redis through which others may work on the same job (redis://…, rediss://…); limits and budgets are shared by it too',
+    },
+    job: { type: 'text', value: 'NAME', about: 'by which they know it' },
+    work: {
+      type: 'flag',
+      negatable: true,
+      about:
+        'without FILE: works on a job that another process feeds. With FILE, --no-work: feeds and gathers, and no more',
+    },
+    claim: {
+      type: 'number',
+      value: 'SECONDS',
+      least: 0.5,
+      most: 86_400,
+      about: 'after which the lines of a worker that is not heard of go to others. Default 30',
+    },
     quiet: { type: 'flag', about: 'no progress on standard error' },
   }),
   examples: /** @type {[string, string][]} */ ([
     ['batch requests.jsonl -o answers.jsonl', 'by OPENAI_BASE_URL and OPENAI_API_KEY'],
     ['batch requests.jsonl -o answers.jsonl --config trunkline.json', 'with providers, routes, limits and a budget'],
     ['batch requests.jsonl -o answers.jsonl --retry-failed', 'what failed, once more'],
+    ['batch requests.jsonl -o answers.jsonl --provider-batch', 'by tomorrow, for half the price'],
     ['batch requests.jsonl -o answers.jsonl --queue redis://queue.internal --job nightly', 'many machines may help:'],
     ['batch --work --queue redis://queue.internal --job nightly', 'on each of them'],
-    ['batch requests.jsonl -o answers.jsonl --provider-batch', 'by tomorrow, for half the price'],
   ]),
   exits: 'a line failed, or is left; a file cannot be read or written, or is of another job',
 }
@@ -176,14 +176,16 @@ async function watched(job, report, errors) {
       clearTimeout(soon)
       soon = undefined
       job.stop({ cancelBatches: name === 'SIGINT' })
-      return say(`Cancelling ${far}: what they have answered by now is gathered; once more to end at once`)
+      return say(`Cancelling ${far}: what is answered by now is gathered; once more to end at once`)
     }
     if (signals === 1 && name === 'SIGINT' && far !== '') {
       soon = setTimeout(() => {
         soon = undefined
         job.stop()
       }, SECOND_WORD)
-      return say(`Stopping: ${far} run on, and the same command gathers them; Ctrl-C again now cancels them there`)
+      return say(
+        `Stopping, with ${far} left running for the same command to gather; Ctrl-C again now cancels at the provider`,
+      )
     }
     job.stop({ now: signals > 1 })
     if (signals > 1) return
@@ -191,7 +193,7 @@ async function watched(job, report, errors) {
     say(
       far === ''
         ? `Stopping: ${many(inFlight, 'call')} under way may end; once more to end at once`
-        : `Stopping: ${far} run on, and the same command gathers them`,
+        : `Stopping, with ${far} left running for the same command to gather`,
     )
   }
   const names = /** @type {const} */ (['SIGINT', 'SIGTERM'])
@@ -276,8 +278,8 @@ function jobOptions(values) {
     onBudget: values['wait-for-budget'] ? 'wait' : undefined,
     patience: seconds(patience),
     grace: seconds(grace),
-    queue: queueOf(values),
     providerBatch: providerBatch(values, seconds),
+    queue: queueOf(values),
   }
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }

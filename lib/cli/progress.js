@@ -147,7 +147,7 @@ function* endOf(result, screen) {
     yield `  ${many(answered, 'line')} by ${batchesOf(batches)}, at half the price`
   }
   const far = farOf(batches)
-  if (far !== '') yield `  ${far} run on: with --provider-batch they are gathered, with --cancel-batches they end`
+  if (far !== '') yield `  Left running: ${far}; --provider-batch gathers what they answer, --cancel-batches ends them`
   if (output) yield `  ${near(output)}`
   if (errors) yield `  ${near(errors)}`
   if (badLines.count > 0) {

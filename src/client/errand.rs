@@ -106,6 +106,9 @@ impl Client {
     /// # Errors
     /// Where none does, as far as that is known before it is asked.
     pub fn batch_target(&self, model: &str, provider: Option<&str>) -> Result<BatchTarget, Error> {
+        if self.cassette.is_some() {
+            return Err(Error::config("providerBatch: is in no cassette, which has calls alone"));
+        }
         let targets = self.targets.listed(model, provider)?;
         if let Some(target) = targets.iter().find_map(BatchTarget::of) {
             return Ok(target);
@@ -142,6 +145,11 @@ impl BatchTarget {
 
     pub fn provider(&self) -> &Arc<str> {
         self.provider.name()
+    }
+
+    /// The most inputs of one request for embeddings; calls with more are split.
+    pub fn most_inputs(&self) -> u64 {
+        self.provider.protocol().most_inputs() as u64
     }
 
     /// One request, as it stands in a batch.

@@ -136,15 +136,43 @@ impl JobOptions {
             selected: top.strings("selected")?.unwrap_or_default(),
             queue: queue(&mut top)?,
         };
-        if job.queue.is_some() && job.provider_batch.is_some() {
+        if job.provider_batch.is_some() && job.queue.is_some() {
             return Err(top.error(
                 "providerBatch",
-                "must not be beside queue: batches run at the provider, and not on many machines",
+                "must be left out of a job with a queue: one process sends its batches",
             ));
         }
         top.finish()?;
         Ok(job)
     }
+}
+
+fn provider_batch(top: &mut Section) -> Result<Option<ProviderBatch>, Error> {
+    if top.take_false("providerBatch") {
+        return Ok(None);
+    }
+    let usual = ProviderBatch {
+        interval: INTERVAL,
+        max_requests: None,
+        max_bytes: None,
+        fallback: true,
+        cancel: false,
+    };
+    if top.take_true("providerBatch") {
+        return Ok(Some(usual));
+    }
+    let Some(mut given) = top.section_or("providerBatch", "true, false or an object")? else {
+        return Ok(None);
+    };
+    let options = ProviderBatch {
+        interval: given.duration("interval")?.unwrap_or(usual.interval),
+        max_requests: given.positive("maxRequests")?.map(|most| most.get() as u64),
+        max_bytes: given.positive("maxBytes")?.map(|most| most.get() as u64),
+        fallback: given.boolean("fallback")?.unwrap_or(usual.fallback),
+        cancel: given.boolean("cancel")?.unwrap_or(usual.cancel),
+    };
+    given.finish()?;
+    Ok(Some(options))
 }
 
 impl JobOptions {
@@ -194,34 +222,6 @@ fn queue(top: &mut Section) -> Result<Option<QueueOptions>, Error> {
     }
     given.finish()?;
     Ok(Some(QueueOptions { redis, job, works, claim }))
-}
-
-fn provider_batch(top: &mut Section) -> Result<Option<ProviderBatch>, Error> {
-    if top.take_false("providerBatch") {
-        return Ok(None);
-    }
-    let usual = ProviderBatch {
-        interval: INTERVAL,
-        max_requests: None,
-        max_bytes: None,
-        fallback: true,
-        cancel: false,
-    };
-    if top.take_true("providerBatch") {
-        return Ok(Some(usual));
-    }
-    let Some(mut given) = top.section_or("providerBatch", "true, false or an object")? else {
-        return Ok(None);
-    };
-    let options = ProviderBatch {
-        interval: given.duration("interval")?.unwrap_or(usual.interval),
-        max_requests: given.positive("maxRequests")?.map(|most| most.get() as u64),
-        max_bytes: given.positive("maxBytes")?.map(|most| most.get() as u64),
-        fallback: given.boolean("fallback")?.unwrap_or(usual.fallback),
-        cancel: given.boolean("cancel")?.unwrap_or(usual.cancel),
-    };
-    given.finish()?;
-    Ok(Some(options))
 }
 
 fn path(top: &mut Section, name: &'static str) -> Result<Option<PathBuf>, Error> {

@@ -12,8 +12,8 @@
 //! | `result` | what became of a line, as text |
 //! | `files` | lines read ahead of the calls, results written behind them |
 //! | `direct` | each line by a call of its own |
-//! | `queue/` | each line by whichever process takes it, on whatever machine |
 //! | `batches/` | lines by the provider's own batches |
+//! | `queue/` | each line by whichever process takes it, on whatever machine |
 //! | `progress` | how far a job is, and how it is told to end |
 //! | `trouble` | what ends a job as a whole, in words |
 //!
@@ -52,7 +52,7 @@ pub use self::progress::{Control, FarBatch, Phase, Progress, Stage, Waiting};
 pub use self::queue::WorkJob;
 pub use self::result::{JobId, Settled};
 
-use self::batches::{Batches, Far, Log};
+use self::batches::{Batches, Log, Over};
 use self::files::{FileSink, FileSource, beside};
 use self::journal::Journal;
 use self::marks::Marks;
@@ -160,16 +160,11 @@ pub struct Summary {
 /// How its lines are answered.
 enum How {
     Direct(Direct),
-    Far(Box<Elsewhere>),
+    Far(Box<Far>),
 }
 
 impl How {
-    async fn run<S: Source, K: Sink>(
-        &self,
-        source: &mut S,
-        sink: &K,
-        control: &Control,
-    ) -> Result<End, Error> {
+    async fn run<K: Sink>(&self, source: &mut FileSource, sink: &K, control: &Control) -> Result<End, Error> {
         match self {
             Self::Direct(direct) => direct.run(source, sink, control).await,
             Self::Far(far) => far.run(source, sink, control).await,
@@ -226,7 +221,6 @@ impl FileJob {
         }
         let journal = Arc::new(journal);
         let Results { files, settled, .. } = results;
-        let at_once = options.concurrency.unwrap_or_else(|| client.most_connections());
         let batches = options.provider_batch.clone().zip(log).map(|(provider_batch, log)| Batches {
             client: client.clone(),
             call: call.clone(),
@@ -244,7 +238,7 @@ impl FileJob {
             Some(queue) => {
                 let work = options.work().filter(|work| work.queue.works);
                 let work = work.map(|options| WorkJob { client, options, call, witness });
-                How::Far(Box::new(Elsewhere {
+                How::Far(Box::new(Far {
                     queue,
                     job: survey.digest.clone(),
                     id: survey.job.clone(),
@@ -265,17 +259,17 @@ impl FileJob {
             }),
         };
         let sink = FileSink::open(files, journal.clone(), control.clone());
-        control.enter(Phase::Running);
         let open = |settled| FileSource::open(&options.input, survey.clone(), settled, check.clone());
         let (batches, ended) = match batches {
             None => (None, Box::pin(how.run(&mut open(settled), &sink, &control)).await),
             Some(mut batches) => {
-                let far = batches.run(&mut open(settled), &sink, &control).await;
-                let ended = match far {
-                    Ok(Far::Back) => {
-                        Box::pin(how.run(&mut open(batches.settled.clone()), &sink, &control)).await
+                let over = batches.run(&mut open(settled), &sink, &control).await;
+                let ended = match over {
+                    Ok(Over::Back) => {
+                        let mut rest = open(batches.settled.clone());
+                        Box::pin(how.run(&mut rest, &sink, &control)).await
                     }
-                    Ok(Far::Ended(end)) => Ok(end),
+                    Ok(Over::Ended(end)) => Ok(end),
                     Err(error) => Err(error),
                 };
                 (Some(batches), ended)

@@ -74,7 +74,6 @@ impl JobId {
         response(&mut text, status, request_id);
         one_line(&mut text, body);
         text.extend_from_slice(b"},\"error\":null}\n");
-        // Counted when its batch is gathered.
         Settled { line, is_good, text, spending: Spending::default() }
     }
 

@@ -9,10 +9,10 @@ use trunkline::job::{Control, FileJob, Summary};
 
 use crate::support::*;
 
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str, lines: &str) -> Self {
+    pub(crate) fn new(name: &str, lines: &str) -> Self {
         let path = std::env::temp_dir().join(format!("trunkline-job-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
@@ -20,7 +20,7 @@ impl Folder {
         Self(path)
     }
 
-    async fn run(&self, site: &Site, more: Value) -> Result<Summary, Error> {
+    pub(crate) async fn run(&self, site: &Site, more: Value) -> Result<Summary, Error> {
         let files = json!({ "input": self.0.join("in.jsonl"), "output": self.0.join("out.jsonl") });
         let options = JobOptions::parse(merge(files, more)).unwrap();
         let call = site.client.call_options(None).unwrap();
@@ -28,7 +28,7 @@ impl Folder {
         job.run(Arc::<Control>::default()).await
     }
 
-    fn results(&self, file: &str) -> Vec<Value> {
+    pub(crate) fn results(&self, file: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.0.join(file)).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -40,7 +40,7 @@ impl Drop for Folder {
     }
 }
 
-fn line(id: &str) -> String {
+pub(crate) fn line(id: &str) -> String {
     let body = with(json!({ "messages": [{ "role": "user", "content": id }] }));
     json!({ "custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body }).to_string()
 }

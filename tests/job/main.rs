@@ -4,6 +4,7 @@
 #[path = "../support/client.rs"]
 mod support;
 
+mod batches;
 mod direct;
 mod ends;
 mod file;

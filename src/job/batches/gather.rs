@@ -110,7 +110,7 @@ impl Batches {
             return Ok(Some(is_answered));
         }
         let is_cancelled = self.running[at].is_cancelled;
-        let Some(fate) =
+        let Some(mut fate) =
             fate_of(&self.job, (line, name), verdict, desk, self.options.fallback || is_cancelled)
         else {
             return Ok(Some(is_answered));
@@ -119,7 +119,9 @@ impl Batches {
             let plan = self.log.parts.iter().find(|part| part.plan.part == self.running[at].part);
             let asked = plan.map(|part| part.plan.model.clone()).unwrap_or_default();
             let usd = desk.target.charge(&self.client, &asked, answered.as_deref(), usage, &self.call);
-            control.spend([usage.prompt_tokens, usage.completion_tokens], usd);
+            let spending = Spending { tokens: [usage.prompt_tokens, usage.completion_tokens], usd };
+            fate.settled.spending = spending;
+            control.spend(spending.tokens, spending.usd);
         }
         let is_good = fate.settled.is_good;
         self.settled.insert(line);

@@ -29,10 +29,10 @@ pub(super) use self::gather::left_behind;
 pub(super) use self::log::Log;
 
 use self::desk::{Desk, Standing};
-use self::log::Plan;
+use self::log::{Part, Plan};
 use self::spool::{Places, Request, Spool};
 use super::marks::Marks;
-use super::progress::{Control, FarBatch, Stage, Waiting};
+use super::progress::{Control, FarBatch, Phase, Stage, Waiting};
 use super::result::JobId;
 use super::{End, Item, Sink, Source, Taken};
 use crate::client::{BatchDesk, BatchHold, BatchTarget, Client, Endpoint};
@@ -75,7 +75,7 @@ pub(super) struct Running {
 
 /// How the batches of a job ended.
 #[derive(Debug)]
-pub(super) enum Far {
+pub(super) enum Over {
     /// All are back; lines without a result are to be asked for by calls.
     Back,
     Ended(End),
@@ -116,23 +116,24 @@ impl Batches {
         source: &mut S,
         sink: &K,
         control: &Control,
-    ) -> Result<Far, Error> {
+    ) -> Result<Over, Error> {
+        control.enter(Phase::Running);
         self.resume()?;
         self.show(control);
         let cancels = self.options.cancel;
         if !cancels {
             for at in 0..self.running.len() {
                 if let Some(end) = self.submit(at, true, control).await? {
-                    return Ok(Far::Ended(end));
+                    return Ok(Over::Ended(end));
                 }
             }
             if let Some(end) = self.plan(source, sink, control).await? {
-                return Ok(Far::Ended(end));
+                return Ok(Over::Ended(end));
             }
         }
         let end = self.follow(sink, control, cancels).await?;
         self.show(control);
-        Ok(end.map_or(Far::Back, Far::Ended))
+        Ok(end.map_or(Over::Back, Over::Ended))
     }
 
     /// The run has ended, and what was settled is on the disk.
@@ -147,6 +148,10 @@ impl Batches {
             if is_done || (running.is_over && running.is_cancelled) || (self.options.cancel && is_unsent) {
                 over.push(running.part);
             }
+        }
+        if is_done {
+            // What a run has begun to make that was cut off then has no line in the log.
+            over.extend(1..self.log.next() + MOST_OPEN as u64);
         }
         for part in &over {
             if !is_done {
@@ -257,8 +262,8 @@ impl Batches {
                     }
                 };
                 let (requests, bytes, inputs) = self.most(&target);
-                if said.text.len() as u64 > bytes || said.inputs > inputs {
-                    // No batch takes it; a call may.
+                if said.text.len() as u64 > bytes || said.inputs > target.most_inputs() {
+                    // No batch takes it; a call may, or several.
                     continue;
                 }
                 let key = (target.provider().clone(), item.endpoint == Endpoint::Embeddings, model.clone());
@@ -382,7 +387,12 @@ impl Batches {
                         return Ok(Some(End::Ended { error }));
                     }
                     pauses += 1;
-                    if self.stops_within(super::direct::pause_after(pauses), control).await {
+                    let least = match &error.kind {
+                        Kind::Api(api) => Duration::from_millis(api.retry_after_ms.unwrap_or_default()),
+                        _ => Duration::ZERO,
+                    };
+                    let pause = super::direct::pause_after(pauses).max(least.min(self.patience));
+                    if self.stops_within(pause, control).await {
                         return Ok(Some(End::Stopped));
                     }
                 }
@@ -544,9 +554,7 @@ impl Batches {
         }
         let Some(batch) = part.batch.clone() else {
             if cancels {
-                // It is nowhere, or nobody knows where.
-                (self.running[at].is_over, self.running[at].is_cancelled) = (true, true);
-                return Ok(Some(Look::News));
+                return self.forget(at, &part).await.map(Some);
             }
             let end = self.submit(at, true, control).await.map_err(Failing::Job)?;
             return Ok(Some(end.map_or(Look::Sent, Look::Ended)));
@@ -603,6 +611,25 @@ impl Batches {
                 Ok(Some(Look::News))
             }
         }
+    }
+
+    /// A part without a batch is not to have one; unless it has, and nobody heard of it.
+    async fn forget(&mut self, at: usize, part: &Part) -> Result<Look, Failing> {
+        if let Some(since) = part.created {
+            let (client, call) = (self.client.clone(), self.call.clone());
+            let target = self.running[at].target.clone();
+            let desk = Desk { client: &client, options: &call, target: &target };
+            let known: Vec<_> = self.log.parts.iter().filter_map(|part| part.batch.clone()).collect();
+            let found = desk.find_batch(&part.plan, part.file.as_deref(), since, &known).await;
+            // One that is only taken for ours by its looks is not ours to end.
+            let is_sure = target.desk == BatchDesk::Files;
+            if let Some(id) = found.map_err(Failing::Provider)?.filter(|_| is_sure) {
+                self.log.batch(part.plan.part, &id, true).map_err(Failing::Job)?;
+                return Ok(Look::Sent);
+            }
+        }
+        (self.running[at].is_over, self.running[at].is_cancelled) = (true, true);
+        Ok(Look::News)
     }
 
     /// Has everybody know how batches stand.
