@@ -57,7 +57,7 @@ use self::files::{FileSink, FileSource, beside};
 use self::journal::Journal;
 use self::marks::Marks;
 use self::progress::Spent;
-use self::queue::{Far as Elsewhere, Queue};
+use self::queue::{Far, Queue};
 use self::results::{ResultFile, Results};
 use self::survey::Survey;
 use crate::client::{Client, Witness};
@@ -247,7 +247,7 @@ impl FileJob {
                 }))
             }
             None => How::Direct(Direct {
-                at_once,
+                at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
                 client,
                 options: call,
                 witness,
