@@ -64,7 +64,7 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
    *
    * Nothing is lost and nothing is answered twice: the same call goes on where an earlier one was, whatever ended that (a crash, a full disk, a power cut).
    * Rejects with a {@link JobError} for files that cannot be read or written, or are of another job; what was settled is in the files, in whole lines.
-   * @throws {ConfigError} for wrong options.
+   * @throws {ConfigError} for wrong options, {@link ClosedError} once the client is closed.
    */
   batchFile(input: string | URL, output: string | URL, options?: BatchFileOptions): BatchFile
 
@@ -1178,6 +1178,11 @@ export interface BatchFileOptions extends Omit<CallOptions, 'idempotencyKey'> {
      */
     claim?: number
   }
+  /**
+   * Lines are answered by the provider's own batches (OpenAI's files and batches, Anthropic's message batches): within a day, at half the price. Of a route, the first target
+   * whose provider has batches is asked. Default false: each line is a call.
+   */
+  providerBatch?: boolean | ProviderBatchOptions
 }
 
 /** Where a job is that several processes work on. */
@@ -1195,11 +1200,29 @@ export interface BatchWorkOptions
   queue: BatchQueue
 }
 
+export interface ProviderBatchOptions {
+  /** Between the first looks at a batch, in milliseconds; later ones are further apart, up to twelve times as far. Default 10_000. */
+  interval?: number
+  /** Of a batch at most. Default, and the most: what the provider takes (OpenAI: 50,000; Anthropic: 100,000). */
+  maxRequests?: number
+  /** The same in bytes (OpenAI: 200 MB; Anthropic: 256 MB). */
+  maxBytes?: number
+  /** Whether lines that a batch leaves unanswered (they expired, or failed in a way that may pass) are asked for by calls, at their full price. Default true. */
+  fallback?: boolean
+  /** Ends the batches that earlier runs have left at providers, gathers what they have answered by then, and sends nothing. Default false. */
+  cancel?: boolean
+}
+
 /** A job that runs. `await` it for its end. */
 export interface BatchFile<Result = BatchFileResult> extends Promise<Result> {
   readonly progress: BatchFileProgress
   /** Takes no further line, and lets what is under way end; `now`: drops it, which is told by the next run as what may be paid twice. */
-  stop(options?: { /** Default false. */ now?: boolean }): this
+  stop(options?: {
+    /** Default false. */
+    now?: boolean
+    /** Has batches end at their providers, where else they run on until the next run gathers them. Default false. */
+    cancelBatches?: boolean
+  }): this
 }
 
 export interface BatchFileResult {
@@ -1252,6 +1275,22 @@ export interface BatchFileProgress {
   elapsed: number
   /** Why nothing goes on for now, and until when, where that is known, in milliseconds since 1970. */
   waiting: { code: string; message: string; until: number | null } | null
+  /** With `providerBatch`: the batches at providers, those of earlier runs too. */
+  batches: ProviderBatchState[]
+}
+
+export interface ProviderBatchState {
+  provider: string
+  model: string
+  /** Null before the provider has given one. */
+  id: string | null
+  /** `new`, `sent`, or in the provider's own words. */
+  state: string
+  requests: number
+  completed: number
+  failed: number
+  /** Whether its results are gathered. */
+  isOver: boolean
 }
 
 // ───────────────────────────── errors ─────────────────────────────

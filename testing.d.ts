@@ -80,6 +80,8 @@ export interface MockOptions {
   prefill?: boolean
   /** What holds for single models; one that is not here is taken as well. */
   models?: Record<string, MockModel>
+  /** Of files and batches (OpenAI's `/files` and `/batches`, Anthropic's `/messages/batches`), which are kept in memory until `reset()`. */
+  batches?: MockBatches
   /** Streams that an HTTP/2 client may have open on a connection. Default 200. */
   maxConcurrentStreams?: number
   /** How long a connection may be idle before it is closed. Default: for ever. */
@@ -88,6 +90,19 @@ export interface MockOptions {
   requestsPerConnection?: number
   /** Whether requests are kept. Default true; false is faster, for benchmarks. */
   record?: boolean
+}
+
+export interface MockBatches {
+  /** False answers 404, as relays do that have no batches. Default true. */
+  enabled?: boolean
+  /** Milliseconds until a batch is over. Default 0. */
+  delay?: number
+  /** Every so manieth request of a batch expires. */
+  expireEvery?: number
+  /** Every so manieth request of a batch is answered 500. */
+  failEvery?: number
+  /** The code with which whole batches fail before anything of them is processed: `'token_limit_exceeded'`. */
+  refuse?: string
 }
 
 export interface MockRateLimit {

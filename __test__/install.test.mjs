@@ -42,7 +42,6 @@ function empty(name, registry) {
   const project = join(folder, name)
   mkdirSync(project, { recursive: true })
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name, version: '1.0.0', private: true }))
-  // `before`, an age that packages must have, may be among the settings of whoever runs this.
   writeFileSync(join(project, '.npmrc'), `registry=${registry}\n${registry.replace('http:', '')}:_authToken=anybody\n`)
   cpSync(join(root, '__test__/matrix/use.cjs'), join(project, 'use.cjs'))
   for (const file of ['esm.mjs', 'common.cjs']) {

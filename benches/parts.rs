@@ -35,9 +35,10 @@ fn main() {
 
 /// Something that can be done so many times.
 type Part = Box<dyn FnMut(usize)>;
+type Named = (&'static str, fn() -> Part);
 
 /// What is counted, each made ready first.
-const PARTS: [(&str, fn() -> Part); 6] = [
+const PARTS: [Named; 6] = [
     ("events", || {
         let stream = stream();
         repeated(move || decode(&stream))

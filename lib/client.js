@@ -250,6 +250,7 @@ class Trunkline extends Emitter {
   /** @param {any} input @param {any} output @param {any} [options] */
   batchFile(input, output, options) {
     Trunkline.#checkReceiver(this, 'batchFile')
+    if (this.#closing !== null) throw closedError()
     this.look()
     const { BatchFile } = /** @type {typeof import('./job.js')} */ (require('./job.js'))
     const starter = {

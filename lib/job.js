@@ -28,6 +28,7 @@ const OWN = [
   'patience',
   'grace',
   'queue',
+  'providerBatch',
 ]
 
 /**
@@ -81,7 +82,7 @@ class BatchFile {
       if (own.errors !== undefined) own.errors = fileOf(own.errors, 'errors')
       const files = works ? {} : { input: fileOf(input, 'input'), output: fileOf(output, 'output'), selected }
       const job = encodeOptions({ ...own, ...files }, 'options')
-      const call = encodeOptions({ priority: 'background', ...rest }, 'options')
+      const call = encodeOptions({ ...rest, priority: rest.priority ?? 'background' }, 'options')
       this.#party = this.#partyOf(client, beforeAttempt)
       if (this.#signal?.aborted) {
         this.#ended = true
@@ -108,9 +109,9 @@ class BatchFile {
     return { ...this.#progress, usage: { ...this.#progress.usage } }
   }
 
-  /** @param {{ now?: boolean }} [options] */
-  stop({ now = false } = {}) {
-    if (!this.#ended) border.stopJob(this.#id, now)
+  /** @param {{ now?: boolean, cancelBatches?: boolean }} [options] */
+  stop({ now = false, cancelBatches = false } = {}) {
+    if (!this.#ended) border.stopJob(this.#id, now, cancelBatches)
     return this
   }
 
@@ -236,6 +237,7 @@ function progressOf(told) {
     cost: told.cost ?? 0,
     elapsed: told.elapsed ?? 0,
     waiting: told.waiting ?? null,
+    batches: told.batches ?? [],
   }
 }
 

@@ -39,7 +39,7 @@ pub use self::cassette::{CassetteMode, CassetteOptions};
 pub use self::export::ExportOptions;
 use self::headers::parse_headers;
 pub use self::headers::parse_hook_headers;
-pub use self::job::{BadLines, JobOptions, QueueOptions, WorkOptions};
+pub use self::job::{BadLines, JobOptions, ProviderBatch, QueueOptions, WorkOptions};
 pub use self::providers::{DEFAULT as DEFAULT_PROVIDER, Key, ProviderConfig};
 use self::retry::parse_retry;
 pub use self::routes::{RouteConfig, TargetConfig};

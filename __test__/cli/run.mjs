@@ -10,7 +10,7 @@ const program = join(root, 'bin/trunkline.js')
 const OTHERS =
   /^(NODE_TEST_CONTEXT|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|FORCE_COLOR|NO_COLOR|COLUMNS|((https?|all|no)_proxy)|(TRUNKLINE|OPENAI|ANTHROPIC|GEMINI)_.*)$/i
 
-/** A child that runs: its `said()` so far, and `ended`. */
+/** A child that runs: its `said()` so far, what it said on standard error (`saidWrong()`), and `ended`. */
 export function begin(args, { env = {}, command = process.execPath, before = [program], cwd = root, input } = {}) {
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !OTHERS.test(name)))
   const child = spawn(command, [...before, ...args], {
@@ -26,7 +26,7 @@ export function begin(args, { env = {}, command = process.execPath, before = [pr
     child.on('error', reject)
     child.on('close', (code, signal) => resolve({ code: code ?? signal, out, err }))
   })
-  return { child, ended, said: () => out }
+  return { child, ended, said: () => out, saidWrong: () => err }
 }
 
 /** How it ended, and what it said. */

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync, writ
 import { join } from 'node:path'
 import test from 'node:test'
 import { pathToFileURL } from 'node:url'
-import { AuthenticationError, BudgetExceededError, ConfigError, JobError } from 'trunkline'
+import { AuthenticationError, BudgetExceededError, ClosedError, ConfigError, JobError } from 'trunkline'
 import { client, rejection, start, until } from '../support.mjs'
 import { kill } from './kills.mjs'
 import { assertOnce, folder, ids, read, request, write } from './support.mjs'
@@ -82,7 +82,9 @@ test('what is wrong with a line is told with its number among the errors, and th
   )
   assert.match(read(files.errors)[2].error.message, /^line 4: .*line 1\b/)
   assert.deepEqual(
-    read(files.output).map(({ custom_id }) => custom_id),
+    read(files.output)
+      .map(({ custom_id }) => custom_id)
+      .sort(),
     ['a', 'f'],
   )
   assert.equal(upstream.requests.length, 2)
@@ -291,6 +293,7 @@ test('closing the client ends its job, and loses nothing', async (t) => {
   const { status, error } = await running
   assert.deepEqual([status, error.code], ['ended', 'ERR_CLOSED'])
   assert.equal(read(files.output).length, upstream.requests.length)
+  assert.throws(() => job(line, files), ClosedError)
   const { progress } = await job(client(t, upstream), files)
   assert.deepEqual([progress.succeeded, progress.repeated], [100, 0])
 })

@@ -7,8 +7,11 @@ const { pathToFileURL } = require('node:url')
 const { UsageError, failure } = require('./args.js')
 const { textOf } = require('./files.js')
 const { keyOf, urlOf } = require('./place.js')
-const { Report, endOf } = require('./progress.js')
+const { Report, endOf, farOf } = require('./progress.js')
 const { many } = require('./screen.js')
+
+/** For a second Ctrl-C, where batches run at a provider: milliseconds. */
+const SECOND_WORD = 4000
 
 const command = {
   name: 'batch',
@@ -85,6 +88,32 @@ const command = {
       most: 86_400,
       about: 'after which the lines of a worker that is not heard of go to others. Default 30',
     },
+    'provider-batch': {
+      type: 'flag',
+      about: "lines are answered by the provider's own batches, within a day and at half the price (OpenAI, Anthropic)",
+    },
+    'batch-interval': {
+      type: 'number',
+      value: 'SECONDS',
+      least: 0.001,
+      most: 86_400,
+      about: 'between the first looks at a batch; later ones are further apart. Default 10',
+    },
+    'batch-requests': {
+      type: 'integer',
+      value: 'N',
+      least: 1,
+      most: 100_000,
+      about: 'of a batch at most. Default: as many as the provider takes',
+    },
+    'no-fallback': {
+      type: 'flag',
+      about: 'what a batch leaves unanswered has failed. Else it is asked for by calls, at their full price',
+    },
+    'cancel-batches': {
+      type: 'flag',
+      about: 'ends the batches of earlier runs, gathers what they have, and sends nothing',
+    },
     quiet: { type: 'flag', about: 'no progress on standard error' },
   }),
   examples: /** @type {[string, string][]} */ ([
@@ -93,6 +122,7 @@ const command = {
     ['batch requests.jsonl -o answers.jsonl --retry-failed', 'what failed, once more'],
     ['batch requests.jsonl -o answers.jsonl --queue redis://queue.internal --job nightly', 'many machines may help:'],
     ['batch --work --queue redis://queue.internal --job nightly', 'on each of them'],
+    ['batch requests.jsonl -o answers.jsonl --provider-batch', 'by tomorrow, for half the price'],
   ]),
   exits: 'a line failed, or is left; a file cannot be read or written, or is of another job',
 }
@@ -133,19 +163,43 @@ async function run({ values, positionals, screen, errors }) {
 /** Ends with the job; signals end it. @param {any} job @param {InstanceType<typeof Report> | undefined} report @param {import('./screen.js').Terminal} errors */
 async function watched(job, report, errors) {
   let signals = 0
-  const stop = () => {
+  /** @type {NodeJS.Timeout | undefined} */
+  let soon
+  const say = (/** @type {string} */ text) => {
+    report?.clear()
+    if (report) errors.say(text)
+  }
+  const stop = (/** @type {string} */ name) => {
     signals++
+    const far = farOf(job.progress.batches)
+    if (soon !== undefined) {
+      clearTimeout(soon)
+      soon = undefined
+      job.stop({ cancelBatches: name === 'SIGINT' })
+      return say(`Cancelling ${far}: what they have answered by now is gathered; once more to end at once`)
+    }
+    if (signals === 1 && name === 'SIGINT' && far !== '') {
+      soon = setTimeout(() => {
+        soon = undefined
+        job.stop()
+      }, SECOND_WORD)
+      return say(`Stopping: ${far} run on, and the same command gathers them; Ctrl-C again now cancels them there`)
+    }
     job.stop({ now: signals > 1 })
-    if (signals > 1 || !report) return
-    report.clear()
+    if (signals > 1) return
     const { inFlight } = job.progress
-    errors.say(`Stopping: ${many(inFlight, 'call')} under way may end; once more to end at once`)
+    say(
+      far === ''
+        ? `Stopping: ${many(inFlight, 'call')} under way may end; once more to end at once`
+        : `Stopping: ${far} run on, and the same command gathers them`,
+    )
   }
   const names = /** @type {const} */ (['SIGINT', 'SIGTERM'])
   for (const name of names) process.on(name, stop)
   try {
     return await job
   } finally {
+    clearTimeout(soon)
     for (const name of names) process.off(name, stop)
   }
 }
@@ -207,6 +261,10 @@ async function configOf(file) {
 function jobOptions(values) {
   const { errors, concurrency, provider, tries, patience, grace } = values
   const seconds = (/** @type {number | undefined} */ value) => (value === undefined ? undefined : value * 1000)
+  if (!values['provider-batch'] && !values['cancel-batches']) {
+    const named = ['batch-interval', 'batch-requests', 'no-fallback'].find((name) => values[name])
+    if (named) throw wrong(`--${named}: belongs to --provider-batch`)
+  }
   const options = {
     errors,
     concurrency,
@@ -219,6 +277,19 @@ function jobOptions(values) {
     patience: seconds(patience),
     grace: seconds(grace),
     queue: queueOf(values),
+    providerBatch: providerBatch(values, seconds),
+  }
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+/** @param {Record<string, any>} values @param {(value: number | undefined) => number | undefined} seconds */
+function providerBatch(values, seconds) {
+  if (!values['provider-batch'] && !values['cancel-batches']) return undefined
+  const options = {
+    interval: seconds(values['batch-interval']),
+    maxRequests: values['batch-requests'],
+    fallback: values['no-fallback'] ? false : undefined,
+    cancel: values['cancel-batches'] ? true : undefined,
   }
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }

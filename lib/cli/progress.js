@@ -141,6 +141,13 @@ function* endOf(result, screen) {
     yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when ${workers > 0 ? 'their worker was lost' : 'an earlier run was cut off'}, and may have been paid twice`
   if (twice > 0)
     yield `  ${many(twice, 'line')} ${twice === 1 ? 'was' : 'were'} answered twice: the second answer is dropped, and was paid for`
+  const { batches } = progress
+  if (batches.length > 0) {
+    const answered = batches.reduce((/** @type {number} */ sum, /** @type {any} */ { completed }) => sum + completed, 0)
+    yield `  ${many(answered, 'line')} by ${batchesOf(batches)}, at half the price`
+  }
+  const far = farOf(batches)
+  if (far !== '') yield `  ${far} run on: with --provider-batch they are gathered, with --cancel-batches they end`
   if (output) yield `  ${near(output)}`
   if (errors) yield `  ${near(errors)}`
   if (badLines.count > 0) {
@@ -152,4 +159,16 @@ function* endOf(result, screen) {
   if (status !== 'done') yield `The same command goes on where this one was.`
 }
 
-module.exports = { Report, endOf, lineOf }
+/** Those that run at providers; empty where there are none. @param {any[]} batches */
+function farOf(batches) {
+  const running = batches.filter(({ id, isOver }) => id !== null && !isOver)
+  return running.length > 0 ? batchesOf(running) : ''
+}
+
+/** @param {any[]} batches */
+function batchesOf(batches) {
+  const names = [...new Set(batches.map(({ provider }) => provider))].join(', ')
+  return `${count(batches.length)} ${batches.length === 1 ? 'batch' : 'batches'} at ${names}`
+}
+
+module.exports = { Report, endOf, farOf, lineOf }

@@ -7,12 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { run } from '../run.mjs'
 import { problemsOf } from './addon-file.mjs'
-import { fileOf, GLIBC, MACOS, targetOf } from './targets.mjs'
-
-const root = fileURLToPath(new URL('../..', import.meta.url))
-
-/** Where the addons of a release lie, each under its own name. */
-export const artifacts = join(root, 'target', 'release-artifacts')
+import { artifacts, fileOf, GLIBC, MACOS, root, targetOf } from './targets.mjs'
 
 /** The command that builds a target, and what it needs in its environment. */
 export function commandOf(target) {

@@ -7,10 +7,7 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { problemsOf } from './addon-file.mjs'
 import { sectionOf } from './changelog.mjs'
-import { packages } from './stage.mjs'
-import { fileOf, packageOf, tarballsOf, targets } from './targets.mjs'
-
-const root = fileURLToPath(new URL('../..', import.meta.url))
+import { fileOf, packageOf, packages, root, tarballsOf, targets } from './targets.mjs'
 
 /** Scripts that a package manager would run on a user's machine. */
 const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare', 'preprepare', 'postprepare', 'dependencies']

@@ -5,9 +5,8 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { targets } from './targets.mjs'
+import { root, targets } from './targets.mjs'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 const page = join(root, 'THIRD-PARTY-LICENSES.md')
 
 /** Where one may choose, the first of these that is offered. */

@@ -9,8 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compare, parsed } from './changelog.mjs'
 import { problemsOfRelease, releaseHere } from './check.mjs'
-import { packages } from './stage.mjs'
-import { tarballsOf } from './targets.mjs'
+import { packages, tarballsOf } from './targets.mjs'
 
 /** The first that publishes by the workflow's own identity, without a token. */
 const LEAST_NPM = '11.5.1'

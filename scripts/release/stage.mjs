@@ -7,12 +7,9 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { problemsOf } from './addon-file.mjs'
-import { fileOf, packageOf, targets } from './targets.mjs'
+import { artifacts, fileOf, packageOf, packages, root, targets } from './targets.mjs'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 const cli = join(root, 'node_modules/@napi-rs/cli/dist/cli.js')
-
-export const packages = join(root, 'target', 'release-packages')
 
 /** Goes with each addon, in which other people's code is. */
 const LICENCES = 'THIRD-PARTY-LICENSES.md'
@@ -103,7 +100,7 @@ function packInto(folders, to) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const files = stage({
-    artifacts: join(root, 'target', 'release-artifacts'),
+    artifacts,
     to: packages,
     rehearsal: process.argv.includes('--rehearsal'),
   })

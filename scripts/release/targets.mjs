@@ -1,6 +1,14 @@
 // The platforms that have a prebuilt addon, and what each one's file must be. The one list of them beside `napi.targets` in package.json and
 // the names that lib/addon.js requires, which a test holds against it.
 
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const root = fileURLToPath(new URL('../..', import.meta.url))
+/** Where the addons of a release lie, each under its own name, and its packages. */
+export const artifacts = join(root, 'target', 'release-artifacts')
+export const packages = join(root, 'target', 'release-packages')
+
 /**
  * `name`: as in the name of the package and of the file. `os`, `cpu`, `libc`: npm's words, by which it chooses. `runner`: the machine of the
  * workflow that builds it. `format`: what the file must say of itself (`addon-file.mjs` reads it).

@@ -5,12 +5,10 @@ import { spawn } from 'node:child_process'
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { shelf } from '../../__test__/install/shelf.mjs'
-import { tarballsOf } from './targets.mjs'
+import { packages, root, tarballsOf } from './targets.mjs'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
-const folder = resolve(process.argv[2] ?? join(root, 'target', 'release-packages'))
+const folder = resolve(process.argv[2] ?? packages)
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
 const project = mkdtempSync(join(tmpdir(), 'trunkline-try-'))

@@ -34,6 +34,8 @@ pub struct JobOptions {
     pub patience: Duration,
     /// How long calls have that are under way when the job is to end. Default 30 s.
     pub grace: Duration,
+    /// None where each line is a call of its own.
+    pub provider_batch: Option<ProviderBatch>,
     /// Names of models that JavaScript would select a model for.
     pub selected: Vec<String>,
     /// None where the job is this process's own.
@@ -64,6 +66,20 @@ pub struct WorkOptions {
     pub grace: Duration,
 }
 
+/// How lines are answered by batches of the provider's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderBatch {
+    /// Between the first looks at a batch; then it grows. Default 10 s.
+    pub interval: Duration,
+    /// Of a batch; no more than the provider takes, which is the default.
+    pub max_requests: Option<u64>,
+    pub max_bytes: Option<u64>,
+    /// Whether lines that a batch leaves without an answer are asked for by calls, at their full price. Default yes.
+    pub fallback: bool,
+    /// Ends what earlier runs have left with providers, gathers what was answered by then, and sends nothing.
+    pub cancel: bool,
+}
+
 /// What becomes of lines that ask for nothing that could be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadLines {
@@ -75,6 +91,8 @@ pub enum BadLines {
 
 const TRIES: NonZeroUsize = NonZeroUsize::new(3).unwrap();
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Batches take minutes at least, and a day at most.
+const INTERVAL: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(30);
 const CLAIM: Duration = Duration::from_secs(30);
 const SHORTEST_CLAIM: Duration = Duration::from_millis(500);
@@ -114,9 +132,16 @@ impl JobOptions {
             waits_for_budget: top.one_of("onBudget", &BUDGET)?.unwrap_or_default(),
             patience: top.duration("patience")?.unwrap_or(PATIENCE),
             grace: top.duration_or_zero("grace")?.unwrap_or(GRACE),
+            provider_batch: provider_batch(&mut top)?,
             selected: top.strings("selected")?.unwrap_or_default(),
             queue: queue(&mut top)?,
         };
+        if job.queue.is_some() && job.provider_batch.is_some() {
+            return Err(top.error(
+                "providerBatch",
+                "must not be beside queue: batches run at the provider, and not on many machines",
+            ));
+        }
         top.finish()?;
         Ok(job)
     }
@@ -169,6 +194,34 @@ fn queue(top: &mut Section) -> Result<Option<QueueOptions>, Error> {
     }
     given.finish()?;
     Ok(Some(QueueOptions { redis, job, works, claim }))
+}
+
+fn provider_batch(top: &mut Section) -> Result<Option<ProviderBatch>, Error> {
+    if top.take_false("providerBatch") {
+        return Ok(None);
+    }
+    let usual = ProviderBatch {
+        interval: INTERVAL,
+        max_requests: None,
+        max_bytes: None,
+        fallback: true,
+        cancel: false,
+    };
+    if top.take_true("providerBatch") {
+        return Ok(Some(usual));
+    }
+    let Some(mut given) = top.section_or("providerBatch", "true, false or an object")? else {
+        return Ok(None);
+    };
+    let options = ProviderBatch {
+        interval: given.duration("interval")?.unwrap_or(usual.interval),
+        max_requests: given.positive("maxRequests")?.map(|most| most.get() as u64),
+        max_bytes: given.positive("maxBytes")?.map(|most| most.get() as u64),
+        fallback: given.boolean("fallback")?.unwrap_or(usual.fallback),
+        cancel: given.boolean("cancel")?.unwrap_or(usual.cancel),
+    };
+    given.finish()?;
+    Ok(Some(options))
 }
 
 fn path(top: &mut Section, name: &'static str) -> Result<Option<PathBuf>, Error> {

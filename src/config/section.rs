@@ -260,6 +260,11 @@ impl Section {
         self.take_if(name, |value| *value == Value::Bool(false))
     }
 
+    /// Takes a member that is `true`; leaves any other.
+    pub(super) fn take_true(&mut self, name: &'static str) -> bool {
+        self.take_if(name, |value| *value == Value::Bool(true))
+    }
+
     /// Takes a member that is this word; leaves any other.
     pub(super) fn take_word(&mut self, name: &'static str, word: &str) -> bool {
         self.take_if(name, |value| *value == word)

@@ -238,7 +238,7 @@ fn judge(error: &Error) -> Verdict {
 }
 
 /// Twice as long each time, and more or less, so that not all come back together.
-fn pause_after(times: u32) -> Duration {
+pub(super) fn pause_after(times: u32) -> Duration {
     let pause = SHORTEST_PAUSE.saturating_mul(1 << times.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
     pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use memchr::memrchr;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -265,13 +266,16 @@ impl Writer {
 }
 
 impl ResultFile {
-    /// Whole lines, or nothing of them.
+    /// All of these lines, or as many whole ones as there was room for.
     fn append(&mut self, text: &[u8], lines: u64) -> Result<(), Error> {
         if text.is_empty() {
             return Ok(());
         }
         if let Err(error) = self.file.write_all(text) {
-            // What is there of them is no whole line. If it cannot be cut off now, the next run does it.
+            // What is behind the last whole line goes. If it cannot be cut off now, the next run does it.
+            let there = self.file.metadata().map_or(self.bytes, |file| file.len());
+            let written = text.len().min(there.saturating_sub(self.bytes) as usize);
+            self.bytes += memrchr(b'\n', &text[..written]).map_or(0, |end| end as u64 + 1);
             let _ = self.file.set_len(self.bytes);
             return Err(trouble::output(&self.path, &error));
         }

@@ -13,12 +13,14 @@
 //! | `files` | lines read ahead of the calls, results written behind them |
 //! | `direct` | each line by a call of its own |
 //! | `queue/` | each line by whichever process takes it, on whatever machine |
+//! | `batches/` | lines by the provider's own batches |
 //! | `progress` | how far a job is, and how it is told to end |
 //! | `trouble` | what ends a job as a whole, in words |
 //!
 //! A job takes lines from a [`Source`], hands them to a [`Runner`], and what becomes of each goes to a [`Sink`]: once, and for good.
 //! A run that is cut off leaves lines that no result is of, and the next run asks for those.
 
+mod batches;
 mod direct;
 mod files;
 mod item;
@@ -33,6 +35,7 @@ mod survey;
 mod trouble;
 mod twice;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::future::Future;
@@ -45,14 +48,16 @@ use serde::Serialize;
 
 pub use self::direct::Direct;
 pub use self::item::{BadLine, CheckModel, Item};
-pub use self::progress::{Control, Phase, Progress, Stage, Waiting};
+pub use self::progress::{Control, FarBatch, Phase, Progress, Stage, Waiting};
 pub use self::queue::WorkJob;
 pub use self::result::{JobId, Settled};
 
+use self::batches::{Batches, Far, Log};
 use self::files::{FileSink, FileSource, beside};
 use self::journal::Journal;
+use self::marks::Marks;
 use self::progress::Spent;
-use self::queue::{Far, Queue};
+use self::queue::{Far as Elsewhere, Queue};
 use self::results::{ResultFile, Results};
 use self::survey::Survey;
 use crate::client::{Client, Witness};
@@ -155,7 +160,21 @@ pub struct Summary {
 /// How its lines are answered.
 enum How {
     Direct(Direct),
-    Far(Box<Far>),
+    Far(Box<Elsewhere>),
+}
+
+impl How {
+    async fn run<S: Source, K: Sink>(
+        &self,
+        source: &mut S,
+        sink: &K,
+        control: &Control,
+    ) -> Result<End, Error> {
+        match self {
+            Self::Direct(direct) => direct.run(source, sink, control).await,
+            Self::Far(far) => far.run(source, sink, control).await,
+        }
+    }
 }
 
 /// What is ready before the first call.
@@ -163,6 +182,8 @@ struct Ready {
     survey: Survey,
     results: Results,
     journal: Journal,
+    /// Of what is with providers' batches, where there are any.
+    log: Option<Log>,
 }
 
 impl FileJob {
@@ -185,9 +206,15 @@ impl FileJob {
         };
         let check = checker(&client, &options, call.provider.is_some());
         let (paths, watch, checked) = (options.clone(), control.clone(), check.clone());
-        let ready = tokio::task::spawn_blocking(move || prepare(&paths, &*checked, &watch)).await;
+        let batched = Arc::new(Batched::of(&client, &options, &call));
+        let ready = tokio::task::spawn_blocking(move || {
+            let looking = batched.clone();
+            let check = move |model: &str| checked(model).or_else(|| looking.look(model));
+            prepare(&paths, &check, &|| batched.refusal(), &watch)
+        });
+        let ready = ready.await;
         let ready = ready.map_err(|_| trouble::of("internal", "a bug in trunkline: the job panicked"))??;
-        let Some(Ready { survey, results, journal }) = ready else {
+        let Some(Ready { survey, results, journal, log }) = ready else {
             return Ok(Summary::of(&options, End::Stopped, &control, Bad::default()));
         };
         let bad = Bad { lines: survey.bad, some: survey.some_bad.clone() };
@@ -199,11 +226,25 @@ impl FileJob {
         }
         let journal = Arc::new(journal);
         let Results { files, settled, .. } = results;
+        let at_once = options.concurrency.unwrap_or_else(|| client.most_connections());
+        let batches = options.provider_batch.clone().zip(log).map(|(provider_batch, log)| Batches {
+            client: client.clone(),
+            call: call.clone(),
+            options: provider_batch,
+            job: survey.job.clone(),
+            output: options.output.clone(),
+            patience: options.patience,
+            grace: options.grace,
+            log,
+            settled: settled.clone(),
+            held: Marks::default(),
+            running: Vec::new(),
+        });
         let how = match queue {
             Some(queue) => {
                 let work = options.work().filter(|work| work.queue.works);
                 let work = work.map(|options| WorkJob { client, options, call, witness });
-                How::Far(Box::new(Far {
+                How::Far(Box::new(Elsewhere {
                     queue,
                     job: survey.digest.clone(),
                     id: survey.job.clone(),
@@ -212,7 +253,7 @@ impl FileJob {
                 }))
             }
             None => How::Direct(Direct {
-                at_once: options.concurrency.unwrap_or_else(|| client.most_connections()),
+                at_once,
                 client,
                 options: call,
                 witness,
@@ -224,14 +265,28 @@ impl FileJob {
             }),
         };
         let sink = FileSink::open(files, journal.clone(), control.clone());
-        let mut source = FileSource::open(&options.input, survey, settled, check);
-        let ended = match how {
-            How::Direct(direct) => direct.run(&mut source, &sink, &control).await,
-            How::Far(far) => Box::pin(far.run(&mut source, &sink, &control)).await,
+        control.enter(Phase::Running);
+        let open = |settled| FileSource::open(&options.input, survey.clone(), settled, check.clone());
+        let (batches, ended) = match batches {
+            None => (None, Box::pin(how.run(&mut open(settled), &sink, &control)).await),
+            Some(mut batches) => {
+                let far = batches.run(&mut open(settled), &sink, &control).await;
+                let ended = match far {
+                    Ok(Far::Back) => {
+                        Box::pin(how.run(&mut open(batches.settled.clone()), &sink, &control)).await
+                    }
+                    Ok(Far::Ended(end)) => Ok(end),
+                    Err(error) => Err(error),
+                };
+                (Some(batches), ended)
+            }
         };
-        drop(source);
         // What was settled is written in any case.
         let files = sink.close().await?;
+        // Before the journal goes, without which nobody would look for it.
+        if let Some(batches) = batches {
+            batches.close(matches!(ended, Ok(End::Done)))?;
+        }
         let end = ended?;
         finish(&end, journal, &files, &control)?;
         control.enter(Phase::Ended);
@@ -251,8 +306,49 @@ fn checker(client: &Arc<Client>, options: &JobOptions, has_provider: bool) -> Ar
     })
 }
 
+/// Whether models go to providers that take batches, where lines are to be answered by them.
+struct Batched {
+    client: Arc<Client>,
+    provider: Option<String>,
+    is_wanted: bool,
+    known: Mutex<HashSet<String>>,
+    refusal: Mutex<Option<Error>>,
+}
+
+impl Batched {
+    fn of(client: &Arc<Client>, options: &JobOptions, call: &CallOptions) -> Self {
+        Self {
+            client: client.clone(),
+            provider: call.provider.clone(),
+            is_wanted: options.provider_batch.as_ref().is_some_and(|batch| !batch.cancel),
+            known: Mutex::default(),
+            refusal: Mutex::default(),
+        }
+    }
+
+    /// A model of a line. Nothing is said of the line: it is the job that is refused.
+    fn look(&self, model: &str) -> Option<String> {
+        if self.is_wanted && !self.known.lock().contains(model) {
+            self.known.lock().insert(model.to_owned());
+            if let Err(error) = self.client.batch_target(model, self.provider.as_deref()) {
+                self.refusal.lock().get_or_insert(error);
+            }
+        }
+        None
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.refusal.lock().take()
+    }
+}
+
 /// All that can be refused before anything is sent. None where the job was stopped meanwhile.
-fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Result<Option<Ready>, Error> {
+fn prepare(
+    options: &JobOptions,
+    check: &CheckModel,
+    refusal: &dyn Fn() -> Option<Error>,
+    control: &Control,
+) -> Result<Option<Ready>, Error> {
     let JobOptions { input, output, errors, .. } = options;
     // Before anything is made. A pipe cannot be read twice, and to open it would wait.
     let refused = |error| trouble::input(input, &error);
@@ -275,7 +371,7 @@ fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Resul
         let refuses = |survey: &Survey| survey.bad > 0 && options.bad_lines == BadLines::Refuse;
         match survey {
             Some(survey) if refuses(&survey) => Err(survey.refusal()),
-            survey => Ok(survey),
+            survey => refusal().map_or(Ok(survey), Err),
         }
     });
     let survey = match survey {
@@ -283,6 +379,19 @@ fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Resul
         nothing => {
             leave(options, journal);
             return nothing.map(|_| None);
+        }
+    };
+    let left_behind = Log::path(output);
+    let log = match &options.provider_batch {
+        Some(_) => Log::open(output, &survey.digest).map(Some),
+        None if left_behind.exists() => Err(batches::left_behind(&left_behind)),
+        None => Ok(None),
+    };
+    let log = match log {
+        Ok(log) => log,
+        Err(error) => {
+            leave(options, journal);
+            return Err(error);
         }
     };
     results.forget_failed()?;
@@ -310,7 +419,7 @@ fn prepare(options: &JobOptions, check: &CheckModel, control: &Control) -> Resul
     let kept = begun.and_then(|()| journal.sync());
     kept.map_err(|error| trouble::output(journal.path(), &error))?;
     sync_folder(output);
-    Ok(Some(Ready { survey, results, journal }))
+    Ok(Some(Ready { survey, results, journal, log }))
 }
 
 /// Nothing was begun: what was made for it, and has nothing in it, goes again.

@@ -19,6 +19,7 @@ pub struct Control {
     phase: Mutex<Phase>,
     spent: Mutex<Spent>,
     waiting: Mutex<Option<Waiting>>,
+    batches: Mutex<Vec<FarBatch>>,
     began: Mutex<Option<Instant>>,
     /// When the last line was settled.
     settled: Mutex<Option<Instant>>,
@@ -30,6 +31,8 @@ pub enum Stage {
     Running,
     /// No line is taken any more; what is under way ends.
     Stopping,
+    /// The same, and what is with a provider's batches is ended there.
+    Cancelling,
     /// What is under way is dropped.
     Now,
 }
@@ -77,6 +80,23 @@ pub struct Waiting {
     pub until: Option<u64>,
 }
 
+/// A batch of a provider's.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FarBatch {
+    pub provider: String,
+    pub model: String,
+    /// None before the provider has given one.
+    pub id: Option<String>,
+    /// `new`, `sent`, or in the provider's own words.
+    pub state: String,
+    pub requests: u64,
+    pub completed: u64,
+    pub failed: u64,
+    /// Whether its results are gathered.
+    pub is_over: bool,
+}
+
 /// A look at a job.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,6 +127,8 @@ pub struct Progress {
     /// Milliseconds since the first call of this run.
     pub elapsed: u64,
     pub waiting: Option<Waiting>,
+    /// Those of providers, where lines are answered by them.
+    pub batches: Vec<FarBatch>,
 }
 
 impl Default for Control {
@@ -117,6 +139,7 @@ impl Default for Control {
             phase: Mutex::default(),
             spent: Mutex::default(),
             waiting: Mutex::default(),
+            batches: Mutex::default(),
             began: Mutex::default(),
             settled: Mutex::default(),
         }
@@ -168,6 +191,7 @@ impl Control {
             cost: spent.usd,
             elapsed: self.began.lock().map_or(0, |began| crate::error::millis(began.elapsed())),
             waiting: self.waiting.lock().clone(),
+            batches: self.batches.lock().clone(),
         }
     }
 
@@ -229,6 +253,12 @@ impl Control {
     /// How long nothing has been settled.
     pub(super) fn standstill(&self) -> Duration {
         self.settled.lock().map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// How a provider's batches stand, and that they are waited for.
+    pub(super) fn note(&self, batches: Vec<FarBatch>, waiting: Option<Waiting>) {
+        *self.batches.lock() = batches;
+        *self.waiting.lock() = waiting;
     }
 
     /// A call waits, by no fault of its own.

@@ -61,6 +61,23 @@ impl JobId {
         (Settled { line, is_good: true, text, spending: meta.spending }, meta.spending)
     }
 
+    /// What a provider has said of a line in a batch of its own.
+    pub(super) fn told(
+        &self,
+        line: u64,
+        custom_id: &str,
+        is_good: bool,
+        (status, request_id): (u16, Option<&str>),
+        body: &[u8],
+    ) -> Settled {
+        let mut text = self.begin(line, Some(custom_id), body.len());
+        response(&mut text, status, request_id);
+        one_line(&mut text, body);
+        text.extend_from_slice(b"},\"error\":null}\n");
+        // Counted when its batch is gathered.
+        Settled { line, is_good, text, spending: Spending::default() }
+    }
+
     pub(super) fn failed(&self, line: u64, custom_id: &str, error: &Error) -> Settled {
         let text = match &error.kind {
             Kind::Api(api) => {
@@ -83,7 +100,7 @@ impl JobId {
         Settled { line: bad.line, is_good: false, text, spending: Spending::default() }
     }
 
-    fn error(&self, line: u64, custom_id: Option<&str>, code: &str, message: &str) -> Vec<u8> {
+    pub(super) fn error(&self, line: u64, custom_id: Option<&str>, code: &str, message: &str) -> Vec<u8> {
         #[derive(Serialize)]
         struct Told<'a> {
             code: &'a str,

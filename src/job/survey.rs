@@ -17,7 +17,7 @@ use super::twice::{Names, Twice};
 use crate::error::Error;
 
 /// What the input is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Survey {
     pub(super) job: JobId,
     /// Its SHA-256, in hexadecimal.

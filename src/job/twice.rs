@@ -45,7 +45,7 @@ struct Name {
 }
 
 /// The lines whose name an earlier one has.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Twice {
     lines: Marks,
     /// Of as many as are told: which one has it first.

@@ -55,7 +55,9 @@ pub(super) struct Asked<'a> {
 
 /// Reads what is in a protocol other than OpenAI's, strictly. `None` where there is nothing to read.
 pub(super) fn read(request: &Request<'_>, route: &Route<'_>) -> Option<Result<Value, Refusal>> {
-    if route.protocol == Protocol::OpenAi || matches!(route.endpoint, Endpoint::Models | Endpoint::Unknown) {
+    if route.protocol == Protocol::OpenAi
+        || matches!(route.endpoint, Endpoint::Models | Endpoint::Batches | Endpoint::Unknown)
+    {
         return None;
     }
     let body = serde_json::from_slice::<Value>(request.body);
@@ -102,7 +104,8 @@ impl Endpoints {
             (Endpoint::Models, Protocol::Gemini) => Ok(gemini::models()),
             (Endpoint::Models, _) if request.header("anthropic-version").is_some() => Ok(anthropic::models()),
             (Endpoint::Models, _) => Ok(openai::models()),
-            (Endpoint::Unknown, _) => {
+            // Batches are answered where they are kept.
+            (Endpoint::Batches | Endpoint::Unknown, _) => {
                 let path = request.path.split_once('?').map_or(request.path, |(path, _)| path);
                 Err(Refusal::NoSuchPath(format!("{} {path}", request.method)))
             }

@@ -158,7 +158,7 @@ fn go_duration(duration: Duration) -> String {
 
 /// A moment to the second, as Anthropic writes it; days are counted in years from March on, so that the leap day is
 /// the last of its year.
-fn rfc3339(moment: SystemTime) -> String {
+pub(super) fn rfc3339(moment: SystemTime) -> String {
     let seconds = moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);

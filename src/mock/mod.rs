@@ -23,10 +23,12 @@
 //! | `openai`, `embeddings` | OpenAI's, whose requests are read leniently: those who speak it differ |
 //! | `view` | requests of every protocol in OpenAI's shape |
 //! | `begun` | the beginning of an answer that a request ends with, to be gone on with |
+//! | `batches` | files and batches, and what became of their requests |
 //! | `endpoints`, `chat` | what is answered, whichever protocol renders it |
 
 mod answer;
 mod anthropic;
+mod batches;
 mod begun;
 mod chat;
 mod clock;
@@ -67,7 +69,7 @@ use tokio::{
 use self::upstream::Upstream;
 pub use self::{
     faults::{FaultScope, LastStream, MockFault, ResetAfter},
-    options::{MockKey, MockModel, MockOptions, RateLimit},
+    options::{MockBatches, MockKey, MockModel, MockOptions, RateLimit},
     shapes::{
         Connections, Headers, Matcher, MockAnswer, RawBody, RecordedRequest, Status, ToolCall, ToolFunction,
     },

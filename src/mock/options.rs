@@ -39,6 +39,30 @@ pub struct MockOptions {
     pub prefill: bool,
     /// What holds for single models. One that is not here is taken as well.
     pub models: BTreeMap<String, MockModel>,
+    /// Of the batches that it works through: OpenAI's, and Anthropic's.
+    pub batches: MockBatches,
+}
+
+/// How a stand-in upstream bears with batches.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct MockBatches {
+    /// False answers 404, as a relay that has none. Default true.
+    pub enabled: bool,
+    /// Milliseconds until a batch is over. Default 0.
+    pub delay: f64,
+    /// Every so manieth request of a batch expires.
+    pub expire_every: Option<u32>,
+    /// Every so manieth request of a batch is answered 500.
+    pub fail_every: Option<u32>,
+    /// The code with which whole batches fail, before any request of theirs is processed.
+    pub refuse: Option<String>,
+}
+
+impl Default for MockBatches {
+    fn default() -> Self {
+        Self { enabled: true, delay: 0.0, expire_every: None, fail_every: None, refuse: None }
+    }
 }
 
 /// A key that a stand-in upstream knows.
@@ -90,6 +114,7 @@ impl Default for MockOptions {
             keys: None,
             prefill: true,
             models: BTreeMap::new(),
+            batches: MockBatches::default(),
         }
     }
 }
@@ -109,6 +134,7 @@ impl MockOptions {
         };
         not_negative("latency", self.latency)?;
         not_negative("roundTrip", self.round_trip)?;
+        not_negative("batches.delay", self.batches.delay)?;
         positive("tokensPerSecond", self.tokens_per_second)?;
         positive("keepAliveTimeout", self.keep_alive_timeout)?;
         let own = self.rate_limit.iter().map(|limit| ("rateLimit".to_owned(), limit));

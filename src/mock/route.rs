@@ -30,6 +30,8 @@ pub(super) enum Endpoint {
     Embedding,
     Embeddings,
     Models,
+    /// Files and batches.
+    Batches,
     Unknown,
 }
 
@@ -49,6 +51,12 @@ impl<'a> Route<'a> {
             "/chat/completions" if is_post => return route(Protocol::OpenAi, Endpoint::Chat),
             "/embeddings" if is_post => return route(Protocol::OpenAi, Endpoint::Embeddings),
             "/models" if method == "GET" => return route(Protocol::OpenAi, Endpoint::Models),
+            path if is_below(path, "/files") || is_below(path, "/batches") => {
+                return route(Protocol::OpenAi, Endpoint::Batches);
+            }
+            path if is_below(path, "/messages/batches") => {
+                return route(Protocol::Anthropic, Endpoint::Batches);
+            }
             "/messages" if is_post => return route(Protocol::Anthropic, Endpoint::Chat),
             "/messages" => return route(Protocol::Anthropic, Endpoint::Unknown),
             _ => {}
@@ -158,6 +166,11 @@ impl Protocol {
             Self::Gemini => gemini::error_event(body),
         }
     }
+}
+
+/// Whether a path is this one, or leads further.
+fn is_below(path: &str, of: &str) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The status that an error in a body stands for, and what it says; for those who word it their own way.

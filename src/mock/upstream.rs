@@ -17,13 +17,14 @@ use serde_json::Value;
 use super::{
     Asker,
     answer::Answer,
+    batches::Store,
     endpoints::{self, Asked, Endpoints},
     faults::{Faults, MockFault},
     gate::{Gate, prompt},
     options::{MockOptions, millis},
     refusal::Refusal,
     request::{ChatAsk, ModelAsk, Request, endpoint},
-    route::{Protocol, Route},
+    route::{Endpoint, Protocol, Route},
     script::{Pace, Script, Told},
     shapes::{Connections, Matcher, MockAnswer, RecordedRequest, holds_fields},
     text,
@@ -40,7 +41,8 @@ pub(super) struct Upstream {
     /// False while there are neither rules nor faults: what the fast way looks at.
     special: AtomicBool,
     gate: Gate,
-    endpoints: Endpoints,
+    pub(super) endpoints: Endpoints,
+    pub(super) store: Store,
     recorded: Mutex<VecDeque<RecordedRequest>>,
     asker: RwLock<Option<Arc<dyn Asker>>>,
 }
@@ -54,9 +56,9 @@ pub(super) struct Counts {
 }
 
 #[derive(Debug)]
-struct Rule {
+pub(super) struct Rule {
     matcher: Matcher,
-    answer: MockAnswer,
+    pub(super) answer: MockAnswer,
 }
 
 impl Upstream {
@@ -69,6 +71,7 @@ impl Upstream {
             faults: Mutex::default(),
             rules: RwLock::default(),
             special: AtomicBool::new(false),
+            store: Store::default(),
             recorded: Mutex::default(),
             asker: RwLock::default(),
         }
@@ -109,6 +112,7 @@ impl Upstream {
         *self.rules.write() = Arc::default();
         self.faults.lock().clear();
         self.recorded.lock().clear();
+        self.store.clear();
         self.look_again();
     }
 
@@ -161,6 +165,7 @@ impl Upstream {
         }
         let answer = match &rule {
             Some(rule) => self.endpoints.said(&rule.answer, &asked),
+            None if route.endpoint == Endpoint::Batches => self.batches(request, route).await,
             None => self.endpoints.by_default(&asked),
         };
         // That there is no such path is an answer, and meets limits and faults as any other.
@@ -207,7 +212,7 @@ impl Upstream {
         millis(self.options.latency * (0.9 + 0.2 * sway))
     }
 
-    async fn rule_for(&self, asked: &Asked<'_>, record: &RecordedRequest) -> Option<Arc<Rule>> {
+    pub(super) async fn rule_for(&self, asked: &Asked<'_>, record: &RecordedRequest) -> Option<Arc<Rule>> {
         let rules = self.rules.read().clone();
         for rule in rules.iter().rev() {
             let matches = match &rule.matcher {

@@ -84,11 +84,15 @@ impl NativeBorder {
         serde_json::to_string(&control.progress()).ok()
     }
 
-    /// Ends a job: what is under way may end, or `now`.
+    /// Ends a job: what is under way may end, or `now`; `cancels`: providers' batches are ended too.
     #[napi(catch_unwind)]
-    pub fn stop_job(&self, id: u32, now: bool) {
+    pub fn stop_job(&self, id: u32, now: bool, cancels: bool) {
         if let Flow::Job(control) = self.border.flow(id) {
-            control.stop(if now { Stage::Now } else { Stage::Stopping });
+            control.stop(match (now, cancels) {
+                (true, _) => Stage::Now,
+                (false, true) => Stage::Cancelling,
+                (false, false) => Stage::Stopping,
+            });
         }
     }
 }
