@@ -141,8 +141,8 @@ async function run({ values, positionals, screen, errors }) {
       ...jobOptions(values),
       ...(report ? { onProgress: (/** @type {any} */ progress) => report.tell(progress) } : {}),
     }
-    const job = isWorker ? line.batchWork(options) : line.batchFile(positionals[0], values.output, options)
-    const result = await watched(job, report, errors)
+    const begin = () => (isWorker ? line.batchWork(options) : line.batchFile(positionals[0], values.output, options))
+    const result = await watched(begin, report, errors)
     report?.clear()
     for (const text of endOf(result, screen)) screen.say(text)
     const { error, ...data } = result
@@ -160,8 +160,10 @@ async function run({ values, positionals, screen, errors }) {
   }
 }
 
-/** Ends with the job; signals end it. @param {any} job @param {InstanceType<typeof Report> | undefined} report @param {import('./screen.js').Terminal} errors */
-async function watched(job, report, errors) {
+/** Begins a job and ends with it; signals end it, from its first call on. @param {() => any} begin @param {InstanceType<typeof Report> | undefined} report @param {import('./screen.js').Terminal} errors */
+async function watched(begin, report, errors) {
+  /** @type {any} */
+  let job
   let signals = 0
   /** @type {NodeJS.Timeout | undefined} */
   let soon
@@ -199,6 +201,7 @@ async function watched(job, report, errors) {
   const names = /** @type {const} */ (['SIGINT', 'SIGTERM'])
   for (const name of names) process.on(name, stop)
   try {
+    job = begin()
     return await job
   } finally {
     clearTimeout(soon)

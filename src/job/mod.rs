@@ -160,7 +160,7 @@ pub struct Summary {
 /// How its lines are answered.
 enum How {
     Direct(Direct),
-    Far(Box<Far>),
+    Far(Box<Elsewhere>),
 }
 
 impl How {
@@ -238,7 +238,7 @@ impl FileJob {
             Some(queue) => {
                 let work = options.work().filter(|work| work.queue.works);
                 let work = work.map(|options| WorkJob { client, options, call, witness });
-                How::Far(Box::new(Far {
+                How::Far(Box::new(Elsewhere {
                     queue,
                     job: survey.digest.clone(),
                     id: survey.job.clone(),
@@ -259,6 +259,7 @@ impl FileJob {
             }),
         };
         let sink = FileSink::open(files, journal.clone(), control.clone());
+        control.enter(Phase::Running);
         let open = |settled| FileSource::open(&options.input, survey.clone(), settled, check.clone());
         let (batches, ended) = match batches {
             None => (None, Box::pin(how.run(&mut open(settled), &sink, &control)).await),
