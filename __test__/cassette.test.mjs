@@ -119,9 +119,9 @@ test('the openai package over fetch is recorded and replayed: chats, streams, fi
     const stream = await openai.chat.completions.create({ ...chat('hello'), stream: true })
     for await (const chunk of stream) pieces.push(chunk.choices[0]?.delta?.content)
     const file = new File(['{"a":1}\n'], 'x.jsonl')
-    const upload = await rejection(openai.files.create({ file, purpose: 'batch' }, { maxRetries: 0 }))
+    const { filename, bytes } = await openai.files.create({ file, purpose: 'batch' }, { maxRetries: 0 })
     const limited = await rejection(openai.chat.completions.create(chat('too much'), { maxRetries: 0 }))
-    return { whole, pieces, upload: [upload.status, upload.code], limited: [limited.status, limited.code] }
+    return { whole, pieces, upload: [filename, bytes], limited: [limited.status, limited.code] }
   }
   const { upstream, line } = await recording(t, path)
   upstream.reply(
@@ -129,7 +129,7 @@ test('the openai package over fetch is recorded and replayed: chats, streams, fi
     { status: 429, json: { error: { code: 'rate_limit_exceeded' } } },
   )
   const recorded = await ways(line, `${upstream.url}/v1`)
-  assert.deepEqual([recorded.upload[0], recorded.limited], [404, [429, 'rate_limit_exceeded']])
+  assert.deepEqual([recorded.upload, recorded.limited], [['x.jsonl', 8], [429, 'rate_limit_exceeded']])
   await line.close()
   await upstream.close()
   assert.match(interactions(path)[2].request.text, /^--boundary\r\n/)

@@ -160,7 +160,7 @@ pub struct Summary {
 /// How its lines are answered.
 enum How {
     Direct(Direct),
-    Far(Box<Elsewhere>),
+    Far(Box<Far>),
 }
 
 impl How {
@@ -238,7 +238,7 @@ impl FileJob {
             Some(queue) => {
                 let work = options.work().filter(|work| work.queue.works);
                 let work = work.map(|options| WorkJob { client, options, call, witness });
-                How::Far(Box::new(Elsewhere {
+                How::Far(Box::new(Far {
                     queue,
                     job: survey.digest.clone(),
                     id: survey.job.clone(),
