@@ -22,6 +22,17 @@ test('no more calls are under way than concurrency.max, and of those that wait t
   assert.equal(line.metrics().queue.turns.count, 6)
 })
 
+test('calls that are made in one turn of the event loop go in the order in which they were made', async (t) => {
+  const { upstream, line } = await start(t, { concurrency: { max: 1 } })
+  await line.chat(REQUEST)
+  const order = Array.from({ length: 50 }, (_, at) => String(at))
+  await Promise.all(order.map((user) => line.chat({ ...REQUEST, user })))
+  assert.deepEqual(
+    upstream.requests.slice(1).map((request) => request.body.user),
+    order,
+  )
+})
+
 test('one more call than may wait is refused at once, and counted', async (t) => {
   const { line, free } = await busy(t, { concurrency: { maxQueue: 2 } })
   const calls = [line.chat(REQUEST), line.chat(REQUEST)]

@@ -43,6 +43,8 @@ impl Intake {
                 if are_many {
                     own.handle().spawn(async {});
                 }
+                // Those that came meanwhile are begun after these.
+                tokio::task::yield_now().await;
             }
         });
         intake
