@@ -129,7 +129,13 @@ test('the openai package over fetch is recorded and replayed: chats, streams, fi
     { status: 429, json: { error: { code: 'rate_limit_exceeded' } } },
   )
   const recorded = await ways(line, `${upstream.url}/v1`)
-  assert.deepEqual([recorded.upload, recorded.limited], [['x.jsonl', 8], [429, 'rate_limit_exceeded']])
+  assert.deepEqual(
+    [recorded.upload, recorded.limited],
+    [
+      ['x.jsonl', 8],
+      [429, 'rate_limit_exceeded'],
+    ],
+  )
   await line.close()
   await upstream.close()
   assert.match(interactions(path)[2].request.text, /^--boundary\r\n/)
