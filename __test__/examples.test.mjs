@@ -41,7 +41,7 @@ const examples = {
     /^line 42: has the custom_id of line 1;/m,
     /^40 lines of answers, 2 of failures\nid, custom_id, response, error$/m,
   ],
-  'own-queue.mjs': [/^30 answers, 0 messages left, 5 came again$/m],
+  'own-queue.mjs': [/^30 answers, 0 messages left, 3 came again$/m],
   'abort.mjs': [
     /after 50 ms: TimeoutError/,
     /(together: the window was closed\n){3}/,

@@ -8,7 +8,7 @@ import { MockUpstream } from 'trunkline/testing'
 const upstream = process.env.OPENAI_API_KEY ? null : await MockUpstream.start({ latency: 30 })
 const line = new Trunkline(upstream ? { baseURL: `${upstream.url}/v1`, apiKey: 'sk-example' } : {})
 
-/** The four methods that such a queue needs. This one is in memory; of SQS they are ReceiveMessage, ChangeMessageVisibility, DeleteMessage and a visibility of 0. */
+/** The four methods that such a queue needs. This one is in memory; of SQS they are ReceiveMessage, ChangeMessageVisibility, DeleteMessage and a visibility of seconds: what fails while a circuit is open would else come again at once, and again. */
 class Queue {
   #visible = []
   #taken = new Map()
@@ -70,7 +70,7 @@ for (let n = 0; n < 30; n++) {
   queue.put({ id: `square-${n}`, request: { model: 'gpt-4o-mini', messages, max_tokens: 10 } })
 }
 // Some fail in a way that passes, and come again.
-upstream?.fault({ kind: 'status', status: 503 }, { times: 5 })
+upstream?.fault({ kind: 'status', status: 503 }, { times: 3 })
 
 const answers = new Map()
 await work(queue, async (id, answer) => answers.set(id, answer))
