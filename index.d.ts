@@ -1190,7 +1190,7 @@ export interface ProviderBatchOptions {
   interval?: number
   /** Of a batch at most. Default, and the most: what the provider takes (OpenAI: 50,000; Anthropic: 100,000). */
   maxRequests?: number
-  /** The same in bytes (OpenAI: 200 MB; Anthropic: 256 MB). */
+  /** The same in bytes. Default, and the most: what the provider takes (OpenAI: 200 MB; Anthropic: 256 MB). */
   maxBytes?: number
   /** Whether lines that a batch leaves unanswered (they expired, or failed in a way that may pass) are asked for by calls, at their full price. Default true. */
   fallback?: boolean
@@ -1210,6 +1210,7 @@ export interface BatchQueue {
 export interface BatchWorkOptions
   extends Pick<BatchFileOptions, 'concurrency' | 'tries' | 'onBudget' | 'patience' | 'grace' | 'onProgress'>,
     Omit<CallOptions, 'idempotencyKey'> {
+  /** Where the job is. */
   queue: BatchQueue
 }
 
