@@ -15,7 +15,9 @@ const API_KEY = 'sk-benchmark'
 const HEADERS = { 'content-type': 'application/json', authorization: `Bearer ${API_KEY}` }
 
 /** Where peers are installed: those of the benchmark, and those of the development dependencies. */
-const FOLDERS = ['../peers/node-22/', '../peers/node-20/', '../../'].map((folder) => new URL(folder, import.meta.url))
+const FOLDERS = ['../../target/bench/peers/node-22/', '../../target/bench/peers/node-20/', '../../'].map(
+  (folder) => new URL(folder, import.meta.url),
+)
 
 /** By name. `connections`: as many as calls at once, or fewer where a pool is to be smaller. */
 export const clients = {
