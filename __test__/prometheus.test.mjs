@@ -4,13 +4,13 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import { createServer as createSocket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import prom from 'prom-client'
 import { ConfigError, Trunkline } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
+import { freePort } from './ports.mjs'
 import { has, parse, promtool, serve } from './prometheus/text.mjs'
 import { client, own, REQUEST, rejection, root, start, until } from './support.mjs'
 
@@ -522,13 +522,4 @@ function filledIn(expr) {
     .replaceAll('$__rate_interval', '1m')
     .replaceAll('$__range', '1h')
     .replace(/\$(job|instance|model)\b/g, '.*')
-}
-
-async function freePort() {
-  const socket = createSocket().listen(0, '127.0.0.1')
-  await once(socket, 'listening')
-  const { port } = socket.address()
-  socket.close()
-  await once(socket, 'close')
-  return port
 }

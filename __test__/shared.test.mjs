@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { SharedStateError, Trunkline } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
+import { freePort, takesConnections } from './ports.mjs'
 import { client, REQUEST, rejection, root, until } from './support.mjs'
 
 const PLACES = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin']
@@ -32,22 +32,6 @@ async function redis(t) {
   })
   await until(() => takesConnections(port), 'Redis takes connections')
   return `redis://127.0.0.1:${port}`
-}
-
-async function freePort() {
-  const server = createServer()
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
-function takesConnections(port) {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1')
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
-    socket.once('connect', () => socket.destroy())
-  })
 }
 
 /** A process whose callers make calls without end, under these options. */

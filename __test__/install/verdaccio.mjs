@@ -2,8 +2,8 @@
 
 import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { freePort } from '../ports.mjs'
 import { until } from '../support.mjs'
 
 /**
@@ -61,13 +61,4 @@ export async function verdaccio(program, folder) {
       await ended
     },
   }
-}
-
-/** One that was free a moment ago: verdaccio does not say which it took. */
-async function freePort() {
-  const server = createServer()
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
