@@ -1,8 +1,7 @@
 'use strict'
 
-const { AsyncResource } = require('node:async_hooks')
-const { native, border, partiesOf, questions, news } = require('./border.js')
-const { callerOf, classes, closedError, configError, errorOf, fromCaller, inMilliseconds } = require('./errors.js')
+const { native, border, partiesOf } = require('./border.js')
+const { callerOf, classes, closedError, configError, errorOf, fromCaller } = require('./errors.js')
 const {
   encodeBody,
   encodeCallOptions,
@@ -19,9 +18,11 @@ const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
 const money = require('./money.js')
 const { LONGEST, only } = require('./options.js')
-const { clearTimeout, queueMicrotask, setTimeout } = require('./timers.js')
-const { isPublisher, isToldOfConnections, publishConnection, retire } = require('./channels.js')
+const { clearTimeout, setTimeout } = require('./timers.js')
+const { environment } = require('./environment.js')
+const { askKey, bound, checkKey, checkKeys } = require('./keys.js')
 const { Log } = require('./log.js')
+const { News } = require('./news.js')
 const { Witness, hooksOf, isWatched } = require('./witness.js')
 
 /** Node's own, for what is no HTTP: taken before anybody puts ours in its place, or what calls ours. To name it loads nothing. */
@@ -37,98 +38,13 @@ const GET = 3
 /** By their kinds, as channels name them. */
 const OPERATIONS = ['chat', 'embed', 'post', 'get']
 
-/** What a header has before a key, and a key has not. */
-const SCHEME = /^bearer\s/i
-const WITH_SCHEME = "must be the key alone, without the 'Bearer ' before it, which is added"
-
 /** How long `close` lets running calls finish, unless it is told. */
 const DRAIN_TIMEOUT = 30_000
 
-/**
- * Clients that get letters, since a key of theirs may be a function or somebody listens, by number; weakly, or none would ever be collected.
- * @type {Map<number, WeakRef<Trunkline>>}
- */
-const reachable = new Map()
-const collected = new FinalizationRegistry((/** @type {number} */ number) => reachable.delete(number))
-/** Of clients that were collected: others write what they shared. */
-const logs = new FinalizationRegistry((/** @type {InstanceType<typeof Log>} */ log) => log.end())
 let clients = 0
-
-questions.key = (number, fn) => reachable.get(number)?.deref()?.askKey(fn)
-news.connections = (number, events, lost) => reachable.get(number)?.deref()?.connectionsChanged(events, lost)
-news.events = (number, events, lost) => reachable.get(number)?.deref()?.callsChanged(events, lost)
-news.logs = (number, records, lost) => reachable.get(number)?.deref()?.logged(records, lost)
-
-/** Events of calls, by name. */
-const OF_CALLS = ['retry', 'failover', 'circuit', 'alert', 'budget']
-
-/** @param {number} lost @param {string} what */
-function warnOfLost(lost, what) {
-  process.emitWarning(`${lost} ${what} ${lost === 1 ? 'event was' : 'events were'} dropped while JavaScript was busy`, {
-    code: 'TRUNKLINE_EVENTS_LOST',
-  })
-}
-
-/** What Rust may know of the environment: it does not read it itself, which would race with writes to it. */
-function environment() {
-  const { env } = process
-  return {
-    baseUrl: firstFull(env, 'TRUNKLINE_BASE_URL', 'OPENAI_BASE_URL'),
-    apiKey: firstFull(env, 'TRUNKLINE_API_KEY', 'OPENAI_API_KEY'),
-    anthropicBaseUrl: firstFull(env, 'TRUNKLINE_BASE_URL', 'ANTHROPIC_BASE_URL'),
-    anthropicApiKey: firstFull(env, 'TRUNKLINE_API_KEY', 'ANTHROPIC_API_KEY'),
-    geminiBaseUrl: firstFull(env, 'TRUNKLINE_BASE_URL', 'GOOGLE_GEMINI_BASE_URL'),
-    geminiApiKey: firstFull(env, 'TRUNKLINE_API_KEY', 'GEMINI_API_KEY'),
-    extraCaCerts: env.NODE_EXTRA_CA_CERTS,
-    sslCertFile: env.SSL_CERT_FILE,
-    sslCertDir: env.SSL_CERT_DIR,
-    httpsProxy: firstSet(env, 'https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'),
-    // In a CGI program HTTP_PROXY is a header that whoever calls it may send (httpoxy).
-    httpProxy: firstSet(env, 'http_proxy', ...(env.REQUEST_METHOD ? [] : ['HTTP_PROXY']), 'all_proxy', 'ALL_PROXY'),
-    noProxy: env.no_proxy ?? env.NO_PROXY,
-  }
-}
-
-/**
- * Name and value of the first variable that is set, be it to nothing, which then holds.
- * @param {NodeJS.ProcessEnv} env @param {string[]} names
- */
-function firstSet(env, ...names) {
-  const name = names.find((name) => env[name] !== undefined)
-  return name === undefined ? undefined : [name, env[name]]
-}
-
-/**
- * Name and value of the first variable that says something.
- * @param {NodeJS.ProcessEnv} env @param {string[]} names
- */
-function firstFull(env, ...names) {
-  const name = names.find((name) => env[name])
-  return name === undefined ? undefined : [name, env[name]]
-}
-
-/** The name that a route's own function gives. @param {Function} select @param {object} request @param {string} path */
-function selected(select, request, path) {
-  let model
-  try {
-    model = select(request)
-  } catch (cause) {
-    throw configError(`${path}: threw`, cause)
-  }
-  if (typeof model !== 'string' || model === '') {
-    // One that was asynchronous and then fails is nobody's to handle.
-    if (model instanceof Promise) model.catch(() => {})
-    const kind = model === '' ? 'an empty string' : kindOf(model)
-    throw configError(`${path}: must give the name of a route or a model, got ${kind}`)
-  }
-  return model
-}
 
 class Trunkline extends Emitter {
   #native
-  #number = ++clients
-  /** That in which the client is made, as with a server or a socket of Node's: its events belong to no call, and are emitted there. */
-  #context = new AsyncResource('Trunkline')
   /** Calls of this client that have a number. */
   #running = 0
   /** @type {(() => void)[]} */
@@ -137,16 +53,10 @@ class Trunkline extends Emitter {
   #closing = null
   /** Those among the options, by the number under which Rust knows them. @type {Function[]} */
   #functions = []
-  /** Of the routes that have one, by their names. @type {Map<string, { select: Function, hasTargets: boolean }>} */
-  #selects = new Map()
-  /** Whether Rust tells of connections, and of calls. */
-  #listening = false
-  #listeningToCalls = false
-  /** Whether the channels of connections had subscribers when it was last looked. */
-  #publishing = false
+  /** Those of its routes. @type {InstanceType<typeof import('./routes.js').Selects> | null} */
+  #selects = null
+  #news
   #hooks
-  /** @type {InstanceType<typeof Log> | undefined} */
-  #log
   /** @type {typeof globalThis.fetch | null} */
   #fetch = null
   /** @type {string[]} */
@@ -159,27 +69,25 @@ class Trunkline extends Emitter {
   /** @param {any} [options] */
   constructor(options = {}) {
     super()
+    /** @type {InstanceType<typeof Log> | undefined} */
+    let log
     try {
       const { hooks, logger, logLevel, known } = taken(options)
       this.#hooks = hooksOf(hooks)
       checkKeys(known)
-      this.#log = new Log(logger, logLevel, process.env)
+      log = new Log(logger, logLevel, process.env)
       const { text, functions } = encodeClientOptions(known)
       this.#functions = functions.map(bound)
-      for (const [name, route] of Object.entries(options?.routes ?? {})) {
-        if (typeof route?.select !== 'function') continue
-        this.#selects.set(name, { select: route.select, hasTargets: route.targets !== undefined })
-      }
-      this.#native = new native.Client(border, this.#number, text, JSON.stringify(environment()))
+      this.#selects = selectsOf(options?.routes)
+      const number = ++clients
+      this.#native = new native.Client(border, number, text, JSON.stringify(environment()))
+      this.#news = new News(this, this.#native, number, log)
       this.#providers = options?.providers === undefined ? ['default'] : Object.keys(options.providers)
     } catch (error) {
-      this.#log?.end()
+      log?.end()
       throw thrown(error)
     }
-    if (this.#functions.length > 0) this.#becomeReachable()
-    this.look()
-    if (this.#log.level > 0) this.#logAt(this.#log.level)
-    logs.register(this, this.#log)
+    if (this.#functions.length > 0) this.#news.becomeReachable()
     const problem = this.#native.problem()
     if (problem) process.emitWarning(problem, { code: 'TRUNKLINE_BUDGET_STATE' })
     if (options?.pool?.tls?.rejectUnauthorized === false) {
@@ -255,7 +163,7 @@ class Trunkline extends Emitter {
     const { BatchFile } = /** @type {typeof import('./job.js')} */ (require('./job.js'))
     const starter = {
       start: (/** @type {[number, string, string, number]} */ ...job) => this.#native.job(...job),
-      selected: [...this.#selects.keys()],
+      selected: this.#selects?.names ?? [],
       beforeAttempt: this.#hooks?.beforeAttempt,
       client: this,
       above: Trunkline.prototype.batchFile,
@@ -388,7 +296,7 @@ class Trunkline extends Emitter {
       throw errorOf(refused, Trunkline.prototype.rotateKey)
     }
     for (let at = known; at < this.#functions.length; at++) this.#functions[at] = bound(this.#functions[at])
-    if (this.#functions.length > 0) this.#becomeReachable()
+    if (this.#functions.length > 0) this.#news.becomeReachable()
   }
 
   /** @param {any} [options] */
@@ -413,9 +321,7 @@ class Trunkline extends Emitter {
   /** @param {any} level */
   setLogLevel(level) {
     Trunkline.#checkReceiver(this, 'setLogLevel')
-    const number = /** @type {InstanceType<typeof Log>} */ (this.#log).setLevel(level)
-    if (this.#ended) this.#log?.end()
-    else this.#logAt(number)
+    this.#news.setLogLevel(level)
   }
 
   // What lib/ itself calls.
@@ -434,110 +340,23 @@ class Trunkline extends Emitter {
     if (this.#running === 0) for (const tell of this.#drained.splice(0)) tell()
   }
 
-  /** @param {number} fn */
-  async askKey(fn) {
-    try {
-      const ask = this.#functions[fn]
-      const key = await ask?.()
-      if (typeof key === 'string' && !SCHEME.test(key)) this.#native.setKey(fn, key, null)
-      else if (typeof key === 'string') this.#native.setKey(fn, null, `what it gave ${WITH_SCHEME}`)
-      else this.#native.setKey(fn, null, `it gave ${kindOf(key)} in place of a string`)
-    } catch (error) {
-      this.#native.setKey(fn, null, error instanceof Error ? error.message : 'it threw no error')
-    }
-  }
-
-  /** Nobody tells when channels get or lose subscribers: it is looked at where something begins. */
   look() {
-    if (isToldOfConnections() !== this.#publishing && !this.#ended) this.listenersChanged()
+    this.#news.look()
   }
 
   listenersChanged() {
-    this.#publishing = !this.#ended && isToldOfConnections()
-    const listening = this.#publishing || (!this.#ended && this.listenerCount('connection') > 0)
-    const toCalls = !this.#ended && OF_CALLS.some((name) => this.listenerCount(name) > 0)
-    if (listening || toCalls) this.#becomeReachable()
-    if (listening !== this.#listening) {
-      this.#listening = listening
-      if (!listening) retire(this, this.#native.pool)
-      this.#native.listen(listening)
-    }
-    if (toCalls !== this.#listeningToCalls) {
-      this.#listeningToCalls = toCalls
-      this.#native.listenToCalls(toCalls)
-    }
+    this.#news.listenersChanged()
   }
 
-  /** @param {string} events @param {number} lost */
-  connectionsChanged(events, lost) {
-    const { pool } = this.#native
-    const publishes = this.#publishing && isPublisher(this, pool)
-    for (const event of JSON.parse(events)) {
-      this.#tell('connection', event)
-      if (publishes) this.#later(() => publishConnection(event, pool))
-    }
-    if (lost > 0) warnOfLost(lost, 'connection')
-  }
-
-  /** @param {string} events @param {number} lost */
-  callsChanged(events, lost) {
-    for (const { event: name, ...event } of JSON.parse(events)) {
-      if (name === 'retry') inMilliseconds([event.attempt])
-      this.#tell(name, event)
-    }
-    if (lost > 0) warnOfLost(lost, 'call')
-  }
-
-  /**
-   * In a microtask of its own: a listener that throws is an uncaught exception, and takes no other event with it.
-   * @param {string} name @param {object} event
-   */
-  #tell(name, event) {
-    this.#later(() => {
-      if (!this.#ended) this.emit(name, event)
-    })
-  }
-
-  /** @param {string} records @param {number} lost */
-  logged(records, lost) {
-    this.#later(() => this.#log?.write(JSON.parse(records), lost))
-  }
-
-  /** @param {number} level */
-  #logAt(level) {
-    if (level > 0) this.#becomeReachable()
-    this.#native.setLogLevel(level)
-  }
-
-  /** In the context of the client, and not among the letters. @param {() => void} run */
-  #later(run) {
-    this.#context.runInAsyncScope(queueMicrotask, undefined, run)
-  }
-
-  #becomeReachable() {
-    if (reachable.has(this.#number)) return
-    reachable.set(this.#number, new WeakRef(this))
-    collected.register(this, this.#number)
+  /** @param {number} fn */
+  askKey(fn) {
+    return askKey(this.#native, fn, this.#functions[fn])
   }
 
   /** The request with the model that its route selects, unless the caller names a provider. @param {any} request @param {any} options */
   #routed(request, options) {
-    if (options?.provider !== undefined) return request
-    let routed = request
-    /** @type {string[]} */
-    const seen = []
-    for (;;) {
-      const name = routed?.model
-      const route = this.#selects.get(name)
-      if (route === undefined) return routed
-      seen.push(name)
-      const model = selected(route.select, routed, `routes.${name}.select`)
-      if (model === name && route.hasTargets) return routed
-      if (seen.includes(model)) {
-        throw configError(`routes.${name}.select: goes round: ${[...seen, model].join(', ')}`)
-      }
-      routed = { ...routed, model }
-    }
+    const selects = this.#selects
+    return selects === null || options?.provider !== undefined ? request : selects.routed(request)
   }
 
   /** Who sees a call from outside; null for nobody. @param {number} kind @param {boolean} stream @param {string | undefined} path @param {any} request */
@@ -645,9 +464,7 @@ class Trunkline extends Emitter {
       this.#ended = true
       for (const close of this.#dashboards) close()
       this.#dashboards.clear()
-      this.#log?.end()
-      this.#native.setLogLevel(0)
-      this.listenersChanged()
+      this.#news.end()
     }
   }
 }
@@ -658,33 +475,19 @@ const METHODS = [Trunkline.prototype.chat, Trunkline.prototype.embed, Trunkline.
 /** @type {Record<number, Function>} */
 const STREAMS = { [CHAT]: Trunkline.prototype.stream, [POST]: Trunkline.prototype.events }
 
+/** Routes that ask a function of the user's; their file is read where a client has routes. @param {any} routes */
+function selectsOf(routes) {
+  if (routes === undefined || routes === null) return null
+  const { Selects } = /** @type {typeof import('./routes.js')} */ (require('./routes.js'))
+  return Selects.of(routes)
+}
+
 /** What of a client's options Rust does not see, and the rest. @param {any} options @returns {any} */
 function taken(options) {
   // Whatever else it is, Rust says what is wrong with it.
   if (typeof options !== 'object' || options === null || Array.isArray(options)) return { known: options }
   const { hooks, logger, logLevel, ...known } = options
   return { hooks, logger, logLevel, known }
-}
-
-/** Keys of a client, and of its providers. @param {any} options */
-function checkKeys(options) {
-  checkKey(options?.apiKey, 'apiKey')
-  for (const [name, provider] of Object.entries(options?.providers ?? {}))
-    checkKey(provider?.apiKey, `providers.${name}.apiKey`)
-}
-
-/** The scheme is added when a key is sent, and would be there twice. @param {any} key @param {string} path */
-function checkKey(key, path) {
-  const several = Array.isArray(key)
-  for (const [at, one] of (several ? key : [key]).entries()) {
-    if (typeof one === 'string' && SCHEME.test(one))
-      throw configError(`${path}${several ? `[${at}]` : ''}: ${WITH_SCHEME}`)
-  }
-}
-
-/** A key is everybody's: its function is called in the context of whoever gave it. @param {Function} fn */
-function bound(fn) {
-  return AsyncResource.bind(/** @type {(...args: unknown[]) => unknown} */ (fn))
 }
 
 /** @param {any} options */

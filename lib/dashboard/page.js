@@ -4,6 +4,10 @@
 
 const { createHash } = require('node:crypto')
 const { run } = require('./browser.js')
+const { charts } = require('./browser/charts.js')
+const { elements } = require('./browser/elements.js')
+const { sections } = require('./browser/sections.js')
+const { words } = require('./browser/words.js')
 const { style } = require('./style.js')
 
 const LOGO =
@@ -15,7 +19,7 @@ const card = (id, title, note = '', size = '') =>
   `<section class="card ${size}" aria-labelledby="${id}-title"><header><h2 id="${id}-title">${title}</h2><p class="note" id="${id}-note">${note}</p></header><div id="${id}"></div></section>`
 
 /** What bundlers that keep names put into functions; nothing on the page. */
-const script = `const __name = (fn) => fn;(${run.toString()})()`
+const script = `const __name = (fn) => fn;(${run})(${[words, elements, charts, sections].join()})`
 
 const html = () => `<!doctype html>
 <html lang="en">

@@ -31,6 +31,8 @@
 //! | `witness` | what a call's owner is told while it runs, and asked before an attempt |
 //! | `record` | what is known of a call: attempts, times, connection |
 //! | `money/` | what calls cost, and what they may |
+//! | `notes` | what is noted of calls as they go: counters, logs, events |
+//! | `figures` | all that was counted and spent |
 //! | `exposition` | all figures, for whoever scrapes them |
 //! | `pools` | one pool for equal settings in a process |
 
@@ -45,12 +47,14 @@ mod events;
 mod exchange;
 mod exposition;
 mod fetch;
+mod figures;
 mod gate;
 mod journey;
 mod key;
 mod keys;
 mod memory;
 mod money;
+mod notes;
 mod outlet;
 mod pass;
 mod pools;
@@ -66,12 +70,10 @@ mod tenants;
 mod whole;
 mod witness;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -87,24 +89,19 @@ pub use self::witness::{Arrival, Ask, Question, TellOf, Witness};
 
 use self::memory::Memory;
 use self::money::{Money, Pooled};
+use self::notes::{tell_of_others, watch};
 use self::pools::SharedPool;
 use self::provider::Provider;
-use self::record::Record;
+use self::shared::Shared;
 pub(crate) use self::shared::{Script, Store, told};
-use self::shared::{Shared, TellOfCircuit};
-use self::targets::{Target, Targets};
+use self::targets::Targets;
 use self::tenants::Tenants;
 
-use crate::config::{CallKind, CallOptions, ClientConfig, Environment, ExportOptions, parse_keys};
-use crate::error::{Attempt, Error};
-use crate::policy::alerts::{Alert, AlertPolicy, Alerts, SPANS};
-use crate::policy::breaker::Outcome;
-use crate::policy::circuits::Changes;
-use crate::policy::money::Period;
+use crate::config::{CallKind, CallOptions, ClientConfig, Environment, parse_keys};
+use crate::error::Error;
+use crate::policy::alerts::Alerts;
 use crate::pool::{Listener, Pool, Tasks, Wake};
-use crate::telemetry::{
-    Clocks, Counters, Event, Events, Format, Metrics, NONE as NO_MODEL, TurnFigures, next_client,
-};
+use crate::telemetry::{Counters, Events, next_client};
 
 /// Asks the owner of a client for a key, by the number of the function that gives it; the answer comes by [`Client::set_key`].
 pub type AskForKey = Box<dyn Fn(u32) + Send + Sync>;
@@ -352,61 +349,9 @@ impl Client {
         self.targets.provider(name)
     }
 
-    pub fn metrics(&self) -> Metrics {
-        let mut pool = self.pool.snapshot();
-        for origin in &mut pool.origins {
-            origin.provider = self.provider_at(&origin.origin).map(|provider| provider.name().clone());
-        }
-        let mut turns = self.tenant_turns();
-        let (mut circuits, mut limits) = (BTreeMap::new(), BTreeMap::new());
-        let clocks = Clocks::read();
-        for provider in self.targets.providers() {
-            provider.admission.add_to(&mut turns);
-            provider.circuit_figures(&clocks, &mut circuits);
-            provider.limit_figures(&clocks, &mut limits);
-        }
-        let cache = self.memory.as_ref().map(|memory| memory.figures());
-        let cost = self.money.total(self.targets.providers()).dollars();
-        self.counters.metrics(pool, turns, circuits, limits, cache, cost)
-    }
-
-    /// Its figures as a text, for whoever scrapes them; `as_json`: for a library that does.
-    ///
-    /// # Errors
-    /// Where the options are none.
-    pub fn export(&self, options: Value, as_json: bool) -> Result<String, Error> {
-        let ExportOptions { format, labels } = ExportOptions::parse(options)?;
-        Ok(self.figures(labels).encode(if as_json { Format::Json } else { format }))
-    }
-
-    /// Whose origin this is.
-    fn provider_at(&self, origin: &str) -> Option<&Arc<Provider>> {
-        self.targets.providers().find(|provider| *provider.origin().to_string() == *origin)
-    }
-
-    /// Of the calls that wait for others of their tenant, before those that wait for their provider.
-    fn tenant_turns(&self) -> TurnFigures {
-        let mut turns = TurnFigures::default();
-        if let Some(tenants) = &self.tenants {
-            turns.depth = tenants.depth();
-        }
-        turns
-    }
-
     /// Which pool of the process it has a share of.
     pub fn pool_number(&self) -> u32 {
         self.pool.number()
-    }
-
-    /// What was spent, by model, provider and tenant.
-    pub fn costs(&self, period: Period) -> CostReport {
-        self.money.report(self.targets.providers(), period)
-    }
-
-    /// What pooling, cache and single flight have saved.
-    pub fn savings(&self) -> SavingsReport {
-        let cost = self.money.total(self.targets.providers());
-        self.money.savings(&self.pool.snapshot(), self.saved_before, cost, self.counters.uptime())
     }
 
     /// What is wrong that calls go on in spite of.
@@ -469,103 +414,6 @@ impl Client {
         &self.pool
     }
 
-    /// A call has ended, other than by its caller's leaving.
-    fn note_end(&self, record: &Record, is_good: bool) {
-        if is_good {
-            self.log_answer(record);
-        }
-        if let Some(alerts) = &self.alerts {
-            alerts.record(is_good, record.retries, record.total(), Instant::now());
-        }
-    }
-
-    fn log_answer(&self, record: &Record) {
-        if !tracing::enabled!(target: "trunkline::call", tracing::Level::DEBUG) {
-            return;
-        }
-        let (client, provider, model) = (self.number, &**record.provider(), &*record.model);
-        let (status, attempts) = (record.status(), record.attempts.len());
-        let total = record.total().as_secs_f64() * 1000.0;
-        tracing::debug!(target: "trunkline::call", client, provider, model, status, attempts, total, "answered");
-    }
-
-    /// Its message, and not its cause, which may be the caller's own words.
-    fn log_failure(&self, error: &Error) {
-        let (client, code) = (self.number, error.name_and_code().1);
-        let (provider, model) = (error.provider.as_deref(), error.model.as_deref());
-        let (attempts, retryable) = (error.attempts.len(), error.retryable);
-        tracing::warn!(target: "trunkline::call", client, provider, model, code, attempts, retryable, error = error.message, "failed");
-    }
-
-    /// An attempt has failed, and another follows.
-    fn note_retry(&self, record: &mut Record, delay: Duration) {
-        self.counters.retried();
-        if let Some(row) = record.row() {
-            row.retried.fetch_add(1, Ordering::Relaxed);
-        }
-        record.retries += 1;
-        if let Some(attempt) = record.attempts.last() {
-            let delay = delay.as_secs_f64() * 1000.0;
-            let Attempt { provider, model, status, error, .. } = attempt;
-            tracing::debug!(target: "trunkline::call", client = self.number, provider = &**provider, model = &**model, status, error, delay, "again");
-            self.events.tell(|| Event::Retry { attempt: attempt.clone(), delay });
-        }
-    }
-
-    /// The deadline has ended an attempt. A whole answer may think for as long as that; but where nothing at all came for as long as a stream
-    /// would be given, it is the target that was silent.
-    fn note_silence(&self, record: &Record, options: &CallOptions) {
-        let Ok(provider) = self.provider(record.provider()) else { return };
-        let limit = provider.timeouts(options).first_byte;
-        if record.silence().is_none_or(|silence| silence < limit) {
-            return;
-        }
-        let (model, now) = (record.model_asked(), Instant::now());
-        if let Some(guard) = provider.circuits.as_ref().and_then(|circuits| circuits.admit(model, now).ok()) {
-            self.tell_of_circuits(provider, model, guard.changes());
-            let changes = guard.settle(Outcome::Failure, now);
-            self.tell_of_circuits(provider, model, changes);
-        }
-    }
-
-    /// A target is given up for another.
-    fn note_failover(&self, from: &Target, to: &Target, record: &Record, error: &Error) {
-        self.counters.failed_over();
-        if let Some(row) = record.row() {
-            row.failed_over.fetch_add(1, Ordering::Relaxed);
-        }
-        let wanted = record.wanted();
-        let (_, reason) = error.name_and_code();
-        let (from, to) = (from.label(wanted), to.label(wanted));
-        tracing::info!(target: "trunkline::call", client = self.number, from, to, reason, "failed over");
-        self.events.tell(|| Event::Failover { from, to, reason });
-    }
-
-    fn tell_of_circuits(&self, provider: &Provider, model: &Arc<str>, changes: Changes) {
-        if let Some(shared) = &self.shared
-            && changes != Changes::default()
-        {
-            shared.post(provider.name(), model, changes);
-        }
-        let changed = [(changes.model, Some(model)), (changes.provider, None)];
-        for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
-            self.log_circuit(provider.name(), model.map(|model| &**model), state.as_str());
-            self.events.tell(|| Event::Circuit {
-                provider: provider.name().clone(),
-                model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
-                state: state.as_str(),
-            });
-        }
-    }
-
-    fn log_circuit(&self, provider: &str, model: Option<&str>, state: &'static str) {
-        let client = self.number;
-        match state {
-            "open" => tracing::warn!(target: "trunkline::circuit", client, provider, model, "opened"),
-            _ => tracing::info!(target: "trunkline::circuit", client, provider, model, state, "changed"),
-        }
-    }
-
     /// By which records name it.
     pub fn number(&self) -> u32 {
         self.number
@@ -581,35 +429,4 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("targets", &self.targets).finish_non_exhaustive()
     }
-}
-
-/// Tells of circuits that other processes found open, or closed.
-fn tell_of_others(events: &Arc<Events>) -> TellOfCircuit {
-    let events = events.clone();
-    Box::new(move |provider, model, state| {
-        events.tell(|| Event::Circuit {
-            provider: provider.clone(),
-            model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model }),
-            state: state.as_str(),
-        });
-    })
-}
-
-/// Alerts, and what tells of them for as long as there is a client.
-fn watch(client: u32, policy: AlertPolicy, events: &Arc<Events>, tasks: &Tasks) -> Arc<Alerts> {
-    let alerts = Arc::new(Alerts::new(policy));
-    let (watched, events) = (Arc::downgrade(&alerts), Arc::downgrade(events));
-    let pause = policy.window / SPANS as u32;
-    tasks.spawn("alerts", async move {
-        loop {
-            tokio::time::sleep(pause).await;
-            let (Some(alerts), Some(events)) = (watched.upgrade(), events.upgrade()) else { return };
-            for alert in alerts.check(Instant::now()) {
-                let Alert { name, state, value, threshold } = alert;
-                tracing::warn!(target: "trunkline::alert", client, ?name, ?state, value, threshold, "changed");
-                events.tell(|| Event::Alert(alert));
-            }
-        }
-    });
-    alerts
 }

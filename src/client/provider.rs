@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
+use super::AskForKey;
 use super::admission::Admission;
 use super::endpoint::Endpoints;
 use super::journey::Accepted;
@@ -14,7 +15,6 @@ use super::keys::Keys;
 use super::money::Ledger;
 use super::shared::Shared;
 use super::tenants::Tenants;
-use super::{AskForKey, NO_MODEL};
 use crate::config::{self, CallOptions, ClientConfig, DEFAULT_PROVIDER, ProviderConfig};
 use crate::error::{Error, Kind};
 use crate::policy::cache::{Digest, Key};
@@ -26,7 +26,7 @@ use crate::policy::retry_budget::RetryBudget;
 use crate::policy::timeouts::Timeouts;
 use crate::pool::{Checkout, Histogram, Lane, Origin, Tasks};
 use crate::protocol::dialect::Protocol;
-use crate::telemetry::{CircuitFigures, Clocks, LimitFigures};
+use crate::telemetry::{CircuitFigures, Clocks, LimitFigures, NONE as NO_MODEL};
 
 #[derive(Debug)]
 pub(super) struct Provider {

@@ -7,13 +7,22 @@
 //! capacity is smaller by what flows in such a span, and the sum over all processes stays within the limit. It lends up to [`AHEAD`] of what has
 //! not flowed in yet, each permit to be used when it has: so nothing is left lying while permits travel.
 
+mod pace;
+mod question;
+mod terms;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::rate::{Cost, RateLimits};
+pub use self::question::{Question, Reply};
+pub use self::terms::Terms;
+
+use self::pace::Pace;
+use self::question::Places;
+use self::terms::{Amounts, STARTS, TOKENS};
+use super::rate::Cost;
 
 /// What is lent may be used for so long.
 pub const SPAN: Duration = Duration::from_millis(100);
@@ -29,71 +38,6 @@ const OFTEN: f64 = 4.0;
 const MANY: usize = 256;
 /// Sums of fractions are not exact.
 const ROUNDING: f64 = 1e-9;
-
-const CALLS: usize = 0;
-const TOKENS: usize = 1;
-/// Calls as well, each as one, whatever it weighs.
-const STARTS: usize = 2;
-
-/// Of calls, tokens and starts.
-type Amounts = [f64; 3];
-
-/// What is shared: the limits that are set.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    limits: Vec<Limit>,
-    places: Option<usize>,
-    most: Amounts,
-}
-
-/// One limit on calls, tokens or starts, as the store is told of it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Limit {
-    of: usize,
-    capacity: f64,
-    /// A second; 0 for a stock.
-    rate: f64,
-    /// Seconds after which a stock is filled up; 0 for a bucket.
-    interval: f64,
-}
-
-/// What the store is asked.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Question {
-    limits: Vec<Limit>,
-    /// What is needed, or nothing is of use.
-    need: Amounts,
-    /// What would be used, that included.
-    want: Amounts,
-    /// By limit: what was lent and is not used, or was used and not lent.
-    back: Vec<f64>,
-    ahead: f64,
-    places: Option<Places>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Places {
-    max: usize,
-    keep: usize,
-    wish: usize,
-}
-
-/// What it says.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Reply {
-    /// None where it has too little.
-    give: Option<Amounts>,
-    /// By limit: what of it may be used at once.
-    #[serde(default)]
-    free: Vec<f64>,
-    /// Seconds until it has enough.
-    #[serde(default)]
-    wait: f64,
-    #[serde(default)]
-    places: usize,
-    /// The share of each, where others go short.
-    fair: Option<usize>,
-}
 
 /// What this process has of it.
 #[derive(Debug)]
@@ -149,77 +93,6 @@ pub enum Ready {
     At(Instant),
     /// Not before more is lent.
     Ask,
-}
-
-/// What was used lately.
-#[derive(Debug, Default)]
-struct Pace {
-    since: Option<Instant>,
-    now: Amounts,
-    before: Amounts,
-}
-
-impl Terms {
-    /// None where nothing is limited.
-    pub fn of(rate: &RateLimits, places: Option<usize>) -> Option<Self> {
-        let set = |rate: Option<f64>| rate.filter(|rate| rate.is_finite() && *rate > 0.0);
-        let flow = |of, capacity: f64, rate: f64| {
-            let late = rate * SPAN.as_secs_f64();
-            Limit { of, capacity: (capacity - late).max(capacity.min(1.0)), rate, interval: 0.0 }
-        };
-        let burst = set(rate.burst).map(|burst| burst.max(1.0));
-        let mut limits = Vec::new();
-        let mut most = [f64::INFINITY; 3];
-        if let Some(rate) = set(rate.requests_per_second) {
-            limits.push(flow(CALLS, burst.unwrap_or(rate.max(1.0)), rate));
-        }
-        if let Some(rate) = set(rate.requests_per_minute) {
-            let capacity = burst.unwrap_or((rate / 600.0).max(1.0));
-            // As with a limiter of one process: without a burst that is set, a minute sees no more than the limit.
-            let above = if burst.is_none() && capacity > 1.0 { capacity + 1.0 } else { 0.0 };
-            limits.push(flow(CALLS, capacity, (rate - above) / 60.0));
-        }
-        if let Some(rate) = set(rate.tokens_per_minute) {
-            let capacity = rate / 60.0;
-            most[TOKENS] = rate;
-            limits.push(flow(TOKENS, capacity, (rate - capacity) / 60.0));
-        }
-        if let Some(gap) = rate.min_interval.filter(|gap| !gap.is_zero()) {
-            limits.push(Limit { of: STARTS, capacity: 1.0, rate: 1.0 / gap.as_secs_f64(), interval: 0.0 });
-        }
-        if let Some(stock) = rate.reservoir.filter(|stock| stock.amount > 0 && !stock.interval.is_zero()) {
-            let interval = stock.interval.as_secs_f64();
-            limits.push(Limit { of: CALLS, capacity: stock.amount as f64, rate: 0.0, interval });
-        }
-        (!limits.is_empty() || places.is_some()).then_some(Self { limits, places, most })
-    }
-
-    fn amounts(&self, cost: Cost) -> Amounts {
-        let all = [cost.requests, cost.tokens as f64, 1.0];
-        std::array::from_fn(|of| all[of].min(self.most[of]))
-    }
-
-    fn limits(&self, of: usize) -> bool {
-        self.limits.iter().any(|limit| limit.of == of)
-    }
-}
-
-impl Question {
-    /// That of a process that goes, and gives back all places.
-    pub fn leaving() -> Self {
-        Self {
-            limits: Vec::new(),
-            need: [0.0; 3],
-            want: [0.0; 3],
-            back: Vec::new(),
-            ahead: 0.0,
-            places: Some(Places { max: 0, keep: 0, wish: 0 }),
-        }
-    }
-
-    pub fn has_places(&self) -> bool {
-        self.places.is_some()
-    }
 }
 
 impl Lent {
@@ -476,172 +349,5 @@ impl Grant {
     }
 }
 
-impl Pace {
-    fn add(&mut self, amounts: &Amounts, now: Instant) {
-        let since = *self.since.get_or_insert(now);
-        let passed = now.saturating_duration_since(since);
-        if passed >= SPAN {
-            self.before = if passed < SPAN * 2 { self.now } else { [0.0; 3] };
-            (self.now, self.since) = ([0.0; 3], Some(now));
-        }
-        self.now.iter_mut().zip(amounts).for_each(|(sum, amount)| *sum += amount);
-    }
-
-    fn recent(&self, now: Instant) -> Amounts {
-        let passed = self.since.map_or(SPAN * 2, |since| now.saturating_duration_since(since));
-        if passed >= SPAN * 2 {
-            return [0.0; 3];
-        }
-        std::array::from_fn(|of| self.now[of].max(self.before[of]))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ONE: Cost = Cost { requests: 1.0, tokens: 0 };
-
-    fn a_hundred_a_second() -> RateLimits {
-        RateLimits { requests_per_second: Some(100.0), ..RateLimits::default() }
-    }
-
-    fn lent(rate: &RateLimits, places: Option<usize>) -> Lent {
-        Lent::new(Terms::of(rate, places).unwrap())
-    }
-
-    fn ms(millis: u64) -> Duration {
-        Duration::from_millis(millis)
-    }
-
-    /// What a store replies that has so much at once, and gives all that is wanted.
-    fn gives(question: &Question, free: f64) -> Reply {
-        Reply { give: Some(question.want), free: vec![free; question.limits.len()], ..Reply::default() }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_goes_before_it_is_lent_and_then_as_much_as_was() {
-        let (mut lent, now) = (lent(&a_hundred_a_second(), None), Instant::now());
-        assert_eq!(lent.ready(ONE, now), Ready::Ask);
-        assert_eq!(lent.due(true, 0, now), Some(now));
-        let question = lent.question(Some(ONE), 3, 0, now);
-        assert_eq!((question.need[CALLS], question.want[CALLS]), (1.0, 3.0));
-        assert_eq!(lent.due(true, 0, now), None, "one question at a time");
-        lent.reply(gives(&question, 90.0), 0, now);
-        for _ in 0..3 {
-            assert_eq!(lent.ready(ONE, now), Ready::At(now));
-            assert!(lent.take(ONE, now).is_some());
-        }
-        assert_eq!(lent.ready(ONE, now), Ready::Ask);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_has_not_flowed_in_yet_is_used_when_it_has() {
-        let (mut lent, now) = (lent(&a_hundred_a_second(), None), Instant::now());
-        let question = lent.question(Some(ONE), 4, 0, now);
-        lent.reply(gives(&question, 2.0), 0, now);
-        for _ in 0..2 {
-            assert!(lent.take(ONE, now).is_some());
-        }
-        for n in 1..=2 {
-            let at = now + ms(10 * n);
-            assert_eq!(lent.ready(ONE, now), Ready::At(at));
-            assert!(lent.take(ONE, at).is_some());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_lent_is_void_after_its_span_and_goes_back_less_what_flowed_in() {
-        let (mut lent, now) = (lent(&a_hundred_a_second(), None), Instant::now());
-        let question = lent.question(Some(ONE), 30, 0, now);
-        lent.reply(gives(&question, 90.0), 0, now);
-        lent.take(ONE, now).unwrap();
-        let later = now + SPAN;
-        assert_eq!(lent.ready(ONE, later), Ready::Ask);
-        assert!(lent.due(false, 0, later).is_some());
-        let question = lent.question(None, 0, 0, later);
-        assert!((question.back[0] - (29.0 - 10.0)).abs() < 1e-6, "{question:?}");
-        assert_eq!(question.want, [0.0; 3]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_given_back_in_a_question_that_is_lost_is_not_given_back_again_and_what_is_owed_is() {
-        let tokens = RateLimits { tokens_per_minute: Some(60_000.0), ..RateLimits::default() };
-        let (mut lent, now) = (lent(&tokens, None), Instant::now());
-        let cost = Cost { requests: 1.0, tokens: 500 };
-        let question = lent.question(Some(cost), 2, 0, now);
-        lent.reply(gives(&question, 1000.0), 0, now);
-        let [less, more] = [(); 2].map(|()| lent.take(cost, now).unwrap());
-        lent.settle(less, 100, now);
-        assert_eq!(lent.question(None, 0, 0, now).back, [400.0]);
-        lent.unanswered();
-        lent.settle(more, 600, now);
-        assert_eq!(lent.question(None, 0, 0, now).back, [-100.0]);
-        lent.unanswered();
-        assert_eq!(lent.question(None, 0, 0, now).back, [-100.0]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_that_was_not_sent_leaves_its_permit_to_the_next() {
-        let (mut lent, now) = (lent(&a_hundred_a_second(), None), Instant::now());
-        let question = lent.question(Some(ONE), 1, 0, now);
-        lent.reply(gives(&question, 90.0), 0, now);
-        let mark = lent.take(ONE, now).unwrap();
-        assert_eq!(lent.ready(ONE, now), Ready::Ask);
-        lent.give_back(mark, now);
-        assert_eq!(lent.ready(ONE, now), Ready::At(now));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn with_many_calls_more_is_asked_for_before_anybody_waits() {
-        let (mut lent, now) = (lent(&a_hundred_a_second(), None), Instant::now());
-        let question = lent.question(Some(ONE), 10, 0, now);
-        lent.reply(gives(&question, 90.0), 0, now);
-        for _ in 0..4 {
-            lent.take(ONE, now).unwrap();
-        }
-        assert_eq!(lent.due(false, 0, now), Some(now + SPAN), "to give back what is left");
-        for _ in 0..3 {
-            lent.take(ONE, now).unwrap();
-        }
-        assert_eq!(lent.due(false, 0, now), Some(now));
-        assert_eq!(lent.question(None, 0, 0, now).want[CALLS], 7.0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn places_beyond_the_share_go_to_others_as_calls_end() {
-        let (mut lent, now) = (lent(&RateLimits::default(), Some(10)), Instant::now());
-        assert_eq!(lent.places(), Some(0));
-        lent.question(Some(ONE), 10, 0, now);
-        lent.reply(Reply { places: 10, ..Reply::default() }, 0, now);
-        assert_eq!(lent.places(), Some(10));
-        lent.question(Some(ONE), 5, 10, now);
-        lent.reply(Reply { places: 10, fair: Some(5), ..Reply::default() }, 10, now);
-        assert_eq!(lent.places(), Some(10));
-        for under_way in [9, 8, 7, 6, 5, 4] {
-            lent.ended(under_way);
-            assert_eq!(lent.places(), Some(under_way.max(5)));
-        }
-        assert!(lent.due(false, 4, now).is_some());
-        assert_eq!(lent.question(None, 0, 4, now).places.unwrap().keep, 4);
-    }
-
-    #[test]
-    fn alone_it_stands_in_nobodys_way_and_refused_in_everybodys() {
-        let (mut lent, now) = (lent(&a_hundred_a_second(), Some(3)), Instant::now());
-        lent.set_standing(Standing::Alone);
-        assert_eq!((lent.ready(ONE, now), lent.places()), (Ready::At(now), None));
-        assert_eq!(lent.due(true, 1, now), None);
-        lent.set_standing(Standing::Refused);
-        assert_eq!((lent.ready(ONE, now), lent.places()), (Ready::Ask, Some(0)));
-    }
-
-    #[test]
-    fn a_bucket_is_smaller_by_what_flows_while_permits_are_lent() {
-        let terms = Terms::of(&a_hundred_a_second(), None).unwrap();
-        assert_eq!(terms.limits, [Limit { of: CALLS, capacity: 90.0, rate: 100.0, interval: 0.0 }]);
-        let slow = RateLimits { requests_per_second: Some(0.5), ..RateLimits::default() };
-        assert_eq!(Terms::of(&slow, None).unwrap().limits[0].capacity, 1.0);
-        assert!(Terms::of(&RateLimits::default(), None).is_none());
-    }
-}
+mod tests;

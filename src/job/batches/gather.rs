@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::Batches;
 use super::desk::{Desk, Verdict, verdict};
+use super::follow::Failing;
 use super::spool::{Name, Places, line_of, reply_of};
-use super::{Batches, Failing};
 use crate::error::{Error, Kind};
 use crate::job::progress::Control;
 use crate::job::result::{JobId, Settled, Spending};
