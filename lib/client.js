@@ -14,9 +14,7 @@ const {
 } = require('./encode.js')
 const { Call, nextNumber, signalOf } = require('./call.js')
 const { ChatStream, EventStream, Flow, Stream } = require('./stream.js')
-const { Batch } = require('./batch.js')
 const { Emitter } = require('./emitter.js')
-const money = require('./money.js')
 const { LONGEST, only } = require('./options.js')
 const { clearTimeout, setTimeout } = require('./timers.js')
 const { environment } = require('./environment.js')
@@ -152,6 +150,7 @@ class Trunkline extends Emitter {
     }
     /** @type {import('./batch.js').Starter['start']} */
     const start = (item, callOptions) => this.#item(item, callOptions)
+    const { Batch } = /** @type {typeof import('./batch.js')} */ (require('./batch.js'))
     return new Batch({ start, check, caller: callerOf(Trunkline.prototype.batch) }, requests, options)
   }
 
@@ -228,14 +227,16 @@ class Trunkline extends Emitter {
   /** @param {any} [options] */
   costs(options = {}) {
     Trunkline.#checkReceiver(this, 'costs')
-    const { window, before } = money.windowOf(options)
-    return money.costReport(this.#native.costs(window, before), window, before)
+    const { costReport, windowOf } = /** @type {typeof import('./money.js')} */ (require('./money.js'))
+    const { window, before } = windowOf(options)
+    return costReport(this.#native.costs(window, before), window, before)
   }
 
   /** @param {any} [options] */
   savings(options = {}) {
     Trunkline.#checkReceiver(this, 'savings')
-    return money.savingsReport(this.#native.savings(), options)
+    const { savingsReport } = /** @type {typeof import('./money.js')} */ (require('./money.js'))
+    return savingsReport(this.#native.savings(), options)
   }
 
   /** @param {any} [options] */
