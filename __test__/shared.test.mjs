@@ -2,37 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import test from 'node:test'
 import { SharedStateError, Trunkline } from 'trunkline'
 import { MockUpstream } from 'trunkline/testing'
-import { freePort, takesConnections } from './ports.mjs'
+import { freePort } from './ports.mjs'
+import { redis, withoutRedis as skip } from './redis.mjs'
 import { client, REQUEST, rejection, root, until } from './support.mjs'
-
-const PLACES = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin']
-const program = PLACES.map((place) => join(place, 'redis-server')).find((file) => existsSync(file))
-// On a user's machine it may be missing; CI skips nothing.
-const skip = program || process.env.CI ? false : 'redis-server is not installed'
-
-/** A Redis that ends with the test. */
-async function redis(t) {
-  assert.ok(program, 'redis-server is not installed')
-  const dir = mkdtempSync(join(tmpdir(), 'trunkline-redis-'))
-  const port = await freePort()
-  const server = spawn(program, ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', dir], {
-    stdio: 'ignore',
-  })
-  t.after(async () => {
-    const ended = new Promise((resolve) => server.once('exit', resolve))
-    server.kill('SIGKILL')
-    await ended
-    rmSync(dir, { recursive: true })
-  })
-  await until(() => takesConnections(port), 'Redis takes connections')
-  return `redis://127.0.0.1:${port}`
-}
 
 /** A process whose callers make calls without end, under these options. */
 function caller(t, upstream, options, callers = 20) {
@@ -51,7 +26,7 @@ function caller(t, upstream, options, callers = 20) {
 }
 
 test('four processes under one limit of 100 a second stay at 95 to 100', { skip }, async (t) => {
-  const shared = { redis: await redis(t) }
+  const shared = { redis: (await redis(t)).url }
   const upstream = await MockUpstream.start()
   t.after(() => upstream.close())
   const options = { shared, rateLimit: { requestsPerSecond: 100 }, timeouts: { queue: 60_000 } }
@@ -67,7 +42,7 @@ test('four processes under one limit of 100 a second stay at 95 to 100', { skip 
 })
 
 test('what a killed process held comes back', { skip }, async (t) => {
-  const shared = { redis: await redis(t) }
+  const shared = { redis: (await redis(t)).url }
   const upstream = await MockUpstream.start()
   t.after(() => upstream.close())
   upstream.fault({ kind: 'silence', for: 600_000 }, { times: 1 })

@@ -19,7 +19,7 @@ export function peersOf(node = process.versions.node) {
 /** Installs what is missing, or is another than the lock file says, and returns the folder. Throws where that cannot be done. */
 export function setUpPeers(group = peersOf()) {
   const source = join(root, 'benchmark/peers', group)
-  const folder = join(root, 'target/bench/peers', group)
+  const folder = folderOf(group)
   const mark = join(folder, '.installed')
   const lock = createHash('sha256')
     .update(readFileSync(join(source, 'package-lock.json')))
@@ -54,12 +54,44 @@ export async function importPeer(name) {
 
 /** What will load a peer's module, and nothing else. */
 export async function loaderOf(name) {
-  const { load } = await import(pathToFileURL(join(setUpPeers(), 'load.mjs')).href)
+  const load = await loadIn(setUpPeers())
   return () => load(name)
 }
 
 /** Of a peer as it is installed, or of this package. */
 export function versionOf(name) {
-  const folder = name === undefined ? root : join(setUpPeers(), 'node_modules', name)
+  return versionIn(name === undefined ? root : join(setUpPeers(), 'node_modules', name))
+}
+
+/** A peer's module without setting anything up: of those that are, or of the development dependencies. */
+export async function importAtHand(name) {
+  const folder = atHand(name)
+  if (folder === root) return import(name)
+  if (folder === undefined) throw new Error(`${name} is not installed`)
+  const load = await loadIn(folder)
+  return load(name)
+}
+
+/** The version of such a one; undefined where it is nowhere. */
+export function versionAtHand(name) {
+  const folder = atHand(name)
+  return folder && versionIn(join(folder, 'node_modules', name))
+}
+
+function atHand(name) {
+  const folders = [folderOf(peersOf()), root]
+  return folders.find((folder) => existsSync(join(folder, 'node_modules', name, 'package.json')))
+}
+
+async function loadIn(folder) {
+  const { load } = await import(pathToFileURL(join(folder, 'load.mjs')).href)
+  return load
+}
+
+function folderOf(group) {
+  return join(root, 'target/bench/peers', group)
+}
+
+function versionIn(folder) {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
 }

@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { MockUpstream } from 'trunkline/testing'
 import { assertOnce, folder, ids, request, write } from '../job/support.mjs'
+import { redis, withoutRedis } from '../redis.mjs'
 import { client, rejection, until } from '../support.mjs'
-import { batch, networks, redis, withoutNetworks, withoutRedis, withStandIn } from './support.mjs'
+import { batch, fieldOf, networks, withoutNetworks, withStandIn } from './support.mjs'
 
 const skip = withoutRedis
 
@@ -34,8 +35,8 @@ test('four processes, one killed and one stopped for a while: every line is answ
   await until(() => upstream.requests.length > 40, 'all of them work')
   workers[0].child.kill('SIGKILL')
   workers[1].child.kill('SIGSTOP')
-  await until(() => Number(server.field('test', 'claimed')) >= 2, 'others have claimed what these had')
-  const claimed = () => Number(server.field('test', 'claimed'))
+  await until(() => Number(fieldOf(server, 'test', 'claimed')) >= 2, 'others have claimed what these had')
+  const claimed = () => Number(fieldOf(server, 'test', 'claimed'))
   // Those of both.
   await until(() => claimed() >= 5, 'others have claimed what both had')
   workers[1].child.kill('SIGCONT')
@@ -76,7 +77,7 @@ test('four machines, one killed and one cut off for a while: every line is answe
   await until(() => linesOf(files.output) > 60, 'all of them work')
   workers[0].child.kill('SIGKILL')
   others[2].cable('down')
-  await until(() => Number(server.field('test', 'claimed')) >= 5, 'others have claimed what both had')
+  await until(() => Number(fieldOf(server, 'test', 'claimed')) >= 5, 'others have claimed what both had')
   others[2].cable('up')
   const { code, err, status, progress } = await feeder.result
   assert.deepEqual([code, status, progress.succeeded], [0, 'done', 300], err)
@@ -93,7 +94,7 @@ test('whoever feeds is killed at any time, and goes on where it was', { skip }, 
   first.child.kill('SIGKILL')
   await first.ended
   // What it had fed is answered all the same, and waits.
-  await until(() => server.field('test', 'id') !== '' && upstream.requests.length === 200, 'all is answered')
+  await until(() => fieldOf(server, 'test', 'id') !== '' && upstream.requests.length === 200, 'all is answered')
   const { code, err, progress } = await batch(t, [...feed, '--no-work']).result
   assert.deepEqual([code, progress.succeeded, progress.twice], [0, 200, 0], err)
   assertOnce(files, ids(200))
@@ -130,7 +131,7 @@ test('a worker that ends gives back what it has not done at once', { skip, timeo
   assert.deepEqual([progress.succeeded, progress.repeated, progress.twice], [20, 4, 0])
   assertOnce(files, ids(20))
   assert.equal((await other.result).progress.succeeded, 20)
-  assert.equal(server.field('test', 'state'), 'done')
+  assert.equal(fieldOf(server, 'test', 'state'), 'done')
 })
 
 test('limits are shared through the same Redis', { skip }, async (t) => {
@@ -196,7 +197,7 @@ test('what a queue cannot be is told, and nothing starts', { skip }, async (t) =
   const held = line.batchFile(files.input, `${files.output}.held`, {
     queue: { redis: server.url, job: 'test', work: false, claim: 1000 },
   })
-  await until(() => server.field('test', 'state') === 'open', 'it is fed')
+  await until(() => fieldOf(server, 'test', 'state') === 'open', 'it is fed')
   assert.match((await refused({ redis: server.url, claim: 500 })).message, /another process feeds the job 'test'/)
   await held.stop()
   const other = `${files.input}.other`

@@ -1,68 +1,14 @@
-// A Redis of a test's own, and processes of one job: in this machine's network, or each in a network of its own.
+// Processes of one job: in this machine's network, or each in a network of its own.
 
-import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { execFileSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { begin } from '../cli/run.mjs'
-import { freePort, takesConnections } from '../ports.mjs'
-import { root, until } from '../support.mjs'
+import { root } from '../support.mjs'
 
-const PLACES = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin']
-const program = PLACES.map((place) => join(place, 'redis-server')).find((file) => existsSync(file))
-
-/** Why a test is skipped; false where all is there. CI skips nothing. */
-export const withoutRedis = program || process.env.CI ? false : 'SKIPPED: redis-server is not installed'
-if (withoutRedis) console.log(withoutRedis)
-
-/** A Redis that ends with the test, and can end before it: `end()`, `begin()`. `within`: a command that runs others elsewhere; `more`: lines of its configuration. */
-export async function redis(t, { host = '127.0.0.1', within = [], more = '' } = {}) {
-  const dir = mkdtempSync(join(tmpdir(), 'trunkline-queue-'))
-  const port = within.length > 0 ? 6379 : await freePort()
-  const file = join(dir, 'redis.conf')
-  writeFileSync(file, `port ${port}\nbind ${host}\nprotected-mode no\nsave ""\ndir ${dir}\n${more}\n`)
-  const [command, ...args] = [...within, program ?? 'redis-server', file]
-  let server
-  const self = {
-    port,
-    url: `redis://${host}:${port}`,
-    async begin() {
-      server = spawn(command, args, { stdio: 'ignore' })
-      // Elsewhere it cannot be asked from here.
-      const answers = () =>
-        within.length > 0 ? asks([...within, 'redis-cli', '-h', host, 'PING']) : takesConnections(port)
-      await until(answers, 'Redis takes connections')
-    },
-    async end() {
-      const ended = new Promise((resolve) => server.once('exit', resolve))
-      server.kill('SIGKILL')
-      await ended
-    },
-    /** What a field of the job's has. */
-    field(job, name) {
-      const key = `{trunkline:batch:${job}}:job`
-      const text = execFileSync([...within, 'redis-cli'][0], [
-        ...[...within, 'redis-cli'].slice(1),
-        ...['-h', host, '-p', `${port}`, 'HGET', key, name],
-      ])
-      return text.toString().trim()
-    },
-  }
-  await self.begin()
-  t.after(async () => {
-    await self.end()
-    rmSync(dir, { recursive: true })
-  })
-  return self
-}
-
-function asks([command, ...args]) {
-  try {
-    execFileSync(command, args, { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
+/** What a field of a job has in the queue of this Redis. */
+export function fieldOf(server, job, name) {
+  return server.ask('HGET', `{trunkline:batch:${job}}:job`, name)
 }
 
 /** `trunkline batch` in a process of its own, which ends with the test. */

@@ -2,10 +2,8 @@
 //
 // A client has `chat(body, priority)`, which resolves with the completion, and `close()`. Nothing is repeated: what fails is counted.
 
-import { existsSync, readFileSync } from 'node:fs'
 import { Agent, request as https } from 'node:https'
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
+import { importAtHand, versionAtHand, versionOf as versionOfPeer } from '../peers.mjs'
 
 /** Milliseconds after which a call counts as timed out. */
 const PATIENCE = 10_000
@@ -14,23 +12,18 @@ const STREAMS = 100
 const API_KEY = 'sk-benchmark'
 const HEADERS = { 'content-type': 'application/json', authorization: `Bearer ${API_KEY}` }
 
-/** Where peers are installed: those of the benchmark, and those of the development dependencies. */
-const FOLDERS = ['../../target/bench/peers/node-22/', '../../target/bench/peers/node-20/', '../../'].map(
-  (folder) => new URL(folder, import.meta.url),
-)
-
 /** By name. `connections`: as many as calls at once, or fewer where a pool is to be smaller. */
 export const clients = {
   'new connection each': ({ url }) => viaHttps(url, new Agent({ keepAlive: false })),
 
   async openai({ url }) {
-    const { default: OpenAI } = await load('openai')
+    const { default: OpenAI } = await importAtHand('openai')
     const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: API_KEY, maxRetries: 0, timeout: PATIENCE })
     return { chat: (body) => openai.chat.completions.create(body), close() {} }
   },
 
   async 'axios keep-alive'({ url, connections }) {
-    const { default: axios } = await load('axios')
+    const { default: axios } = await importAtHand('axios')
     const httpsAgent = new Agent({ keepAlive: true, maxSockets: connections, maxFreeSockets: connections })
     const client = axios.create({ httpsAgent, timeout: PATIENCE, headers: HEADERS, proxy: false })
     return {
@@ -68,19 +61,7 @@ const PACKAGES = { openai: 'openai', axios: 'axios', undici: 'undici', trunkline
 export function versionOf(name) {
   const [word] = name.split(' ')
   if (!(word in PACKAGES)) return `Node ${process.versions.node}`
-  const folder = word === 'trunkline' ? new URL('../../', import.meta.url) : folderOf(word)
-  return folder && JSON.parse(readFileSync(new URL('package.json', folder), 'utf8')).version
-}
-
-function folderOf(name) {
-  const major = Number(process.versions.node.split('.')[0])
-  const folders = FOLDERS.filter(({ pathname }) => major >= 22 || !pathname.endsWith('/node-22/'))
-  return folders.map((folder) => new URL(`node_modules/${name}/`, folder)).find((folder) => existsSync(folder))
-}
-
-async function load(name) {
-  const require = createRequire(new URL('package.json', folderOf(name)))
-  return import(pathToFileURL(require.resolve(name)).href)
+  return word === 'trunkline' ? versionOfPeer() : versionAtHand(word)
 }
 
 function viaHttps(url, agent) {
@@ -110,7 +91,7 @@ function viaHttps(url, agent) {
 }
 
 async function viaUndici(url, options, each) {
-  const { Agent, request } = await load('undici')
+  const { Agent, request } = await importAtHand('undici')
   const dispatcher = new Agent({ ...options, headersTimeout: PATIENCE, bodyTimeout: PATIENCE })
   return {
     async chat(body) {

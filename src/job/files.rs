@@ -291,3 +291,10 @@ pub(super) fn beside(path: &Path, more: &str) -> PathBuf {
     name.push(more);
     path.with_file_name(name)
 }
+
+/// The names of new files, which are the folder's.
+pub(super) fn sync_folder(file: &Path) {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Not every system has that, and those that have not do it with the file.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+}

@@ -2,13 +2,11 @@
 
 use crate::load::*;
 use crate::peer::*;
-use crate::support::{meta_of, tell, with};
+use crate::scenes::*;
+use crate::support::meta_of;
 use serde_json::json;
-use trunkline::client::Endpoint;
 use trunkline::error::Kind;
 use trunkline::mock::MockUpstream;
-
-const AMBIGUOUS: &str = "Connection receive retryable, billed maybe, after maybe";
 
 /// Further lines of a configuration.
 #[derive(Default)]
@@ -61,24 +59,9 @@ async fn sockets_that_the_server_closes_after_a_second_cost_no_call() {
     let front = "timeout http-keep-alive 1s
                 timeout client 1s";
     let Some(peer) = haproxy(&upstream, Lines { front, ..Lines::default() }).await else { return };
-    let (repeated, once) = tokio::join!(
-        around_a_second(&peer, &upstream, json!({})),
-        around_a_second(&peer, &upstream, json!({ "retry": false })),
-    );
-    for (front, (ends, closed)) in repeated {
-        ends.are_well();
-        assert!(closed > 0, "{front:?}");
-    }
-    for (front, (ends, _)) in once {
-        if front.is_h2() {
-            // A GOAWAY says what was not processed.
-            ends.are_well();
-        } else {
-            // A request that meets the end of the server's patience is answered with 408, which says that it was not read.
-            let unread = "API 408 retryable, billed no, after no";
-            ends.are(&["ok after yes", "ok after no,yes", AMBIGUOUS, unread]);
-        }
-    }
+    // A request that meets the end of the server's patience is answered with 408, which says that it was not read.
+    let unread = "API 408 retryable, billed no, after no";
+    closed_after_a_second(&peer, &upstream, &["ok after yes", "ok after no,yes", AMBIGUOUS, unread]).await;
 }
 
 #[tokio::test]
@@ -87,14 +70,8 @@ async fn two_hundred_calls_at_once_go_well_where_a_connection_takes_four_and_onc
     let upstream = upstream(json!({ "latency": 20 }));
     let global = "tune.h2.max-concurrent-streams 4";
     let Some(peer) = haproxy(&upstream, Lines { global, ..Lines::default() }).await else { return };
-    for front in FRONTS {
-        let site = peer.site(front, &upstream, json!({ "retry": false }));
-        // What the first connection takes is not known before its streams are there.
-        volley(&site, 200).await.are(&["ok after yes", "ok after no,yes"]);
-        volley(&site, 200).await.are(&["ok after yes"]);
-        let opened = site.metrics()["pool"]["opened"].as_u64().unwrap();
-        assert!(opened >= 2 && (opened <= 50 || !front.is_h2()), "{front:?} {opened}");
-    }
+    // It does not say what it refuses.
+    four_streams_each(&peer, &upstream, || 0).await;
 }
 
 #[tokio::test]
@@ -125,15 +102,7 @@ async fn a_request_that_is_denied_at_its_head_is_a_typed_error_and_the_next_call
         // On a new connection HAProxy 2.6 gives nothing of the first window back for a body that it denies, and opens the window that
         // all streams share with the first body that it takes: before that one denied body of 64 KiB holds up every further one.
         chat(&site, json!({})).await;
-        for size in [2_000, 200_000, 10_000_000] {
-            let body = with(json!({ "messages": [{ "role": "user", "content": "x".repeat(size) }] }));
-            for _ in 0..3 {
-                let result = site.client.call(site.make(Endpoint::Chat, &body, json!({}))).await;
-                assert_eq!(tell(&result), "API 413, billed no, after no", "{front:?} {size}");
-                assert_eq!(chat(&site, json!({})).await, "ok after yes", "{front:?} {size}");
-            }
-        }
-        site.quiet().await;
+        too_large(&site, front).await;
     }
 }
 
@@ -165,20 +134,7 @@ async fn a_reload_costs_no_call_and_streams_run_to_their_end() {
             peer.signal("USR2", || loads() > before).await;
         }
     };
-    for front in FRONTS {
-        let site = peer.site(front, &upstream, json!({}));
-        let (streams, ends) = through(&site, reload()).await;
-        streams.are(&["ok after yes"]);
-        ends.are_well();
-        let site = peer.site(front, &upstream, json!({ "retry": false }));
-        let (streams, ends) = through(&site, reload()).await;
-        streams.are(&["ok after yes"]);
-        if front.is_h2() {
-            ends.are_well();
-        } else {
-            ends.are(&["ok after yes", "ok after no,yes", AMBIGUOUS]);
-        }
-    }
+    reloaded(&peer, &upstream, reload).await;
 }
 
 #[tokio::test]
@@ -186,9 +142,7 @@ async fn a_restart_is_survived_by_calls_that_may_be_repeated() {
     let upstream = upstream(json!({ "latency": 5 }));
     let Some(mut peer) = haproxy(&upstream, Lines::default()).await else { return };
     for front in FRONTS {
-        let patient = json!({ "retry": { "maxRetries": 20, "baseDelay": 50, "maxDelay": 1000 } });
-        let site = peer.site(front, &upstream, patient);
-        restarted(&site, &mut peer).await.are_well();
+        restarted_under_patience(&mut peer, &upstream, front).await;
     }
 }
 
@@ -198,19 +152,11 @@ async fn what_happens_behind_the_server_is_typed_and_repeated_by_the_table() {
     let back = "timeout server 300ms
                 retries 0";
     let Some(peer) = haproxy(&upstream, Lines { back, ..Lines::default() }).await else { return };
-    let once = json!({ "retry": false });
     for front in FRONTS {
         let site = peer.site(front, &upstream, json!({}));
-        let cut = json!({ "kind": "cut", "afterTokens": 3 });
-        for (fault, end) in [
-            (json!({ "kind": "silence" }), "InternalServer 504 retryable, billed maybe, after maybe"),
-            (cut.clone(), AMBIGUOUS),
-        ] {
-            site.once(fault.clone());
-            assert_eq!(chat(&site, json!({})).await, "ok after maybe,yes", "{front:?} {fault}");
-            site.once(fault.clone());
-            assert_eq!(chat(&site, once.clone()).await, end, "{front:?} {fault}");
-        }
+        let silent = "InternalServer 504 retryable, billed maybe, after maybe";
+        fails_once(&site, front, json!({ "kind": "silence" }), silent).await;
+        fails_once(&site, front, json!({ "kind": "cut", "afterTokens": 3 }), AMBIGUOUS).await;
         // Where it had used its socket before it leaves the repeating to its client: HTTP/1.1 by a close, HTTP/2 by REFUSED_STREAM,
         // although the upstream may have seen the request.
         let reset = json!({ "kind": "reset" });
@@ -218,28 +164,10 @@ async fn what_happens_behind_the_server_is_typed_and_repeated_by_the_table() {
         let end = chat(&site, json!({})).await;
         assert!(["ok after maybe,yes", "ok after no,yes"].contains(&end.as_str()), "{front:?} {end}");
         site.once(reset);
-        let end = chat(&site, once.clone()).await;
+        let end = chat(&site, json!({ "retry": false })).await;
         let bad_gateway = "InternalServer 502 retryable, billed maybe, after maybe";
         assert!([bad_gateway, AMBIGUOUS, "ok after no,yes"].contains(&end.as_str()), "{front:?} {end}");
-        for fault in [cut, json!({ "kind": "stall", "afterTokens": 3, "for": 5000 })] {
-            site.once(fault.clone());
-            let end = "StreamInterrupted retryable, billed maybe, after maybe";
-            assert_eq!(streamed(&site, json!({})).await, end, "{front:?} {fault}");
-        }
-        volley(&site, 10).await.are(&["ok after yes"]);
+        broken_streams(&site, front).await;
     }
-    upstream.close();
-    upstream.closed().await;
-    for front in FRONTS {
-        let site = peer.site(front, &upstream, json!({}));
-        for streamed in [false, true] {
-            let end = call(&site, streamed, "m", json!({})).await;
-            assert_eq!(
-                end, "InternalServer 503 retryable, billed maybe, after maybe,maybe,maybe",
-                "{front:?}"
-            );
-            let end = call(&site, streamed, "m", once.clone()).await;
-            assert_eq!(end, "InternalServer 503 retryable, billed maybe, after maybe", "{front:?}");
-        }
-    }
+    gone(&peer, &upstream, 503).await;
 }

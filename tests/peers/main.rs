@@ -15,3 +15,4 @@ mod redis_budget;
 mod redis_cache;
 mod redis_circuits;
 mod redis_limits;
+mod scenes;

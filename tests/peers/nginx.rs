@@ -2,13 +2,11 @@
 
 use crate::load::*;
 use crate::peer::*;
-use crate::support::{meta_of, tell, with};
+use crate::scenes::*;
+use crate::support::{meta_of, with};
 use serde_json::json;
-use trunkline::client::Endpoint;
 use trunkline::error::Kind;
 use trunkline::mock::MockUpstream;
-
-const AMBIGUOUS: &str = "Connection receive retryable, billed maybe, after maybe";
 
 /// nginx in front of the upstream, with further directives for its server; none where it is not installed.
 async fn nginx(upstream: &MockUpstream, directives: &str) -> Option<Peer> {
@@ -61,22 +59,7 @@ async fn nginx(upstream: &MockUpstream, directives: &str) -> Option<Peer> {
 async fn sockets_that_the_server_closes_after_a_second_cost_no_call() {
     let upstream = upstream(json!({}));
     let Some(peer) = nginx(&upstream, "keepalive_timeout 1s;").await else { return };
-    let (repeated, once) = tokio::join!(
-        around_a_second(&peer, &upstream, json!({})),
-        around_a_second(&peer, &upstream, json!({ "retry": false })),
-    );
-    for (front, (ends, closed)) in repeated {
-        ends.are_well();
-        assert!(closed > 0, "{front:?}");
-    }
-    for (front, (ends, _)) in once {
-        if front.is_h2() {
-            // A GOAWAY says what was not processed.
-            ends.are_well();
-        } else {
-            ends.are(&["ok after yes", "ok after no,yes", AMBIGUOUS]);
-        }
-    }
+    closed_after_a_second(&peer, &upstream, &["ok after yes", "ok after no,yes", AMBIGUOUS]).await;
 }
 
 #[tokio::test]
@@ -106,16 +89,7 @@ async fn two_hundred_calls_at_once_go_well_where_a_connection_takes_four_and_onc
     let upstream = upstream(json!({ "latency": 20 }));
     let Some(peer) = nginx(&upstream, "http2_max_concurrent_streams 4;").await else { return };
     let refusals = || peer.file("error").matches("concurrent streams exceeded").count();
-    for front in FRONTS {
-        let site = peer.site(front, &upstream, json!({ "retry": false }));
-        // What the first connection takes is not known before its streams are there.
-        volley(&site, 200).await.are(&["ok after yes", "ok after no,yes"]);
-        let refused = refusals();
-        volley(&site, 200).await.are(&["ok after yes"]);
-        assert_eq!(refusals(), refused);
-        let opened = site.metrics()["pool"]["opened"].as_u64().unwrap();
-        assert!(opened >= 2 && (opened <= 50 || !front.is_h2()), "{front:?} {opened}");
-    }
+    four_streams_each(&peer, &upstream, refusals).await;
 }
 
 #[tokio::test]
@@ -123,17 +97,7 @@ async fn a_body_over_the_limit_is_a_413_and_the_next_call_goes_well() {
     let upstream = upstream(json!({}));
     let Some(peer) = nginx(&upstream, "client_max_body_size 1k;").await else { return };
     for front in FRONTS {
-        let site = peer.site(front, &upstream, json!({ "retry": false }));
-        // The last one is refused while most of it is still to be sent.
-        for size in [2_000, 200_000, 10_000_000] {
-            let body = with(json!({ "messages": [{ "role": "user", "content": "x".repeat(size) }] }));
-            for _ in 0..3 {
-                let result = site.client.call(site.make(Endpoint::Chat, &body, json!({}))).await;
-                assert_eq!(tell(&result), "API 413, billed no, after no", "{front:?} {size}");
-                assert_eq!(chat(&site, json!({})).await, "ok after yes", "{front:?} {size}");
-            }
-        }
-        site.quiet().await;
+        too_large(&peer.site(front, &upstream, json!({ "retry": false })), front).await;
     }
 }
 
@@ -174,20 +138,7 @@ async fn a_reload_costs_no_call_and_streams_run_to_their_end() {
             peer.signal("HUP", || reloads() > before).await;
         }
     };
-    for front in FRONTS {
-        let site = peer.site(front, &upstream, json!({}));
-        let (streams, ends) = through(&site, reload()).await;
-        streams.are(&["ok after yes"]);
-        ends.are_well();
-        let site = peer.site(front, &upstream, json!({ "retry": false }));
-        let (streams, ends) = through(&site, reload()).await;
-        streams.are(&["ok after yes"]);
-        if front.is_h2() {
-            ends.are_well();
-        } else {
-            ends.are(&["ok after yes", "ok after no,yes", AMBIGUOUS]);
-        }
-    }
+    reloaded(&peer, &upstream, reload).await;
 }
 
 #[tokio::test]
@@ -195,9 +146,7 @@ async fn a_restart_is_survived_by_calls_that_may_be_repeated_and_told_to_the_oth
     let upstream = upstream(json!({ "latency": 5 }));
     let Some(mut peer) = nginx(&upstream, "").await else { return };
     for front in FRONTS {
-        let patient = json!({ "retry": { "maxRetries": 20, "baseDelay": 50, "maxDelay": 1000 } });
-        let site = peer.site(front, &upstream, patient);
-        restarted(&site, &mut peer).await.are_well();
+        restarted_under_patience(&mut peer, &upstream, front).await;
         let site = peer.site(front, &upstream, json!({ "retry": false }));
         restarted(&site, &mut peer).await.are(&[
             "ok after yes",
@@ -216,47 +165,14 @@ async fn what_happens_behind_the_server_is_typed_and_repeated_by_the_table() {
     let upstream = upstream(json!({}));
     let settings = "proxy_read_timeout 300ms; proxy_next_upstream off;";
     let Some(peer) = nginx(&upstream, settings).await else { return };
-    let once = json!({ "retry": false });
     for front in FRONTS {
         let site = peer.site(front, &upstream, json!({}));
-        let cut = json!({ "kind": "cut", "afterTokens": 3 });
-        for (fault, again, end) in [
-            (
-                json!({ "kind": "silence" }),
-                "ok after maybe,yes",
-                "InternalServer 504 retryable, billed maybe, after maybe",
-            ),
-            (
-                json!({ "kind": "reset" }),
-                "ok after maybe,yes",
-                "InternalServer 502 retryable, billed maybe, after maybe",
-            ),
-            (cut.clone(), "ok after maybe,yes", AMBIGUOUS),
-        ] {
-            site.once(fault.clone());
-            assert_eq!(chat(&site, json!({})).await, again, "{front:?} {fault}");
-            site.once(fault.clone());
-            assert_eq!(chat(&site, once.clone()).await, end, "{front:?} {fault}");
-        }
-        for fault in [cut, json!({ "kind": "stall", "afterTokens": 3, "for": 5000 })] {
-            site.once(fault.clone());
-            let end = "StreamInterrupted retryable, billed maybe, after maybe";
-            assert_eq!(streamed(&site, json!({})).await, end, "{front:?} {fault}");
-        }
-        volley(&site, 10).await.are(&["ok after yes"]);
+        let silent = "InternalServer 504 retryable, billed maybe, after maybe";
+        fails_once(&site, front, json!({ "kind": "silence" }), silent).await;
+        let bad_gateway = "InternalServer 502 retryable, billed maybe, after maybe";
+        fails_once(&site, front, json!({ "kind": "reset" }), bad_gateway).await;
+        fails_once(&site, front, json!({ "kind": "cut", "afterTokens": 3 }), AMBIGUOUS).await;
+        broken_streams(&site, front).await;
     }
-    upstream.close();
-    upstream.closed().await;
-    for front in FRONTS {
-        let site = peer.site(front, &upstream, json!({}));
-        for streamed in [false, true] {
-            let end = call(&site, streamed, "m", json!({})).await;
-            assert_eq!(
-                end, "InternalServer 502 retryable, billed maybe, after maybe,maybe,maybe",
-                "{front:?}"
-            );
-            let end = call(&site, streamed, "m", once.clone()).await;
-            assert_eq!(end, "InternalServer 502 retryable, billed maybe, after maybe", "{front:?}");
-        }
-    }
+    gone(&peer, &upstream, 502).await;
 }

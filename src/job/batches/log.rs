@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::job::files::beside;
+use crate::job::files::{beside, sync_folder};
 use crate::job::lines::Lines;
 use crate::job::trouble;
 
@@ -214,7 +214,7 @@ impl Log {
                 serde_json::to_writer(&mut text, &first)?;
                 text.push(b'\n');
                 let file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
-                crate::job::sync_folder(&self.path);
+                sync_folder(&self.path);
                 self.file.insert(file)
             }
         };

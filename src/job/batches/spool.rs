@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::log::Plan;
 use crate::client::{BatchDesk, BatchTarget, Endpoint, Load};
 use crate::error::Error;
-use crate::job::files::beside;
+use crate::job::files::{beside, sync_folder};
 use crate::job::item::{CHAT, EMBEDDINGS, Item};
 use crate::job::lines::Lines;
 use crate::job::result::JobId;
@@ -166,7 +166,7 @@ impl Spool {
                 file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_data());
             synced.map_err(|error| trouble::output(path, &error))?;
         }
-        crate::job::sync_folder(&places.names);
+        sync_folder(&places.names);
         let url = if endpoint == Endpoint::Embeddings { EMBEDDINGS } else { CHAT };
         let plan = Plan {
             part,
