@@ -85,6 +85,28 @@ test('nothing is published before it was built, looked at and installed on each 
   )
 })
 
+test('npm is left to ask for the workflow’s identity, and has a token for the first release alone', () => {
+  const { publish } = jobsOf(workflows['release.yml'])
+  // By either, npm would have a token that is none, and use it.
+  assert.doesNotMatch(publish, /registry-url:|NODE_AUTH_TOKEN/)
+  assert.match(publish, /^ {10}NPM_TOKEN: \$\{\{ secrets\.NPM_TOKEN \}\}$/m)
+  // No other job has a secret.
+  assert.equal(
+    Object.values(workflows)
+      .join('')
+      .match(/secrets\./g).length,
+    1,
+  )
+})
+
+test('everything runs where CI’s programs are packages, and where networks can be made', () => {
+  const { whole } = jobsOf(workflows['ci.yml'])
+  const [, image] = /^ {4}container: \{ image: '([\w:.-]+)', options: --privileged \}$/m.exec(whole)
+  // The names in .ci/install-peers are Debian's, and no newer Rust may be wanted than is in it.
+  assert.match(image, /^rust:1-(bookworm|trixie)$/)
+  assert.match(whole, /safe\.directory[\s\S]*\.ci\/run/)
+})
+
 test('what links the addons is pinned by its hash', () => {
   const lines = readFileSync(join(root, 'scripts/release/requirements.txt'), 'utf8')
     .split('\n')
