@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { shellFor } from './run.mjs'
 
 const folder = fileURLToPath(new URL('../site', import.meta.url))
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -24,7 +25,7 @@ export function setUpSite() {
     {
       cwd: folder,
       encoding: 'utf8',
-      shell: process.platform === 'win32',
+      shell: shellFor('npm'),
     },
   )
   if (status !== 0) throw new Error(`npm ci failed in ${folder}: ${stderr?.trim().split('\n')[0]}`)

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { targets } from '../../scripts/release/targets.mjs'
+import { shellFor } from '../../scripts/run.mjs'
 import { root } from '../support.mjs'
 
 const folder = join(root, '.github/workflows')
@@ -105,6 +106,18 @@ test('everything runs where CI’s programs are packages, and where networks can
   // The names in .ci/install-peers are Debian's, and no newer Rust may be wanted than is in it.
   assert.match(image, /^rust:1-(bookworm|trixie)$/)
   assert.match(whole, /safe\.directory[\s\S]*\.ci\/run/)
+})
+
+test('on Windows, where npm is a script, a clone is set up by a shell, and nothing else goes through one', () => {
+  assert.ok(shellFor('npm', 'win32'))
+  for (const [command, platform] of [
+    ['npm', 'linux'],
+    ['npm', 'darwin'],
+    ['cargo', 'win32'],
+    [process.execPath, 'win32'],
+  ])
+    assert.equal(shellFor(command, platform), false, `${command}, ${platform}`)
+  assert.match(jobsOf(workflows['ci.yml']).platform, /windows-2025[\s\S]*npm run setup/)
 })
 
 test('what links the addons is pinned by its hash', () => {
