@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { extname, join } from 'node:path'
+import { extname, join, posix } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { setUpSite } from '../scripts/site.mjs'
+import { documentRust, setUpSite } from '../scripts/site.mjs'
 import { Browser, chromium, unreadable } from './browser.mjs'
 import { root, until } from './support.mjs'
 
@@ -16,6 +16,7 @@ const TYPES = {
   '.js': 'text/javascript',
   '.svg': 'image/svg+xml',
   '.webp': 'image/webp',
+  '.woff2': 'font/woff2',
 }
 
 /** @type {Awaited<ReturnType<typeof import('../site/build.mjs').build>>} */
@@ -33,10 +34,12 @@ function prepared() {
   }
 }
 
+let rust
 before(async () => {
   if (unmade) return
   const { build } = await import('../site/build.mjs')
-  site = await build(out)
+  rust = documentRust()
+  site = await build({ out, rust })
 })
 
 const read = (place) => readFileSync(join(out, place), 'utf8')
@@ -61,6 +64,20 @@ test('each page of docs/ is on the site, as are the README, the design and the r
   ])
     assert.ok(site.files.includes(place), place)
   assert.equal(new Set(site.pages).size, site.pages.length, 'no two pages are at one place')
+})
+
+test('the reference of the Rust underneath is a page of its own among the references, of every floor', {
+  skip: unmade,
+}, (t) => {
+  if (!rust && !process.env.CI) return t.skip('cargo is missing')
+  const [, place] = /<a href="([^"]*)">The Rust underneath</.exec(read('index.html'))
+  const front = read(place)
+  for (const floor of ['client', 'config', 'error', 'job', 'mock', 'policy', 'pool', 'protocol', 'telemetry']) {
+    assert.ok(front.includes(`href="${floor}/index.html"`), floor)
+    assert.match(read(posix.join(posix.dirname(place), floor, 'index.html')), /<h1>/, floor)
+  }
+  // What is private is there, where comments lead to it.
+  assert.match(read('rust/trunkline/pool/index.html'), /href="rights\/index\.html"/)
 })
 
 test('nothing on a page is from elsewhere, and no page has a script or a style of its own', { skip: unmade }, () => {
@@ -154,6 +171,15 @@ describe('the site in Chromium', { skip: missing }, () => {
         writeFileSync(join(pictures, `${name}-${place.replaceAll('/', '-')}.png`), Buffer.from(data, 'base64'))
       }
     }
+    assert.deepEqual(page.errors, [])
+    for (const asked of page.asked) assert.ok(asked.startsWith(url) || asked.startsWith('data:'), asked)
+  })
+
+  test('rustdoc’s pages ask nobody else for anything, and can be read on a phone', async (t) => {
+    if (!rust && !process.env.CI) return t.skip('cargo is missing')
+    const page = await opened('rust/trunkline/pool/index.html', { width: 360, height: 740, mobile: true })
+    assert.match(await page.ask("document.querySelector('h1').textContent"), /pool/)
+    assert.ok((await page.ask('document.documentElement.scrollWidth')) <= 360)
     assert.deepEqual(page.errors, [])
     for (const asked of page.asked) assert.ok(asked.startsWith(url) || asked.startsWith('data:'), asked)
   })

@@ -2,11 +2,15 @@
 
 import { spawn, spawnSync } from 'node:child_process'
 
+/** npm is a script on Windows, and those a shell alone runs. */
+export const shellFor = (command, platform = process.platform) => command === 'npm' && platform === 'win32'
+
 /** `quiet`: its output is shown only if it fails. */
 export function run(command, args, { quiet = false, env = {} } = {}) {
   const result = spawnSync(command, args, {
     stdio: quiet ? 'pipe' : 'inherit',
     env: { ...process.env, ...env },
+    shell: shellFor(command),
     maxBuffer: 1 << 28,
   })
   if (result.error || result.status !== 0) {

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { shellFor } from './run.mjs'
 
 export const folder = fileURLToPath(new URL('../__test__/sdk', import.meta.url))
 
@@ -63,7 +64,8 @@ function alone(what) {
 function install() {
   console.error('setting up: the SDKs of __test__/sdk (some 300 MB, of which Node is the most)')
   const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
-  const { error, status, stderr } = spawnSync('npm', ['ci', ...options], { cwd: folder, encoding: 'utf8' })
+  const where = { cwd: folder, encoding: 'utf8', shell: shellFor('npm') }
+  const { error, status, stderr } = spawnSync('npm', ['ci', ...options], where)
   if (error || status !== 0)
     throw new Error(`npm ci failed in ${folder}: ${error?.message ?? stderr.trim().split('\n')[0]}`)
 }

@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util'
 import { gzipSync } from 'node:zlib'
 
 import { MOST } from './release/check.mjs'
+import { shellFor } from './run.mjs'
 import { root, setUp } from './setup.mjs'
 
 const { values } = parseArgs({
@@ -18,7 +19,7 @@ process.chdir(root)
 
 const said = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
   stdio: ['ignore', 'pipe', 'pipe'],
-  shell: process.platform === 'win32',
+  shell: shellFor('npm'),
 })
 const [{ files }] = Object.values(JSON.parse(said.toString()))
 const isAddon = ({ path }) => path.endsWith('.node')

@@ -1,4 +1,4 @@
-// The documentation site, from the Markdown of the repository and the typings: static pages that need nothing from elsewhere. `build` gives what it wrote.
+// The documentation site, from the Markdown of the repository, the typings and what rustdoc says: static pages that need nothing from elsewhere. `build` gives what it wrote.
 
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
@@ -13,13 +13,22 @@ import { searchOptions } from './search.mjs'
 export const root = fileURLToPath(new URL('..', import.meta.url))
 const here = fileURLToPath(new URL('.', import.meta.url))
 
-/** @param {string} out @returns {Promise<{ pages: string[], files: string[], broken: string[] }>} */
-export async function build(out = join(root, 'target/site')) {
+/** The first page of rustdoc's own, which has a layout and a search of its own. */
+const RUST = { place: 'rust/trunkline/index.html', name: 'The Rust underneath' }
+
+/**
+ * `rust`: the folder that rustdoc wrote.
+ *
+ * @param {{ out?: string, rust?: string }} [options]
+ * @returns {Promise<{ pages: string[], files: string[], broken: string[] }>}
+ */
+export async function build({ out = join(root, 'target/site'), rust } = {}) {
   const work = `${out}-build`
   for (const folder of [out, work]) rmSync(folder, { recursive: true, force: true })
   mkdirSync(out, { recursive: true })
   const pages = gather(join(work, 'reference'), await writeReference(root, join(work, 'reference')))
-  const navigation = navigationOf(pages)
+  const navigation = navigationOf(pages, rust ? [RUST] : [])
+  if (rust) cpSync(rust, join(out, 'rust'), { recursive: true })
   const site = new Site(out, pages)
   for (const page of pages) {
     const { html, headings } = render(page.tokens, (link) => site.follow(page, link))
@@ -63,14 +72,17 @@ function gather(folder, reference) {
   return pages
 }
 
-/** Sections with the pages that the navigation shows. Of the reference those of modules alone: they list the others. */
-function navigationOf(pages) {
+/** Sections with the pages that the navigation shows. Of the reference those of modules alone, which list the others, and what is made by another hand. */
+function navigationOf(pages, reference) {
   const titles = [...new Set(pages.map(({ section }) => section))]
   return titles.map((title) => ({
     title,
-    pages: pages.filter(
-      ({ section, path }) => section === title && (section !== 'Reference' || path.endsWith('/index.md')),
-    ),
+    pages: [
+      ...pages.filter(
+        ({ section, path }) => section === title && (section !== 'Reference' || path.endsWith('/index.md')),
+      ),
+      ...(title === 'Reference' ? reference : []),
+    ],
   }))
 }
 

@@ -45,6 +45,28 @@ test('batch ends with 1 where a line failed, and tells which could not be sent',
   assert.match(refused.err, /nothing was sent: line 2: /)
 })
 
+test('batch says of what failed why the first did, and is not content with it', async (t) => {
+  const { upstream, files, args, env } = await prepared(t)
+  const refused = { status: 400, json: { error: { message: 'too long a prompt', code: 'context_length_exceeded' } } }
+  upstream.reply({ model: 'other' }, refused)
+  // One whose number tells what is wrong with it is not told of twice.
+  write(files.input, ['nonsense', request('b', { model: 'other' }), request('a')])
+  const some = await trunkline(args, { env })
+  assert.equal(some.code, 1)
+  assert.match(some.out, /^! 3 lines: 1 answered, 2 failed\n/)
+  assert.match(some.out, /errors\.jsonl, where the first is b: 400, too long a prompt\n/)
+
+  // A mistake in the options, by which each line fails.
+  const config = join(files.path, 'config.json')
+  const options = { baseURL: `${upstream.url}/v1`, apiKey: 'k', budget: { limit: 1, window: 'day' } }
+  writeFileSync(config, JSON.stringify(options))
+  write(files.input, [request('a')])
+  const all = await trunkline(['batch', files.input, '-o', `${files.output}.2`, '--config', config])
+  assert.equal(all.code, 1)
+  assert.match(all.out, /^✗ 1 line: 0 answered, 1 failed\n/)
+  assert.match(all.out, /where the first is a: ERR_CONFIG, pricing: has no price of .*budget\.unpriced/)
+})
+
 test('batch has one document for programs, and no progress in it', async (t) => {
   const { args, env } = await prepared(t)
   const { code, data } = await json(args, { env })

@@ -2,15 +2,16 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after, describe } from 'node:test'
+import { Worker } from 'node:worker_threads'
 import { compare, parsed, problemsOfChangelog, sectionsOf, underHeading } from '../../scripts/release/changelog.mjs'
 import { MOST, problemsOfRelease } from '../../scripts/release/check.mjs'
 import { licencesPage, writtenPage } from '../../scripts/release/licences.mjs'
 import { leastStep, nextVersion, prepared } from '../../scripts/release/prepare.mjs'
-import { publishArgs } from '../../scripts/release/publish.mjs'
+import { publishArgs, withToken } from '../../scripts/release/publish.mjs'
 import { stage } from '../../scripts/release/stage.mjs'
 import { fileOf, packageOf, tarballsOf, targets } from '../../scripts/release/targets.mjs'
 import { root } from '../support.mjs'
@@ -171,6 +172,46 @@ describe('the tarballs', () => {
     ])
     assert.ok(args('1.0.0-rc.1').includes('--tag=next'))
     assert.ok(args('1.0.0', { dryRun: true }).includes('--dry-run'))
+  })
+
+  test('are published by a token where there is one, as the first are, and no file has it', async (t) => {
+    // In a thread of its own, since npm is waited for in this one.
+    const registry = new Worker(
+      `const { parentPort } = require('node:worker_threads')
+      require('node:http').createServer((request, response) => {
+        if (request.method === 'PUT') parentPort.postMessage(request.headers.authorization)
+        request.resume().on('end', () => response.setHeader('content-type', 'application/json').end('{}'))
+      }).listen(0, '127.0.0.1', function () { parentPort.postMessage(this.address().port) })`,
+      { eval: true },
+    )
+    t.after(() => registry.terminate())
+    const next = () => new Promise((resolve) => registry.once('message', resolve))
+    const url = `http://127.0.0.1:${await next()}`
+    const heard = next()
+    const file = join(release(), `trunkline-${version}.tgz`)
+    const { settings, text, status, stderr } = withToken('npm_secret', url, (env) => {
+      const args = publishArgs(file, { version, registry: url })
+      const { status, stderr } = spawnSync('npm', args, {
+        cwd: folder,
+        env: { ...process.env, ...env },
+        encoding: 'utf8',
+      })
+      const settings = env.npm_config_userconfig
+      return { settings, text: readFileSync(settings, 'utf8'), status, stderr }
+    })
+    assert.equal(status, 0, stderr)
+    assert.equal(await heard, 'Bearer npm_secret')
+    assert.doesNotMatch(text, /npm_secret/)
+    assert.equal(existsSync(settings), false)
+  })
+
+  test('are published by the workflow’s own identity where there is no token: npm’s settings are left alone', () => {
+    // A secret that is not set is an empty text.
+    for (const token of [undefined, ''])
+      assert.deepEqual(
+        withToken(token, undefined, (env) => env),
+        {},
+      )
   })
 
   test('are the only way: `npm publish` in a clone is refused', () => {

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { targets } from '../../scripts/release/targets.mjs'
+import { shellFor } from '../../scripts/run.mjs'
 import { root } from '../support.mjs'
 
 const folder = join(root, '.github/workflows')
@@ -83,6 +84,40 @@ test('nothing is published before it was built, looked at and installed on each 
       .match(/id-token: write/g).length,
     1,
   )
+})
+
+test('npm is left to ask for the workflow’s identity, and has a token for the first release alone', () => {
+  const { publish } = jobsOf(workflows['release.yml'])
+  // By either, npm would have a token that is none, and use it.
+  assert.doesNotMatch(publish, /registry-url:|NODE_AUTH_TOKEN/)
+  assert.match(publish, /^ {10}NPM_TOKEN: \$\{\{ secrets\.NPM_TOKEN \}\}$/m)
+  // No other job has a secret.
+  assert.equal(
+    Object.values(workflows)
+      .join('')
+      .match(/secrets\./g).length,
+    1,
+  )
+})
+
+test('everything runs where CI’s programs are packages, and where networks can be made', () => {
+  const { whole } = jobsOf(workflows['ci.yml'])
+  const [, image] = /^ {4}container: \{ image: '([\w:.-]+)', options: --privileged \}$/m.exec(whole)
+  // The names in .ci/install-peers are Debian's, and no newer Rust may be wanted than is in it.
+  assert.match(image, /^rust:1-(bookworm|trixie)$/)
+  assert.match(whole, /safe\.directory[\s\S]*\.ci\/run/)
+})
+
+test('on Windows, where npm is a script, a clone is set up by a shell, and nothing else goes through one', () => {
+  assert.ok(shellFor('npm', 'win32'))
+  for (const [command, platform] of [
+    ['npm', 'linux'],
+    ['npm', 'darwin'],
+    ['cargo', 'win32'],
+    [process.execPath, 'win32'],
+  ])
+    assert.equal(shellFor(command, platform), false, `${command}, ${platform}`)
+  assert.match(jobsOf(workflows['ci.yml']).platform, /windows-2025[\s\S]*npm run setup/)
 })
 
 test('what links the addons is pinned by its hash', () => {

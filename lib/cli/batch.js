@@ -5,7 +5,7 @@
 const { resolve } = require('node:path')
 const { pathToFileURL } = require('node:url')
 const { UsageError, failure } = require('./args.js')
-const { textOf } = require('./files.js')
+const { beginningOf, textOf } = require('./files.js')
 const { keyOf, urlOf } = require('./place.js')
 const { Report, endOf, farOf } = require('./progress.js')
 const { many } = require('./screen.js')
@@ -144,7 +144,7 @@ async function run({ values, positionals, screen, errors }) {
     const begin = () => (isWorker ? line.batchWork(options) : line.batchFile(positionals[0], values.output, options))
     const result = await watched(begin, report, errors)
     report?.clear()
-    for (const text of endOf(result, screen)) screen.say(text)
+    for (const text of endOf(result, screen, firstFailure(result))) screen.say(text)
     const { error, ...data } = result
     return {
       // What failed is told by whoever has the files.
@@ -158,6 +158,20 @@ async function run({ values, positionals, screen, errors }) {
   } finally {
     await line.close({ drainTimeout: 0 })
   }
+}
+
+/** The first line of the errors, but those that are told by their number anyway: who it was, and why. @param {any} result */
+function firstFailure({ errors, progress, badLines }) {
+  if (!errors || progress.failed <= badLines.count) return undefined
+  for (const text of beginningOf(errors, 64 * 1024)
+    .split('\n')
+    .slice(0, -1)) {
+    const { custom_id, response, error } = JSON.parse(text)
+    if (/^line \d+: /.test(error?.message)) continue
+    const why = error ?? response.body?.error ?? {}
+    return `${custom_id}: ${error?.code ?? response.status_code}${why.message ? `, ${why.message}` : ''}`
+  }
+  return undefined
 }
 
 /** Begins a job and ends with it; signals end it, from its first call on. @param {() => any} begin @param {InstanceType<typeof Report> | undefined} report @param {import('./screen.js').Terminal} errors */

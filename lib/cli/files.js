@@ -2,7 +2,7 @@
 
 /** Files that a command is given. */
 
-const { readFileSync } = require('node:fs')
+const { closeSync, openSync, readFileSync, readSync } = require('node:fs')
 const { failure } = require('./args.js')
 
 /** @param {string} file */
@@ -14,6 +14,17 @@ function textOf(file) {
   }
 }
 
+/** As much of it, which may be far more than fits into memory. @param {string} file @param {number} bytes */
+function beginningOf(file, bytes) {
+  const open = openSync(file, 'r')
+  try {
+    const room = Buffer.alloc(bytes)
+    return room.toString('utf8', 0, readSync(open, room, 0, bytes, 0))
+  } finally {
+    closeSync(open)
+  }
+}
+
 /** @param {string | undefined} file */
 function certificatesOf(file) {
   if (file === undefined) return undefined
@@ -22,4 +33,4 @@ function certificatesOf(file) {
   throw failure('NO_CERTIFICATE', `${file}: has no certificate in PEM`)
 }
 
-module.exports = { certificatesOf, textOf }
+module.exports = { beginningOf, certificatesOf, textOf }

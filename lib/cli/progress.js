@@ -108,12 +108,14 @@ function short(n) {
   return n < 10_000_000 ? `${count(n / 1000)}k` : `${(n / 1_000_000).toFixed(1)}M`
 }
 
-/** What a run came to, in lines. @param {any} result @param {import('./screen.js').Terminal} screen */
-function* endOf(result, screen) {
+/** What a run came to, in lines. @param {any} result @param {import('./screen.js').Terminal} screen @param {string} [failure] The first of those that failed. */
+function* endOf(result, screen, failure) {
   const { status, error, resumesAt, output, errors, badLines, progress } = result
   const { total, succeeded, failed, resumed, repeated, twice = 0, workers = 0, usage, cost, elapsed } = progress
   const marks = { done: ['green', '✓'], stopped: ['yellow', '!'], paused: ['yellow', '!'], ended: ['red', '✗'] }
-  const [colour, mark] = /** @type {any} */ (marks)[status]
+  // Done, and still not well.
+  const word = status !== 'done' || failed === 0 ? status : succeeded > 0 ? 'stopped' : 'ended'
+  const [colour, mark] = /** @type {any} */ (marks)[word]
   const left = total - succeeded - failed
   if (output === null) {
     const ends = {
@@ -149,7 +151,7 @@ function* endOf(result, screen) {
   const far = farOf(batches)
   if (far !== '') yield `  Left running: ${far}; --provider-batch gathers what they answer, --cancel-batches ends them`
   if (output) yield `  ${near(output)}`
-  if (errors) yield `  ${near(errors)}`
+  if (errors) yield `  ${near(errors)}${failure ? `, where the first is ${plain(failure, 300)}` : ''}`
   if (badLines.count > 0) {
     yield ''
     yield `${many(badLines.count, 'line')} could not be sent:`

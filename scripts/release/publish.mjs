@@ -1,10 +1,12 @@
 // Publishes the tarballs of a release, the platforms' first, so that nobody can install the package whose addons are not there yet. All are looked at before the
 // first is sent. What a registry has already, bit for bit, is passed over: a release that broke off is begun again by the same command.
-// `--dry-run` sends nothing; `--registry URL` is for a registry of one's own, which knows no provenance.
+// `--dry-run` sends nothing; `--registry URL` is for a registry of one's own, which knows no provenance. `NPM_TOKEN` is for the first release alone: the workflow's own
+// identity is a trusted publisher only of packages that are there.
 
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compare, parsed } from './changelog.mjs'
@@ -28,11 +30,29 @@ export function publishArgs(file, { version, registry, dryRun }) {
 }
 
 /**
- * @param {{ folder: string, version: string, registry?: string, dryRun?: boolean, cwd?: string, say?: (line: string) => void }} release
- * `cwd`: where npm finds its settings
+ * Calls with what npm's environment must have besides for a token to be used, if there is one. Nobody writes it down: the settings name the variable. Without a token
+ * they are left alone, since an empty one would keep npm from asking for the workflow's identity.
+ *
+ * @template T @param {string | undefined} token @param {string | undefined} registry @param {(env: Record<string, string>) => T} use @returns {T}
  */
-export function publish({ folder, version, registry, dryRun = false, cwd, say = console.log }) {
-  const npm = (args) => spawnSync('npm', args, { cwd, encoding: 'utf8' })
+export function withToken(token, registry = 'https://registry.npmjs.org/', use) {
+  if (!token) return use({})
+  const folder = mkdtempSync(join(tmpdir(), 'trunkline-publish-'))
+  try {
+    const settings = join(folder, 'npmrc')
+    writeFileSync(settings, `${registry.replace(/^https?:/, '').replace(/\/?$/, '/')}:_authToken=\${NPM_TOKEN}\n`)
+    return use({ NPM_TOKEN: token, npm_config_userconfig: settings })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/**
+ * @param {{ folder: string, version: string, registry?: string, dryRun?: boolean, cwd?: string, env?: Record<string, string>, say?: (line: string) => void }} release
+ * `cwd`: where npm finds its settings; `env`: what its environment has besides
+ */
+export function publish({ folder, version, registry, dryRun = false, cwd, env = {}, say = console.log }) {
+  const npm = (args) => spawnSync('npm', args, { cwd, env: { ...process.env, ...env }, encoding: 'utf8' })
   for (const { name, file } of tarballsOf(version)) {
     const path = join(folder, file)
     const there = npm(['view', `${name}@${version}`, 'dist.integrity', ...(registry ? [`--registry=${registry}`] : [])])
@@ -65,5 +85,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   for (const problem of problems) console.error(problem)
   if (problems.length > 0) process.exit(1)
   const registry = args.includes('--registry') ? args[args.indexOf('--registry') + 1] : undefined
-  publish({ folder: packages, version: here.version, registry, dryRun: args.includes('--dry-run') })
+  const release = { folder: packages, version: here.version, registry, dryRun: args.includes('--dry-run') }
+  withToken(process.env.NPM_TOKEN, registry, (env) => publish({ ...release, env }))
 }

@@ -6,6 +6,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { shelf } from '../../__test__/install/shelf.mjs'
+import { shellFor } from '../run.mjs'
 import { packages, root, tarballsOf } from './targets.mjs'
 
 const folder = resolve(process.argv[2] ?? packages)
@@ -39,11 +40,10 @@ try {
 
 async function does(command, args) {
   const status = await new Promise((done, fail) => {
-    // npm is a script on Windows.
     const child = spawn(command, args, {
       cwd: project,
       stdio: 'inherit',
-      shell: command === 'npm' && process.platform === 'win32',
+      shell: shellFor(command),
     })
     child.once('error', fail)
     child.once('exit', done)

@@ -19,7 +19,7 @@ use super::{
 const CREATED: u64 = 1_767_225_600;
 
 impl Chat<'_> {
-    /// A unary answer up to its usage, which [`usage_field`] closes.
+    /// A unary answer up to its usage, which [`finish`] closes.
     pub(super) fn unary(&self) -> Rendered {
         let mut tokens = 0;
         let mut out = format!(
