@@ -126,9 +126,9 @@ struct Slot {
 #[derive(Debug)]
 struct UvSlot {
     uv: &'static Uv,
-    /// The handle's memory, aligned for whatever it has.
     handle: *mut uv::Handle,
-    _memory: Box<[u128]>,
+    /// The handle's, which is libuv's until that is through with it: a box of its own, aligned for whatever a handle has.
+    memory: *mut [u128],
     /// What stands for the handle in `async_hooks`.
     resource: sys::napi_ref,
     context: sys::napi_async_context,
@@ -207,8 +207,9 @@ unsafe fn uv_bell(
     slot: *mut Slot,
 ) -> std::result::Result<Bell, sys::napi_status> {
     let (mut event_loop, mut held, mut context) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-    let mut memory = vec![0_u128; uv.async_size.div_ceil(size_of::<u128>())].into_boxed_slice();
-    let handle = memory.as_mut_ptr().cast::<uv::Handle>();
+    let memory = vec![0_u128; uv.async_size.div_ceil(size_of::<u128>())].into_boxed_slice();
+    let memory = Box::into_raw(memory);
+    let handle = memory.cast::<uv::Handle>();
     // SAFETY: see above. The handle's memory is as large as libuv asks for, stays where it is as long as the slot, and the slot is
     // freed when libuv is through with the handle. The hook is removed then, and so runs once at most, before that.
     unsafe {
@@ -226,13 +227,16 @@ unsafe fn uv_bell(
             if !context.is_null() {
                 sys::napi_async_destroy(env, context);
             }
-            sys::napi_delete_reference(env, held);
+            if !held.is_null() {
+                sys::napi_delete_reference(env, held);
+            }
+            drop(Box::from_raw(memory));
             return made.map(|()| Bell::Uv(uv, handle));
         }
         (uv.set_data)(handle, slot.cast());
         (uv.unhold)(handle);
         let (hook, is_closing) = (Cell::new(ptr::null_mut()), Cell::new(false));
-        (*slot).uv = Some(UvSlot { uv, handle, _memory: memory, resource: held, context, hook, is_closing });
+        (*slot).uv = Some(UvSlot { uv, handle, memory, resource: held, context, hook, is_closing });
         let mut hook = ptr::null_mut();
         sys::napi_add_async_cleanup_hook(env, Some(environment_goes_with_uv), slot.cast(), &mut hook);
         if let Some(uv) = &(*slot).uv {
@@ -370,6 +374,7 @@ unsafe extern "C" fn closed(handle: *mut uv::Handle) {
     unsafe {
         let slot = Box::from_raw((uv.data)(handle).cast::<Slot>());
         if let Some(uv) = &slot.uv {
+            drop(Box::from_raw(uv.memory));
             sys::napi_remove_async_cleanup_hook(uv.hook.get());
         }
     }
