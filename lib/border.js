@@ -153,7 +153,15 @@ function ended(id) {
 
 /** The runtime's threads; 0 for its default. Without effect in further workers: the runtime is the process's. */
 const threads = Number.parseInt(process.env.TRUNKLINE_THREADS ?? '', 10)
-const border = new native.Border(/** @type {any} */ (deliver), words, threads > 0 && threads <= 64 ? threads : 0)
+/** Whether the event loop is libuv's: Bun and Deno have functions of its names, and no loop of its. */
+const { uv, bun, deno } = process.versions
+const isNode = uv !== undefined && bun === undefined && deno === undefined
+const border = new native.Border(
+  /** @type {any} */ (deliver),
+  words,
+  threads > 0 && threads <= 64 ? threads : 0,
+  isNode,
+)
 
 /**
  * A number for a party. @param {Party} party

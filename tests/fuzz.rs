@@ -299,7 +299,7 @@ fn long_streams_in_small_pieces_take_a_time_that_grows_with_their_length_alone()
         (Reply::Gemini(gemini::Context { choices: 1, model: String::new() }), &gemini),
     ];
     for (reply, event) in replies {
-        let mut events = reply.events(0).unwrap();
+        let mut events = reply.events(|| 0).unwrap();
         for at in 0..10_000 {
             let next = events.event(b"", event(at).to_string().as_bytes(), &mut Vec::new());
             assert_eq!(next, Ok(Next::More));

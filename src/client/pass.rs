@@ -182,7 +182,7 @@ impl Pass {
         if record.is_replayed {
             return;
         }
-        if let Some(learned) = learned(record.headers(), SystemTime::now()) {
+        if let Some(learned) = learned(record.headers(), SystemTime::now) {
             life.provider.admission.learn(record.limited_as(), &mut self.turn, &learned);
         }
     }

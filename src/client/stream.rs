@@ -202,7 +202,7 @@ impl Chunks {
             self.completion = Completion::default();
         }
         (self.spoke, self.done) = (false, false);
-        self.translation = life.outgoing.reply.events(unix_seconds());
+        self.translation = life.outgoing.reply.events(unix_seconds);
         self.held.clear();
         self.held_bytes = 0;
         let mut reader = Reader::of(life, response, record).await?;

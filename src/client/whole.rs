@@ -107,7 +107,7 @@ impl Consume for Whole {
             return Err(api_failed(life, None, record, text.to_owned()));
         }
         let reply = &life.outgoing.reply;
-        let translated = reply.answer(text, unix_seconds()).map_err(|Malformed(what)| invalid(what))?;
+        let translated = reply.answer(text, unix_seconds).map_err(|Malformed(what)| invalid(what))?;
         if let Some(text) = &translated {
             answer = serde_json::from_str(text).map_err(|_| invalid("the answer is not JSON"))?;
         }

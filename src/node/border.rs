@@ -15,7 +15,8 @@ use tokio::task::AbortHandle;
 use super::hooks::{self, Questions};
 use super::mailbox::{Letter, Mailbox};
 use super::runtime;
-use super::wire::{self, Deliver, KeepAlive, Words};
+use super::wake::{self, KeepAlive};
+use super::wire::{self, Deliver, Words};
 use crate::client::{
     Answer, Ask, Drain, Fetched, Head, Mode, Outlet, Reading, TellOf, Upload, Whole, Witness,
 };
@@ -450,19 +451,20 @@ impl Drop for NativeBorder {
 #[napi]
 impl NativeBorder {
     /// `deliver(count, more, ...texts)` is called with what has come; `words` has its numbers. `threads`: of the runtime,
-    /// 0 for the default; without effect once it runs.
+    /// 0 for the default; without effect once it runs. `is_node`: whether the event loop is Node's own, and so libuv's.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
         deliver: Function<'_, (), ()>,
         mut words: Uint32Array,
         threads: u32,
+        is_node: bool,
     ) -> Result<Self> {
         if threads > 0 {
             runtime::set_threads(threads as usize);
         }
         let words = Words::of(&mut words)?;
-        let border = wire::connect(&env, &deliver, |waker, keep_alive| {
+        let border = wake::connect(&env, &deliver, is_node, |waker, keep_alive| {
             Arc::new(Border {
                 mailbox: Arc::new(Mailbox::new(waker)),
                 keep_alive,

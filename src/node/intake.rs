@@ -3,11 +3,13 @@
 //! small box, and wakes the runtime once for many calls.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 
+use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::pool::Tasks;
 
@@ -21,7 +23,7 @@ pub(super) struct Intake(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     begins: Mutex<Vec<Begin>>,
-    bell: Notify,
+    bell: AtomicWaker,
 }
 
 impl Intake {
@@ -30,23 +32,23 @@ impl Intake {
         let intake = Self::default();
         let Self(inner) = intake.clone();
         let own = tasks.clone();
-        tasks.spawn("intake", async move {
-            loop {
-                inner.bell.notified().await;
-                let begins = std::mem::take(&mut *inner.begins.lock());
-                let are_many = begins.len() > 1;
-                for begin in begins {
-                    // One that panics tells its own caller, and is no matter of the next.
-                    let _ = catch_unwind(AssertUnwindSafe(|| begin(&own)));
-                }
-                // A worker of tokio's runs what was spawned last before all else: nothing, so that calls begin in their order.
-                if are_many {
-                    own.handle().spawn(async {});
-                }
-                // Those that came meanwhile are begun after these.
-                tokio::task::yield_now().await;
+        let turns = poll_fn(move |cx| {
+            // Before the look: what comes after it wakes the task again, for a turn behind those that are begun in this one. No turn is asked for by
+            // yielding, since the worker looks for I/O before it goes on with whoever yields, which is a call of the system.
+            inner.bell.register(cx.waker());
+            let begins = std::mem::take(&mut *inner.begins.lock());
+            let are_many = begins.len() > 1;
+            for begin in begins {
+                // One that panics tells its own caller, and is no matter of the next.
+                let _ = catch_unwind(AssertUnwindSafe(|| begin(&own)));
             }
+            // A worker of tokio's runs what was spawned last before all else: nothing, so that calls begin in their order.
+            if are_many {
+                own.handle().spawn(async {});
+            }
+            Poll::Pending
         });
+        tasks.spawn("intake", turns);
         intake
     }
 
@@ -58,7 +60,7 @@ impl Intake {
         let is_first = begins.len() == 1;
         drop(begins);
         if is_first {
-            self.0.bell.notify_one();
+            self.0.bell.wake();
         }
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::runtime;
-use super::wire::Waker;
+use super::wake::Waker;
 use crate::client::{Drain, Head, Outlet, Upload};
 use crate::pool::Inbox;
 use crate::telemetry::{Events, Log};

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `runtime` | the one tokio runtime of the process, and the library pinned under it |
 //! | `mailbox` | how results of all calls of an environment reach JavaScript: many for one wake |
-//! | `wire` | JavaScript's functions and strings, by raw Node-API: the only `unsafe` code there is |
+//! | `wire` | JavaScript's functions and strings, by raw Node-API |
+//! | `wake` | how JavaScript's thread is woken, and kept from ending; with `wire` and `uv` the only `unsafe` code there is |
+//! | `uv` | the few functions of libuv that this takes, where the program has them |
 //! | `border` | an environment's calls: started, cancelled, delivered |
 //! | `cassette` | files of recordings, by their numbers |
 //! | `client` | a client's handle |
@@ -27,6 +29,10 @@ mod mailbox;
 mod mock;
 mod recent;
 mod runtime;
+#[expect(unsafe_code, reason = "functions of libuv, by their names")]
+mod uv;
+#[expect(unsafe_code, reason = "raw Node-API and libuv; each use says why it holds")]
+mod wake;
 #[expect(unsafe_code, reason = "raw Node-API; each use says why it holds")]
 mod wire;
 

@@ -47,7 +47,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// What the header fields say, or None where they say nothing of use. Where none is about limits this looks at the
 /// first bytes of each name and no more. `now` is only for resets that are a point in time, and only where the answer
 /// has no `date`: two readings of the server's clock do not differ by how wrong ours is.
-pub fn learned(headers: &HeaderMap, now: SystemTime) -> Option<Learned> {
+pub fn learned(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<Learned> {
     let mut raw: Option<Raw> = None;
     for (name, value) in headers {
         let name = name.as_str();
@@ -59,7 +59,7 @@ pub fn learned(headers: &HeaderMap, now: SystemTime) -> Option<Learned> {
     let raw = raw?;
     let date = || {
         let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
-        date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now)
+        date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(&now)
     };
     let sample = |kind: usize| raw.sample(kind, date);
     let parts = || match (sample(INPUT), sample(OUTPUT)) {
@@ -272,7 +272,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        learned(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
+        learned(&headers, || SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
     }
 
     fn reset_of(text: &str) -> Option<(u128, u128)> {

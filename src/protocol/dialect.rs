@@ -182,24 +182,25 @@ impl Protocol {
 }
 
 impl Reply {
-    /// A whole answer in OpenAI's shape; None where it is as it came.
-    pub fn answer(&self, body: &str, created: u64) -> Result<Option<String>, Malformed> {
+    /// A whole answer in OpenAI's shape; None where it is as it came. `created`: the time in seconds since 1970, asked for where one is
+    /// needed.
+    pub fn answer(&self, body: &str, created: fn() -> u64) -> Result<Option<String>, Malformed> {
         match self {
             Self::Same => Ok(None),
-            Self::Anthropic(context) => anthropic::answer(body, context, created).map(Some),
-            Self::Gemini(context) => gemini::answer(body, context, created).map(Some),
+            Self::Anthropic(context) => anthropic::answer(body, context, created()).map(Some),
+            Self::Gemini(context) => gemini::answer(body, context, created()).map(Some),
             Self::GeminiEmbeddings(context) => gemini::embed::answer(body, context).map(Some),
         }
     }
 
-    /// The translation of a stream's events; None where they are chunks already.
-    pub fn events(&self, created: u64) -> Option<Events> {
+    /// The translation of a stream's events; None where they are chunks already. `created`: as above.
+    pub fn events(&self, created: fn() -> u64) -> Option<Events> {
         match self {
             Self::Same | Self::GeminiEmbeddings(_) => None,
             Self::Anthropic(context) => {
-                Some(Events::Anthropic(Box::new(anthropic::Events::new(context, created))))
+                Some(Events::Anthropic(Box::new(anthropic::Events::new(context, created()))))
             }
-            Self::Gemini(context) => Some(Events::Gemini(Box::new(gemini::Events::new(context, created)))),
+            Self::Gemini(context) => Some(Events::Gemini(Box::new(gemini::Events::new(context, created())))),
         }
     }
 }

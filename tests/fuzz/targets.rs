@@ -61,7 +61,7 @@ fn chunks<'a>(reply: &Reply, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec
             Self(None)
         }
     }
-    let mut events: Events = reply.events(0).unwrap();
+    let mut events: Events = reply.events(|| 0).unwrap();
     let (mut decoder, mut out) = (Decoder::new(), Vec::new());
     for piece in pieces {
         let fed = decoder.feed(piece, |event| match events.event(event.name, event.data, &mut out) {
@@ -166,7 +166,7 @@ pub(crate) fn answers(bytes: &[u8]) {
         Reply::Gemini(gemini::Context { choices: 2, model: "m".to_owned() }),
         embeddings,
     ] {
-        if let Ok(Some(answer)) = reply.answer(body, 0) {
+        if let Ok(Some(answer)) = reply.answer(body, || 0) {
             is_json(&answer);
         }
     }

@@ -178,7 +178,7 @@ proptest! {
             }
             let cost = Cost { requests: f64::from_bits(tokens), tokens };
             let mut reservation = limiter.take(cost, now);
-            if let Some(learned) = learned(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)) {
+            if let Some(learned) = learned(&headers, || SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)) {
                 limiter.learn(&learned, Some(&mut reservation), now);
             }
             if is_back {

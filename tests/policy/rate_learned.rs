@@ -102,7 +102,7 @@ fn run(
             }
             Event::Answered(call) => {
                 let (reservation, headers, is_in) = &mut sent[call];
-                let learned = learned(headers, SystemTime::UNIX_EPOCH).unwrap();
+                let learned = learned(headers, || SystemTime::UNIX_EPOCH).unwrap();
                 limiter.learn(&learned, Some(reservation), instant(now));
                 limiter.settle(*reservation, None, instant(now));
                 waiting += u64::from(!*is_in);

@@ -179,7 +179,7 @@ fn fate_of(
             Some(Fate { settled, took: None })
         }
         Verdict::Answered { status, request_id, body } => {
-            let translated = match reply_of(desk.target.desk, name).answer(body, super::now()) {
+            let translated = match reply_of(desk.target.desk, name).answer(body, super::now) {
                 Ok(translated) => translated,
                 Err(Malformed(what)) => {
                     let error = Error::new(Kind::InvalidResponse, what);
