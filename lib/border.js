@@ -17,6 +17,7 @@ const { setImmediate } = require('./timers.js')
  *   aborted(): void,
  *   pieces(text: string, bytes: number): void,
  *   witness: InstanceType<typeof import('./witness.js').Witness> | null,
+ *   piece?(text: string, bytes: number): void,
  *   told?(text: string): void,
  *   headed?(status: number, head: string): void,
  *   bytes?(piece: ArrayBuffer): void,
@@ -41,6 +42,7 @@ const HEAD = 9
 const BYTES = 10
 const ASK = 11
 const FETCHED = 12
+const PIECE = 13
 const TOLD = 20
 const ASK_HOOK = 21
 const LOGS = 22
@@ -80,6 +82,9 @@ function deliver(count, more, ...texts) {
         break
       case PIECES:
         parties[id]?.pieces(texts[text], words[at + 2])
+        break
+      case PIECE:
+        parties[id]?.piece?.(texts[text], words[at + 2])
         break
       case HEAD:
         parties[id]?.headed?.(words[at + 2], texts[text])

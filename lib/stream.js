@@ -15,6 +15,11 @@ const WHOLE = 4
 /** What was read is told to Rust once it is this much: a quarter of the window in src/client/outlet.rs. */
 const ACKNOWLEDGE = 16 * 1024
 
+/** A queue with nothing in it; never pushed to. @type {any[]} */
+const NOTHING = []
+
+/** @typedef {{ resolve: (result: any) => void, reject: (reason: unknown) => void }} Waiter */
+
 /**
  * A stream's state. Rust knows it by its number; the handle that users hold knows it, and not the other way round, so
  * that a handle which nobody holds can be collected.
@@ -28,16 +33,18 @@ class Flow {
     this.number = witness === null ? nextNumber() : witness.number
     this.id = -1
     this.mode = 0
-    /** Items that came and were not taken. @type {any[]} */
-    this.queue = []
+    /** Items that came, as they came, and from `head` on were not taken. @type {any[]} */
+    this.queue = NOTHING
     this.head = 0
     this.unread = 0
     /** @type {any} */
     this.pattern = undefined
     /** What came of a stream that ended before its reader came, as objects. */
     this.early = ''
-    /** Whoever waits for the next item. @type {{ resolve: (result: any) => void, reject: (reason: unknown) => void }[]} */
+    /** Whoever waits for the next item, of which there is none then. @type {Waiter[]} */
     this.waiting = []
+    /** Made once, since it is called for each item. @type {(resolve: (result: any) => void, reject: (reason: unknown) => void) => void} */
+    this.wait = (resolve, reject) => this.waiting.push({ resolve, reject })
     /** @type {'running' | 'ended' | 'failed' | 'aborted'} */
     this.state = 'running'
     this.left = false
@@ -87,17 +94,31 @@ class Flow {
       this.early += text
       return
     }
-    this.unread += bytes
     if (this.mode === OBJECTS) {
-      for (const item of JSON.parse(text)) this.queue.push(this.#object(item))
+      this.#came(JSON.parse(text), bytes)
     } else if (this.head < this.queue.length) {
       // Texts that wait are one.
+      this.unread += bytes
       this.queue[this.queue.length - 1] += text
     } else {
-      this.queue.push(text)
+      this.#came([text], bytes)
     }
-    while (this.waiting.length > 0 && this.head < this.queue.length) {
-      this.waiting.shift()?.resolve({ value: this.#take(), done: false })
+  }
+
+  /** The last pattern with another text. @param {string} text @param {number} bytes */
+  piece(text, bytes) {
+    if (this.state === 'running') this.#came([text], bytes)
+  }
+
+  /** @param {any[]} items @param {number} bytes */
+  #came(items, bytes) {
+    this.unread += bytes
+    if (this.head === this.queue.length) this.queue = items
+    else for (const item of items) this.queue.push(item)
+    const { waiting } = this
+    while (waiting.length > 0 && this.head < this.queue.length) {
+      const waiter = /** @type {Waiter} */ (waiting.length === 1 ? waiting.pop() : waiting.shift())
+      waiter.resolve({ value: this.#take(), done: false })
     }
   }
 
@@ -117,7 +138,7 @@ class Flow {
   cancel(reason) {
     if (this.state !== 'running') return
     this.reason = abort.reasonOf(reason)
-    this.queue = []
+    this.queue = NOTHING
     this.head = 0
     this.witness?.refused(this.reason)
     this.#end('aborted')
@@ -144,14 +165,14 @@ class Flow {
   #take() {
     const item = this.queue[this.head++]
     if (this.head === this.queue.length) {
-      this.queue.length = 0
+      this.queue = NOTHING
       this.head = 0
       if (this.unread >= ACKNOWLEDGE && !this.left) {
         border.read(this.id, this.unread)
         this.unread = 0
       }
     }
-    return item
+    return this.mode === OBJECTS ? this.#object(item) : item
   }
 
   /** @param {(value: any) => void} resolve @param {(reason: unknown) => void} reject */
@@ -175,10 +196,14 @@ class Flow {
 
   /** Makes of what came early what the reader wants. */
   #readEarly() {
-    const objects = JSON.parse(this.early).map((/** @type {any} */ item) => this.#object(item))
+    const items = JSON.parse(this.early)
     this.early = ''
-    if (this.mode === OBJECTS) this.queue = objects
-    else if (this.mode === TEXT) this.queue = [objects.map(textOf).join('')].filter((text) => text !== '')
+    if (this.mode === OBJECTS) {
+      this.queue = items
+      return
+    }
+    const objects = items.map((/** @type {any} */ item) => this.#object(item))
+    if (this.mode === TEXT) this.queue = [objects.map(textOf).join('')].filter((text) => text !== '')
     else if (this.mode === LINES)
       this.queue = [objects.map((/** @type {any} */ chunk) => `${JSON.stringify(chunk)}\n`).join('')]
   }
@@ -186,10 +211,8 @@ class Flow {
   /** The next item. @returns {Promise<IteratorResult<any, undefined>>} */
   next() {
     if (this.head < this.queue.length) return Promise.resolve({ value: this.#take(), done: false })
-    return new Promise((resolve, reject) => {
-      if (this.state === 'running') this.waiting.push({ resolve, reject })
-      else this.#tellEnd(resolve, reject)
-    })
+    if (this.state === 'running') return new Promise(this.wait)
+    return new Promise((resolve, reject) => this.#tellEnd(resolve, reject))
   }
 
   /** Resolves with `of()` at a good end, and rejects at any other. @template T @param {() => T} of @returns {Promise<T>} */

@@ -84,7 +84,7 @@ pub use self::endpoint::Endpoint;
 pub use self::errand::{BatchDesk, BatchHold, BatchTarget, Load, Reply as ErrandReply, Said as BatchRequest};
 pub use self::fetch::{Drain, FetchBody, FetchRequest, Fetched, Head, Reading, Tell, Upload, Whole};
 pub use self::money::{CostReport, SavingsReport};
-pub use self::outlet::{Delivery, Mode, Outlet};
+pub use self::outlet::{Delivery, Form, Mode, Outlet, Taken};
 pub use self::witness::{Arrival, Ask, Question, TellOf, Witness};
 
 use self::memory::Memory;

@@ -6,7 +6,8 @@
 //! # Objects
 //! Most chunks of a chat differ from the one before in nothing but the text of their delta, and parsing the rest again is what a
 //! stream costs JavaScript's thread. So the array that objects cross in has three kinds of elements: `[chunk]` is a chunk and a
-//! pattern for those that follow; `"text"` is the last pattern with this text; and `chunk` is only itself.
+//! pattern for those that follow; `"text"` is the last pattern with this text; and `chunk` is only itself. A text that comes alone
+//! crosses without the array.
 
 use std::fmt;
 
@@ -83,6 +84,31 @@ pub struct Delivery {
     pub text: String,
     /// To be given to [`Outlet::read`] once the reader is through with them.
     pub bytes: usize,
+}
+
+/// The same, in the buffer of whoever takes them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Taken<'a> {
+    pub form: Form,
+    pub text: &'a str,
+    /// As of [`Delivery`].
+    pub bytes: usize,
+}
+
+/// What a text that crosses is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// What the mode says.
+    Pieces,
+    /// Of objects: one, which is the last pattern with this text, as it is and not as JSON. Most come alone, and a parser costs
+    /// JavaScript more than such a text.
+    Text,
+}
+
+/// What stands in an array that has begun and has one element, if that is a text that is written as it is.
+fn lone_text(array: &str) -> Option<&str> {
+    let text = array.strip_prefix("[\"")?.strip_suffix('"')?;
+    memchr::memchr2(b'"', b'\\', text.as_bytes()).is_none().then_some(text)
 }
 
 /// See the module.
@@ -171,7 +197,8 @@ impl Outlet {
 
     /// Waits until the reader has room.
     pub(super) async fn room(&self) {
-        loop {
+        // Mostly there is, and a place among those who wait costs locks.
+        while !self.has_room() {
             let read = self.room.notified();
             tokio::pin!(read);
             read.as_mut().enable();
@@ -224,15 +251,35 @@ impl Outlet {
 
     /// What has gathered; None where nothing has.
     pub fn take(&self) -> Option<Delivery> {
+        let mut text = String::new();
+        let (mode, bytes) = self.exchange(&mut text)?;
+        if mode == Mode::Objects {
+            text.push(']');
+        }
+        Some(Delivery { text, bytes })
+    }
+
+    /// The same, with as little work for the reader as can be. The buffer is exchanged for the one with the pieces, and used for what
+    /// comes next.
+    pub fn take_into<'a>(&self, buffer: &'a mut String) -> Option<Taken<'a>> {
+        let (mode, bytes) = self.exchange(buffer)?;
+        if mode == Mode::Objects {
+            if lone_text(buffer).is_some() {
+                return lone_text(buffer).map(|text| Taken { form: Form::Text, text, bytes });
+            }
+            buffer.push(']');
+        }
+        Some(Taken { form: Form::Pieces, text: buffer, bytes })
+    }
+
+    fn exchange(&self, buffer: &mut String) -> Option<(Mode, usize)> {
+        buffer.clear();
         let mut state = self.state.lock();
         if state.pending.is_empty() {
             return None;
         }
-        let mut text = std::mem::take(&mut state.pending);
-        if state.mode == Mode::Objects {
-            text.push(']');
-        }
-        Some(Delivery { text, bytes: std::mem::take(&mut state.pending_bytes) })
+        std::mem::swap(&mut state.pending, buffer);
+        Some((state.mode, std::mem::take(&mut state.pending_bytes)))
     }
 
     /// The reader is through with this many bytes of what it took.
@@ -300,6 +347,30 @@ mod tests {
         assert_eq!(outlet.take().unwrap().text, expected);
         chunk(&outlet, &said(r#""y""#));
         assert_eq!(outlet.take().unwrap().text, r#"["y"]"#, "a pattern outlives a delivery");
+    }
+
+    #[test]
+    fn a_text_that_comes_alone_and_is_written_as_it_is_crosses_without_json() {
+        let (outlet, _) = outlet();
+        outlet.choose(Mode::Objects);
+        let said =
+            |text: &str| chunk(&outlet, &format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#));
+        let mut buffer = String::new();
+        let mut taken = |form, text: &str| {
+            let taken = outlet.take_into(&mut buffer).unwrap();
+            assert_eq!((taken.form, taken.text), (form, text));
+        };
+        said("x");
+        taken(Form::Pieces, r#"[[{"choices":[{"delta":{"content":"x"}}]}]]"#);
+        for text in ["", "y", "é,"] {
+            said(text);
+            taken(Form::Text, text);
+        }
+        said(r"\n");
+        taken(Form::Pieces, r#"["\n"]"#);
+        said("y");
+        said("z");
+        taken(Form::Pieces, r#"["y","z"]"#);
     }
 
     #[test]

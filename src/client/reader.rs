@@ -1,6 +1,7 @@
 //! The body of an answer that comes as server-sent events, under its time limits.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -8,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Client;
-use super::body::Body;
+use super::body::{Body, BodyError};
 use super::call::Life;
 use super::exchange::{Failed, MAX_BODY, Response, api_failed, collect, invalid, silence};
 use super::pass::Pass;
@@ -35,6 +36,8 @@ pub(super) struct Reader {
     sent: Instant,
     /// Whether a piece that says something has come: the idle limit holds from then on.
     spoke: bool,
+    /// Rings when a limit may be over. It is not set anew for each piece, but when it rings.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Reader {
@@ -45,7 +48,7 @@ impl Reader {
             return Err(not_a_stream(life, response, record, &other).await);
         }
         let Response { begun, body, sent, first_byte_limit, idle_limit } = response;
-        Ok(Self { begun, body, first_byte_limit, idle_limit, sent, spoke: false })
+        Ok(Self { begun, body, first_byte_limit, idle_limit, sent, spoke: false, alarm: None })
     }
 
     /// The next bytes; None at the end of the body. While nobody asks, no limit runs.
@@ -54,13 +57,7 @@ impl Reader {
             return Ok(Some(bytes));
         }
         loop {
-            let (phase, limit, until) = if self.spoke {
-                (TimeoutPhase::Idle, self.idle_limit, Instant::now() + self.idle_limit)
-            } else {
-                (TimeoutPhase::FirstByte, self.first_byte_limit, self.sent + self.first_byte_limit)
-            };
-            let frame = timeout_at(until, self.body.frame()).await.map_err(|_| silence(phase, limit))?;
-            match frame {
+            match self.frame().await? {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(error.failed()),
                 Some(Ok(frame)) => {
@@ -71,6 +68,36 @@ impl Reader {
                 }
             }
         }
+    }
+
+    async fn frame(&mut self) -> Result<Option<Result<Frame<Bytes>, BodyError>>, Failed> {
+        // Once there is something to wait for.
+        let mut until = None;
+        let frame = poll_fn(|cx| {
+            if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+                return Poll::Ready(Some(frame));
+            }
+            let until = *until.get_or_insert_with(|| match self.spoke {
+                true => Instant::now() + self.idle_limit,
+                false => self.sent + self.first_byte_limit,
+            });
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            if alarm.deadline() > until {
+                alarm.as_mut().reset(until);
+            }
+            while alarm.as_mut().poll(cx).is_ready() {
+                if alarm.deadline() >= until {
+                    return Poll::Ready(None);
+                }
+                alarm.as_mut().reset(until);
+            }
+            Poll::Pending
+        });
+        let (phase, limit) = match self.spoke {
+            true => (TimeoutPhase::Idle, self.idle_limit),
+            false => (TimeoutPhase::FirstByte, self.first_byte_limit),
+        };
+        frame.await.ok_or_else(|| silence(phase, limit))
     }
 
     /// A piece has come that says something.
@@ -88,7 +115,7 @@ impl Reader {
     /// The last event has come. What little follows is read in the background, since only a body that was read to its
     /// end leaves its socket usable.
     pub(super) async fn finish(mut self, client: &Client) {
-        let at_once = std::future::poll_fn(|cx| {
+        let at_once = poll_fn(|cx| {
             loop {
                 match Pin::new(&mut self.body).poll_frame(cx) {
                     Poll::Pending => return Poll::Ready(false),

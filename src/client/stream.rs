@@ -19,7 +19,7 @@ use super::witness::Arrival;
 use crate::error::{Billed, ConnectionPhase, Error, Kind, TimeoutPhase};
 use crate::policy::judge::Failure;
 use crate::protocol::dialect;
-use crate::protocol::openai::{Chunk, Completion, Refused, Said, Usage};
+use crate::protocol::openai::{Chunk, Completion, Refrain, Refused, Said, Usage, Verse};
 use crate::protocol::sse::{Decoder, Event, TooLong};
 use crate::protocol::translate::{Malformed, Next};
 
@@ -119,6 +119,8 @@ struct Chunks {
     recovery: Recovery,
     /// What of the answer its reader had seen when it last broke, as JSON.
     seen: Option<String>,
+    /// What each chunk of an attempt says anew.
+    refrain: Refrain,
     /// Whether a chunk has said something: from then on, a repetition would be seen.
     spoke: bool,
     /// Chunks that said nothing, held back until one does, so that an attempt which ends before is never seen.
@@ -143,6 +145,15 @@ enum Stop {
 impl From<TooLong> for Stop {
     fn from(_: TooLong) -> Self {
         Self::TooLong("an event has more than 16 MiB")
+    }
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::BadIndex => Self::Malformed("a chunk with an absurd index"),
+            Refused::TooLong => Self::TooLong("the answer has more than 64 MiB"),
+        }
     }
 }
 
@@ -203,6 +214,7 @@ impl Chunks {
         }
         (self.spoke, self.done) = (false, false);
         self.translation = life.outgoing.reply.events(unix_seconds);
+        self.refrain.forget();
         self.held.clear();
         self.held_bytes = 0;
         let mut reader = Reader::of(life, response, record).await?;
@@ -280,14 +292,19 @@ impl Chunks {
 
     fn chunk(&mut self, json: &str) -> Result<(), Stop> {
         let json = &*self.recovery.join(json);
+        if self.spoke
+            && let Some(Verse { text, span, index }) = self.refrain.verse(json)
+            && self.completion.say(index, &text)?
+        {
+            let text = if index == 0 { &*text } else { "" };
+            return self.sink.push(Piece { json: &one_line(json), text, span: Some((span.start, span.end)) });
+        }
         let chunk = Chunk::of(json).map_err(|_| Stop::Malformed("an event that is no chunk"))?;
         if chunk.error.is_some_and(|error| error.get() != "null") {
             return Err(Stop::Error(json.to_owned()));
         }
-        self.completion.add(&chunk).map_err(|refused| match refused {
-            Refused::BadIndex => Stop::Malformed("a chunk with an absurd index"),
-            Refused::TooLong => Stop::TooLong("the answer has more than 64 MiB"),
-        })?;
+        self.completion.add(&chunk)?;
+        self.refrain.note(&chunk, json);
         match chunk.said(json) {
             Said::UsageOnly if !self.shows_usage => {}
             Said::Nothing if !self.spoke => {

@@ -18,7 +18,7 @@ use super::runtime;
 use super::wake::{self, KeepAlive};
 use super::wire::{self, Deliver, Words};
 use crate::client::{
-    Answer, Ask, Drain, Fetched, Head, Mode, Outlet, Reading, TellOf, Upload, Whole, Witness,
+    Answer, Ask, Drain, Fetched, Form, Head, Mode, Outlet, Reading, Taken, TellOf, Upload, Whole, Witness,
 };
 use crate::error::{self, Kind};
 use crate::job::Control;
@@ -29,6 +29,9 @@ use crate::telemetry::{Events, Log};
 const TURN: Duration = Duration::from_millis(4);
 /// What an error costs JavaScript that a turn does not see: it is made in the microtasks after it, with its stack.
 const ERROR: Duration = Duration::from_micros(16);
+
+/// A buffer for the pieces of a stream is used again up to here.
+const KEPT: usize = 512;
 
 /// Kinds of letters, as `lib/border.js` has them.
 mod kind {
@@ -44,6 +47,7 @@ mod kind {
     pub(super) const BYTES: u32 = 10;
     pub(super) const ASK: u32 = 11;
     pub(super) const FETCHED: u32 = 12;
+    pub(super) const PIECE: u32 = 13;
     pub(super) const TOLD: u32 = 20;
     pub(super) const ASK_HOOK: u32 = 21;
     pub(super) const LOGS: u32 = 22;
@@ -191,6 +195,7 @@ impl Border {
     pub(super) fn drain(&self, deliver: &Deliver) {
         let started = Instant::now();
         let mut to_come = Duration::ZERO;
+        let mut buffer = String::new();
         let mut letters = self.mailbox.take().into_iter();
         while letters.len() > 0 {
             let went_well = wire::scoped(deliver, || {
@@ -201,7 +206,7 @@ impl Border {
                     if matches!(letter, Letter::Failure { .. }) {
                         to_come += ERROR;
                     }
-                    self.add(&mut parcel, letter);
+                    self.add(&mut parcel, letter, &mut buffer);
                 }
                 let more = letters.len() > 0 && started.elapsed() + to_come >= TURN;
                 let sent = parcel.is_empty() || parcel.send(more);
@@ -220,7 +225,7 @@ impl Border {
         }
     }
 
-    fn add(&self, parcel: &mut wire::Parcel<'_>, letter: Letter) {
+    fn add(&self, parcel: &mut wire::Parcel<'_>, letter: Letter, buffer: &mut String) {
         match letter {
             Letter::Answer { id, body, meta } => {
                 // What gathered since the last letter comes before the end.
@@ -237,7 +242,7 @@ impl Border {
                 self.ended(id);
                 parcel.add(id, kind::ABORTED, 0, &[]);
             }
-            Letter::Pieces { id, outlet } => add_pieces(parcel, id, &outlet),
+            Letter::Pieces { id, outlet } => add_pieces(parcel, id, &outlet, buffer),
             Letter::Head { id, head } => {
                 parcel.add(id, kind::HEAD, head.status.into(), &[head.text.as_bytes()]);
             }
@@ -277,7 +282,7 @@ impl Border {
             Flow::Nothing | Flow::Job(_) => {}
             Flow::Events(outlet) => {
                 outlet.choose(Mode::Objects);
-                add_pieces(parcel, id, &outlet);
+                add_pieces(parcel, id, &outlet, &mut String::new());
             }
             Flow::Bytes(drain, _) => {
                 drain.choose(Reading::Pieces);
@@ -345,9 +350,17 @@ impl Border {
     }
 }
 
-fn add_pieces(parcel: &mut wire::Parcel<'_>, id: u32, outlet: &Outlet) {
-    if let Some(pieces) = outlet.take() {
-        parcel.add(id, kind::PIECES, pieces.bytes as u32, &[pieces.text.as_bytes()]);
+/// `buffer`: what goes from stream to stream, so that small pieces cost no memory anew; a large one stays with no stream.
+fn add_pieces(parcel: &mut wire::Parcel<'_>, id: u32, outlet: &Outlet, buffer: &mut String) {
+    if let Some(Taken { form, text, bytes }) = outlet.take_into(buffer) {
+        let kind = match form {
+            Form::Pieces => kind::PIECES,
+            Form::Text => kind::PIECE,
+        };
+        parcel.add(id, kind, bytes as u32, &[text.as_bytes()]);
+    }
+    if buffer.capacity() > KEPT {
+        *buffer = String::new();
     }
 }
 

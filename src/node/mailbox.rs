@@ -58,14 +58,20 @@ pub(super) struct Mailbox {
     signalled: AtomicBool,
     /// None once the environment goes.
     waker: Mutex<Option<Waker>>,
-    last_drain: Mutex<Instant>,
-    /// Whether a later wake is on its way.
-    scheduled: AtomicBool,
+    later: Mutex<Later>,
     /// Calls in flight.
     calls: AtomicUsize,
     /// Tells the gatherer that there is something to wake for.
     gather: Notify,
     gatherer: Once,
+}
+
+/// What letters wait for that may wait.
+#[derive(Debug)]
+struct Later {
+    last_drain: Instant,
+    /// When the wake comes that is on its way.
+    due: Option<Instant>,
 }
 
 impl Mailbox {
@@ -74,8 +80,7 @@ impl Mailbox {
             letters: Mutex::default(),
             signalled: AtomicBool::new(false),
             waker: Mutex::new(Some(waker)),
-            last_drain: Mutex::new(Instant::now()),
-            scheduled: AtomicBool::new(false),
+            later: Mutex::new(Later { last_drain: Instant::now(), due: None }),
             calls: AtomicUsize::new(0),
             gather: Notify::new(),
             gatherer: Once::new(),
@@ -109,29 +114,46 @@ impl Mailbox {
         if self.signalled.load(Ordering::Acquire) {
             return;
         }
-        let Some(wait) = within.checked_sub(self.last_drain.lock().elapsed()).filter(|wait| !wait.is_zero())
-        else {
-            return self.wake();
+        let at = {
+            let mut later = self.later.lock();
+            let at = later.last_drain + within;
+            // Asked before the clock is: most letters meet a wake that is on its way.
+            if later.due.is_some_and(|due| due <= at) {
+                return;
+            }
+            let waits = at > Instant::now();
+            if waits {
+                later.due = Some(at);
+            }
+            waits.then_some(at)
         };
-        if self.scheduled.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let Some(tasks) = runtime::tasks() else {
+        let (Some(at), Some(tasks)) = (at, runtime::tasks()) else {
             return self.wake();
         };
         let mailbox = self.clone();
         tasks.spawn("mailbox", async move {
-            tokio::time::sleep(wait).await;
-            mailbox.scheduled.store(false, Ordering::Release);
-            mailbox.wake();
+            tokio::time::sleep_until(at.into()).await;
+            if mailbox.is_due(at) {
+                mailbox.wake();
+            }
         });
+    }
+
+    /// Whether this is the wake that letters wait for: an earlier one may have taken its place.
+    fn is_due(&self, at: Instant) -> bool {
+        let mut later = self.later.lock();
+        let is_due = later.due == Some(at);
+        if is_due {
+            later.due = None;
+        }
+        is_due && !self.letters.lock().is_empty()
     }
 
     /// Takes all letters.
     pub(super) fn take(&self) -> Vec<Letter> {
         // Before the letters: a letter that comes after them wakes again.
         self.signalled.store(false, Ordering::Release);
-        *self.last_drain.lock() = Instant::now();
+        self.later.lock().last_drain = Instant::now();
         std::mem::take(&mut self.letters.lock())
     }
 

@@ -4,12 +4,14 @@ mod chunk;
 mod completion;
 mod error;
 mod history;
+mod refrain;
 mod usage;
 
 pub use self::chunk::{Chunk, Said};
 pub use self::completion::{Completion, Refused};
 pub use self::error::{ErrorClass, ErrorFields, class_of};
 pub(super) use self::history::without_foreign;
+pub use self::refrain::{Refrain, Verse};
 pub use self::usage::Usage;
 
 use serde::Deserialize;

@@ -171,6 +171,26 @@ impl<'a> Chunk<'a> {
         self.choices.as_deref().unwrap_or_default()
     }
 
+    /// Whether it says nothing of its answer but a text of its one choice, whatever there is that we do not look at.
+    pub(super) fn says_only_text(&self) -> bool {
+        let [choice] = self.choices() else { return false };
+        let Choice { index: _, delta, finish_reason, native_finish_reason, logprobs } = choice;
+        let Some(delta) = delta else { return false };
+        let is_none =
+            [&delta.refusal, &delta.reasoning_content, &delta.reasoning].iter().all(|other| other.is_none());
+        self.usage.is_none()
+            && self.error.is_none()
+            && finish_reason.as_ref().is_none_or(|reason| reason.0.is_empty())
+            && native_finish_reason.is_none()
+            && logprobs.is_none()
+            && delta.content.is_some()
+            && is_none
+            && delta.tool_calls.is_none()
+            && delta.function_call.is_none()
+            && delta.extra_content.is_none()
+            && delta.lists().next().is_none()
+    }
+
     /// A chunk before this one that says that all before it is void.
     pub fn restart(&self) -> String {
         #[derive(Serialize)]

@@ -139,6 +139,19 @@ impl Completion {
         chunk.choices().iter().try_for_each(|choice| self.add_choice(choice))
     }
 
+    /// Adds a text to a choice, as a chunk would that says nothing else. False where there is no such choice yet.
+    pub fn say(&mut self, index: usize, text: &str) -> Result<bool, Refused> {
+        let Some(choice) = self.choices.iter_mut().find(|choice| choice.index == index) else {
+            return Ok(false);
+        };
+        self.size += text.len();
+        if self.size > MAX_TEXT {
+            return Err(Refused::TooLong);
+        }
+        choice.message.content.get_or_insert_default().push_str(text);
+        Ok(true)
+    }
+
     fn add_choice(&mut self, choice: &Choice<'_>) -> Result<(), Refused> {
         let at = match self.choices.iter().position(|have| have.index == choice.index) {
             Some(at) => at,
