@@ -72,7 +72,15 @@ test('the page on performance has its charts', { skip: unmade }, () => {
     charts.map((src) => src.split('/').at(-1)),
     ['chart.svg', 'network.svg', 'scale.svg'],
   )
-  for (const src of charts) assert.match(read(src), /^<svg/)
+  // With a ground of its own, by which it can be read in the dark, whatever the page's is.
+  for (const src of charts) {
+    assert.match(
+      read(src),
+      /^<svg[\s\S]*\n {2}\.ground \{ fill: #f[\s\S]*: dark\) \{[\s\S]*\n {4}\.ground \{ fill: #0[\s\S]*<rect class="ground"/,
+      src,
+    )
+  }
+  assert.doesNotMatch(read('style.css'), /\bimg\b[^}]*background/)
 })
 
 test('the reference of the Rust underneath is a page of its own among the references, of every floor', {
