@@ -14,7 +14,7 @@ import type { Cassette } from './testing.js'
 
 /**
  * One long-lived client per process. Clients with equal `pool` and `tenants` settings in one process, whatever their thread,
- * share one pool of sockets.
+ * share one pool of sockets. Limits, budgets, cache and circuits belong to a client; clients of the same `name` in one process share them.
  *
  * An idle client does not keep the process alive; a running call does. A client that nobody holds any more closes its idle
  * sockets once it is collected.
@@ -132,7 +132,7 @@ export declare class Trunkline extends EventEmitter<TrunklineEvents> implements 
   setLogLevel(level: LogLevel): void
 
   /**
-   * What was spent, by model, provider and tenant: since the client was made (`all`, the default), or in the hour, day or month of now, in UTC by the
+   * What was spent, by model, provider and tenant: since the client was made, or the first that is still there of its `name` (`all`, the default), or in the hour, day or month of now, in UTC by the
    * calendar; with `before`, in the one before it. `String()` of it is a text for people. Usable after {@link close}.
    * @throws {ConfigError} for a window that is none.
    */
@@ -208,14 +208,14 @@ export interface TrunklineEvents {
   /**
    * A circuit has opened, lets a probe through, or has closed. `model`: null for that of the provider as a whole, which opens when all
    * models that are in use fail, and these are two or more: a client of one model is told of one circuit. `'(none)'` for the calls that
-   * name no model (`get`, most of `post`), which share a circuit.
+   * name no model (`get`, most of `post`), which share a circuit. Told to all clients of one `name`, whoever's call it was.
    */
   circuit: [{ provider: string; model: string | null; state: CircuitState }]
   /** A figure of the last window has passed its threshold (`alerts`), or is back below it. `p99` in milliseconds, rates as shares. */
   alert: [{ name: 'errorRate' | 'retryRate' | 'p99'; state: 'raised' | 'cleared'; value: number; threshold: number }]
   /**
    * A share of a budget (`alertAt`) was reached: once in each of its windows. That of 1 also comes when the first call is refused, for which what is left
-   * does not suffice. `name`: of the model or the tenant.
+   * does not suffice. `name`: of the model or the tenant. Told to all clients of one `name` that are there.
    */
   budget: [{ scope: 'all' | 'model' | 'tenant'; name: string | null; share: number } & BudgetStanding]
 }
@@ -393,6 +393,13 @@ export type ApiKey = string | (() => string | Promise<string>)
 export type HeaderFields = Record<string, string> | Headers
 
 export interface TrunklineOptions {
+  /**
+   * Clients of one name in one process, in worker threads as well, share their limits and who waits for them (`rateLimit`, `concurrency`, `tenants.maxConcurrent`, what was learned of
+   * limits), circuits, `retry.budget`, kept answers and exchanges under way (`cache`), `budget` and what was spent. So these and `pricing`, `shared` and the `baseURL` and `protocol` of
+   * providers that both have must be set alike: else the later client is refused with a {@link ConfigError}. Each has keys, headers, hooks, a logger, alerts, times, routes and counts of its own calls for itself; what one's key was
+   * answered with may serve another. When all have been closed, or collected, what they shared ends. 1 to 128 characters. Default: nothing is shared but sockets.
+   */
+  name?: string
   /**
    * The URL that paths are appended to, `/v1` included where the protocol is `openai` and there is one. Without a query, fragment, user
    * or password. Default: TRUNKLINE_BASE_URL; then, by protocol, OPENAI_BASE_URL, ANTHROPIC_BASE_URL or GOOGLE_GEMINI_BASE_URL; then
@@ -1482,13 +1489,13 @@ export interface Metrics {
     inFlight: number
   }
   /**
-   * Calls that wait: those of this client for their turn, and those of all clients that share the pool for a connection. `wait`: how long
+   * Calls that wait: those of this client, and of others of its `name`, for their turn, and those of all clients that share the pool for a connection. `wait`: how long
    * calls waited for a connection, those that did not have to and those that gave up (a timeout, an abort) included. `turns`: how long
-   * those waited for their turn that had to. `refused`: calls that found too many waiting, or too many tenants.
+   * those of this client waited for their turn that had to. `refused`: calls that found too many waiting, or too many tenants.
    */
   queue: { depth: Record<Priority, number>; wait: Histogram; turns: Histogram; refused: number }
   /**
-   * Of the answers that are kept; null without `cache`. `bytes`: with what is kept beside them. `misses`: calls whose answer might have been kept and was not, but those
+   * Of the answers that are kept, by all clients of its `name`; null without `cache`. `bytes`: with what is kept beside them. `misses`: calls whose answer might have been kept and was not, but those
    * that shared an exchange. `evicted`: to make room; `expired`: their time was over.
    */
   cache: {
@@ -1507,14 +1514,14 @@ export interface Metrics {
   /** Of the pool, which other clients may share. */
   pool: PoolMetrics
   /**
-   * By provider, and by provider and model with a slash between: those that were used and are not forgotten (1,000 models at most).
+   * By provider, and by provider and model with a slash between, of all clients of its `name`: those that were used and are not forgotten (1,000 models at most).
    * Calls that name no model are at `'default/(none)'`. `failures`: those of the last `circuitBreaker.window`, of the provider those of its
    * models together. `openedAt`: when it last opened, in milliseconds since 1970; null if it has closed since. `transitions`: how often its
    * state has changed.
    */
   circuits: Record<string, { state: CircuitState; failures: number; openedAt: number | null; transitions: number }>
   /**
-   * What could go now, and how often there was too little. Of the provider, by its name: by the limits of `rateLimit`. Of each model, by
+   * What could go now, and how often there was too little, of all clients of its `name`. Of the provider, by its name: by the limits of `rateLimit`. Of each model, by
    * provider and model as in `circuits`: by what its answers have told, less what was sent since, until a minute after the last of them;
    * a model of which nothing was told and which was not throttled is not there. `requestsRemaining`, `tokensRemaining`: calls and tokens,
    * null where nothing limits them, and no calls while a `Retry-After` lasts. `resetAt`: when all of these are there again, in milliseconds since
@@ -1527,7 +1534,7 @@ export interface Metrics {
   >
   /** As the provider reported them. `perSecond`: of the output, over the last minute. */
   tokens: { input: number; output: number; perSecond: number }
-  /** What was spent, in US dollars, as far as there are prices. */
+  /** What was spent, in US dollars, as far as there are prices; by all clients of its `name`. */
   cost: number
   /** Of bodies. */
   bytes: { sent: number; received: number }
@@ -1667,10 +1674,10 @@ export interface SavingsReport {
   handshake: number
   /** What those that were avoided would have taken. */
   timeSaved: number
-  /** Answers that were not asked for again, and what they had cost. */
+  /** Answers that were not asked for again, by any client of its `name`, and what they had cost. */
   requestsSaved: number
   costSaved: number
-  /** What was spent meanwhile. */
+  /** What was spent meanwhile, by any client of its `name`. */
   cost: number
   /** With `hourlyCost`: what the time saved is worth. */
   timeValue?: number

@@ -66,6 +66,23 @@ test('each page of docs/ is on the site, as are the README, the design and the r
   assert.equal(new Set(site.pages).size, site.pages.length, 'no two pages are at one place')
 })
 
+test('the page on performance has its charts', { skip: unmade }, () => {
+  const charts = [...read('performance.html').matchAll(/<img src="([^"]+\.svg)" alt="[^"]+"/g)].map(([, src]) => src)
+  assert.deepEqual(
+    charts.map((src) => src.split('/').at(-1)),
+    ['chart.svg', 'network.svg', 'scale.svg'],
+  )
+  // With a ground of its own, by which it can be read in the dark, whatever the page's is.
+  for (const src of charts) {
+    assert.match(
+      read(src),
+      /^<svg[\s\S]*\n {2}\.ground \{ fill: #f[\s\S]*: dark\) \{[\s\S]*\n {4}\.ground \{ fill: #0[\s\S]*<rect class="ground"/,
+      src,
+    )
+  }
+  assert.doesNotMatch(read('style.css'), /\bimg\b[^}]*background/)
+})
+
 test('the reference of the Rust underneath is a page of its own among the references, of every floor', {
   skip: unmade,
 }, (t) => {

@@ -59,9 +59,14 @@ use crate::policy::timeouts::{GivenTimeouts, Timeouts};
 use crate::pool::{self, Checkout, Origin};
 use crate::protocol::dialect::Protocol;
 
+/// Characters of the name of a client.
+const LONGEST_NAME: usize = 128;
+
 /// What a client is made of.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
+    /// Of which clients share limits, circuits, budgets and answers. None for one that shares none.
+    pub name: Option<Arc<str>>,
     /// In the order in which they are listed; never empty. The first is asked for models that have no route.
     pub providers: Vec<ProviderConfig>,
     /// By the name of the model that a request asks for.
@@ -150,6 +155,7 @@ impl ClientConfig {
     pub fn parse(options: Value, environment: &Environment) -> Result<Self, Error> {
         let mut top = Section::top("options", options)?;
         top.taken_before(&["hooks", "logger", "logLevel"]);
+        let name = parse_name(&mut top)?;
         let timeouts = parse_timeouts(&mut top)?.over(Timeouts::default());
         let rate = rate::parse_rate(&mut top, &RateLimits::default())?;
         let queue = parse_concurrency(&mut top, QueueLimits::default())?;
@@ -176,6 +182,7 @@ impl ClientConfig {
         let cassette = cassette::parse_cassette(&mut top)?;
         top.finish()?;
         Ok(Self {
+            name,
             providers,
             routes,
             timeouts,
@@ -243,6 +250,14 @@ fn visible_ascii(text: &str) -> Option<HeaderValue> {
 /// The keys that a provider is given in place of those it had.
 pub fn parse_keys(keys: Value, protocol: Protocol) -> Result<Vec<Key>, Error> {
     providers::keys_of("key".to_owned(), keys, protocol)
+}
+
+fn parse_name(top: &mut Section) -> Result<Option<Arc<str>>, Error> {
+    let Some(name) = top.string("name")? else { return Ok(None) };
+    match name.chars().count() {
+        1..=LONGEST_NAME => Ok(Some(name.into())),
+        count => Err(top.error("name", format!("must have 1 to {LONGEST_NAME} characters, got {count}"))),
+    }
 }
 
 fn parse_concurrency(top: &mut Section, mut queue: QueueLimits) -> Result<QueueLimits, Error> {

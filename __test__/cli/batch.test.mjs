@@ -23,7 +23,7 @@ test('batch answers a file, and says what it came to', async (t) => {
   const { upstream, files, args, env } = await prepared(t)
   const { code, out, err } = await trunkline(args, { env })
   assert.equal(code, 0, err)
-  assert.match(out, /^✓ 20 lines: 20 answered, 0 failed\n {2}20 in .*tokens, \$/)
+  assert.match(out, /^✓ 20 lines: 20 answered, 0 failed\n {2}20 in .*tokens, no price is known of .*gpt-test\n/)
   assert.ok(out.includes(files.output))
   assertOnce(files, ids(20))
   assert.equal(upstream.requests[0].headers.authorization, 'Bearer sk-mine')
@@ -43,6 +43,22 @@ test('batch ends with 1 where a line failed, and tells which could not be sent',
   const refused = await trunkline([...args, '--errors', join(files.path, 'x'), '--bad-lines', 'refuse'], { env })
   assert.equal(refused.code, 1)
   assert.match(refused.err, /nothing was sent: line 2: /)
+})
+
+test('batch says what it cost, and of what no price is known', async (t) => {
+  const { upstream, files } = await prepared(t)
+  write(files.input, [request('a', { model: 'one' }), request('b', { model: 'other' })])
+  const config = join(files.path, 'config.json')
+  const price = { input: 1e6, output: 1e6 }
+  const told = async (pricing, output) => {
+    writeFileSync(config, JSON.stringify({ baseURL: `${upstream.url}/v1`, apiKey: 'k', pricing }))
+    const { out, err } = await trunkline(['batch', files.input, '-o', `${files.output}${output}`, '--config', config])
+    assert.match(out, /^✓ 2 lines/, err)
+    return out.split('\n')[1]
+  }
+  assert.match(await told({ one: price, other: price }, 1), /tokens, \$[\d,.]+$/)
+  assert.match(await told({ one: price }, 2), /tokens, \$[\d,.]+, and no price is known of \S*other$/)
+  assert.match(await told({}, 3), /tokens, no price is known of \S*one, \S*other$/)
 })
 
 test('batch says of what failed why the first did, and is not content with it', async (t) => {

@@ -37,6 +37,7 @@ export function drawChart({ rows, node, cores, roundTrip }) {
   aria-label="trunkline beside its peers in a wide area: calls a second, and the slowest hundredth">
 <style>
   text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+  .ground { fill: #ffffff; stroke: #d1d9e0 }
   .title { font-size: 14px; font-weight: 600 }
   .axis { fill: #59636e }
   .name { text-anchor: end }
@@ -45,12 +46,14 @@ export function drawChart({ rows, node, cores, roundTrip }) {
   .limit { stroke: #59636e; stroke-dasharray: 3 3 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
+    .ground { fill: #0d1117; stroke: #3d444d }
     .axis { fill: #9198a1 }
     .ours { fill: #2fbf8f }
     .theirs { fill: #565f69 }
     .limit { stroke: #9198a1 }
   }
 </style>
+<rect class="ground" x="-15.5" y="0.5" width="${WIDTH + 31}" height="${y - 1}" rx="8"/>
 ${parts.join('\n')}
 </svg>
 `

@@ -30,6 +30,7 @@ export function drawChart({ series, node, cores, date }) {
   aria-label="What a call costs as calls in flight, origins, tenants, bodies, streams and workers grow">
 <style>
   text { font: 11px system-ui, sans-serif; fill: #1f2328 }
+  .ground { fill: #ffffff; stroke: #d1d9e0 }
   .title { font-size: 13px; font-weight: 600 }
   .axis { fill: #59636e }
   .end { text-anchor: end; fill: #59636e }
@@ -39,12 +40,14 @@ export function drawChart({ series, node, cores, date }) {
   .cpu { stroke: #8250df; stroke-width: 2; fill: none }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
+    .ground { fill: #0d1117; stroke: #3d444d }
     .axis, .end, .middle { fill: #9198a1 }
     .grid { stroke: #3d444d }
     .thread { stroke: #2fbf8f }
     .cpu { stroke: #b392f0 }
   }
 </style>
+<rect class="ground" x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="8"/>
 ${parts.join('\n')}
 </svg>
 `

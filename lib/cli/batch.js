@@ -144,7 +144,9 @@ async function run({ values, positionals, screen, errors }) {
     const begin = () => (isWorker ? line.batchWork(options) : line.batchFile(positionals[0], values.output, options))
     const result = await watched(begin, report, errors)
     report?.clear()
-    for (const text of endOf(result, screen, firstFailure(result))) screen.say(text)
+    const { unpriced } = /** @type {any} */ (line.costs())
+    const more = { unpriced, failure: firstFailure(result) }
+    for (const text of endOf(result, screen, more)) screen.say(text)
     const { error, ...data } = result
     return {
       // What failed is told by whoever has the files.

@@ -108,8 +108,12 @@ function short(n) {
   return n < 10_000_000 ? `${count(n / 1000)}k` : `${(n / 1_000_000).toFixed(1)}M`
 }
 
-/** What a run came to, in lines. @param {any} result @param {import('./screen.js').Terminal} screen @param {string} [failure] The first of those that failed. */
-function* endOf(result, screen, failure) {
+/**
+ * What a run came to, in lines. `unpriced`: models of which no price is known; `failure`: the first line of those that failed.
+ *
+ * @param {any} result @param {import('./screen.js').Terminal} screen @param {{ unpriced: string[], failure?: string }} more
+ */
+function* endOf(result, screen, { unpriced, failure }) {
   const { status, error, resumesAt, output, errors, badLines, progress } = result
   const { total, succeeded, failed, resumed, repeated, twice = 0, workers = 0, usage, cost, elapsed } = progress
   const marks = { done: ['green', '✓'], stopped: ['yellow', '!'], paused: ['yellow', '!'], ended: ['red', '✗'] }
@@ -126,7 +130,7 @@ function* endOf(result, screen, failure) {
     }
     yield `${screen.paint(colour, mark)} ${/** @type {any} */ (ends)[status]}: ${count(succeeded)} answered here, ${count(failed)} failed`
     if (error) yield `  ${plain(error.message, 300)}`
-    yield `  ${time(elapsed)}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
+    yield `  ${time(elapsed)}; ${count(usage.total_tokens)} tokens, ${spent(cost, unpriced)}`
     return
   }
   const heads = {
@@ -138,7 +142,7 @@ function* endOf(result, screen, failure) {
   yield `${screen.paint(colour, mark)} ${/** @type {any} */ (heads)[status]}`
   if (error) yield `  ${plain(error.message, 300)}`
   const ran = succeeded + failed - resumed
-  yield `  ${count(ran)} in ${time(elapsed)}${resumed > 0 ? `, and ${count(resumed)} by earlier runs` : ''}; ${count(usage.total_tokens)} tokens, ${dollars(cost)}`
+  yield `  ${count(ran)} in ${time(elapsed)}${resumed > 0 ? `, and ${count(resumed)} by earlier runs` : ''}; ${count(usage.total_tokens)} tokens, ${spent(cost, unpriced)}`
   if (repeated > 0)
     yield `  ${many(repeated, 'call')} ${repeated === 1 ? 'was' : 'were'} under way when ${workers > 0 ? 'their worker was lost' : 'an earlier run was cut off'}, and may have been paid twice`
   if (twice > 0)
@@ -159,6 +163,12 @@ function* endOf(result, screen, failure) {
     if (badLines.count > badLines.first.length) yield `  … ${many(badLines.count - badLines.first.length, 'more line')}`
   }
   if (status !== 'done') yield `The same command goes on where this one was.`
+}
+
+/** Nothing is not what it cost where no price is known. @param {number} cost @param {string[]} unpriced */
+function spent(cost, unpriced) {
+  if (unpriced.length === 0) return dollars(cost)
+  return `${cost > 0 ? `${dollars(cost)}, and ` : ''}no price is known of ${plain(unpriced.join(', '), 200)}`
 }
 
 /** Those that run at providers; empty where there are none. @param {any[]} batches */

@@ -27,8 +27,8 @@ use crate::policy::lease::Terms;
 use crate::policy::rate::{Cost, Left, RateLimiter, RateLimits};
 use crate::policy::schedule::CLASSES;
 use crate::policy::turns::{AtOnce, Turns};
-use crate::pool::{Histogram, Tasks};
-use crate::telemetry::TurnFigures;
+use crate::pool::Tasks;
+use crate::telemetry::{TurnFigures, TurnWaits};
 
 /// Models whose limits are remembered. Names come from requests: where there are more, those that nobody uses now are forgotten, and of
 /// what comes while all are in use nothing is remembered.
@@ -46,10 +46,8 @@ pub(crate) struct Admission {
     aging: Duration,
     learn: bool,
     tasks: Tasks,
-    refused: AtomicU64,
     /// Of all models, those forgotten as well.
     throttled: AtomicU64,
-    wait: Arc<Histogram>,
 }
 
 /// What is known of a model.
@@ -85,7 +83,6 @@ pub(super) struct Turn {
 impl Admission {
     pub(super) fn new(
         config: &ProviderConfig,
-        wait: &Arc<Histogram>,
         tenants: Option<&Arc<Tenants>>,
         shared: Option<&Arc<Shared>>,
         tasks: &Tasks,
@@ -120,27 +117,30 @@ impl Admission {
             aging: queue.aging,
             learn,
             tasks: tasks.clone(),
-            refused: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
-            wait: wait.clone(),
         }
     }
 
-    /// Waits for a turn.
+    /// Waits for a turn. `waits`: where it is noted of whose call it is.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue; a turn that came in the same moment goes to the next in line.
-    pub(super) async fn enter(&self, ask: Ask<'_>) -> Result<Turn, Refused> {
-        self.enter_among(ask, self.max_waiting).await
+    pub(super) async fn enter(&self, ask: Ask<'_>, waits: &TurnWaits) -> Result<Turn, Refused> {
+        self.enter_among(ask, self.max_waiting, waits).await
     }
 
     /// The same, for one that had its turn and could not go: it was let in once, and is not refused now, however many wait.
-    pub(super) async fn enter_again(&self, ask: Ask<'_>) -> Result<Turn, Refused> {
-        self.enter_among(ask, usize::MAX).await
+    pub(super) async fn enter_again(&self, ask: Ask<'_>, waits: &TurnWaits) -> Result<Turn, Refused> {
+        self.enter_among(ask, usize::MAX, waits).await
     }
 
-    async fn enter_among(&self, ask: Ask<'_>, max_waiting: usize) -> Result<Turn, Refused> {
-        let mut waited = Duration::ZERO;
+    async fn enter_among(
+        &self,
+        ask: Ask<'_>,
+        max_waiting: usize,
+        waits: &TurnWaits,
+    ) -> Result<Turn, Refused> {
+        let mut waited = Waited { total: Duration::ZERO, waits };
         // First: while it waits there, it keeps nothing from others.
         let tenant = match self.tenant(&ask) {
             Some(gate) => self.pass(&gate, ask, max_waiting, &mut waited).await?,
@@ -151,7 +151,7 @@ impl Admission {
             None => None,
         };
         let provider = self.pass(&self.provider, ask, max_waiting, &mut waited).await?;
-        Ok(Turn { provider, model, tenant, waited })
+        Ok(Turn { provider, model, tenant, waited: waited.total })
     }
 
     /// A turn that nobody has to wait for.
@@ -197,7 +197,7 @@ impl Admission {
         gate: &Arc<Gate>,
         ask: Ask<'_>,
         max_waiting: usize,
-        waited: &mut Duration,
+        waited: &mut Waited<'_>,
     ) -> Result<Option<Box<GateTurn>>, Refused> {
         if gate.is_open() {
             return Ok(None);
@@ -206,9 +206,9 @@ impl Admission {
             return Ok(Some(Box::new(turn)));
         }
         let place = gate.join(&ask, self.aging, max_waiting).inspect_err(|_| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            waited.waits.refused.fetch_add(1, Ordering::Relaxed);
         })?;
-        let wait = Waited { since: Instant::now(), total: waited, admission: self };
+        let wait = Wait { since: Instant::now(), waited };
         let turn = place.turn(ask.until).await;
         drop(wait);
         turn.map(Box::new).map(Some)
@@ -311,25 +311,29 @@ impl Admission {
     }
 
     pub(super) fn add_to(&self, figures: &mut TurnFigures) {
-        figures.refused += self.refused.load(Ordering::Relaxed);
         for (all, here) in figures.depth.iter_mut().zip(self.depth()) {
             *all += here;
         }
     }
 }
 
-/// A wait counts however it ends.
+/// How long a call has waited at all gates.
 struct Waited<'a> {
-    since: Instant,
-    total: &'a mut Duration,
-    admission: &'a Admission,
+    total: Duration,
+    waits: &'a TurnWaits,
 }
 
-impl Drop for Waited<'_> {
+/// A wait counts however it ends.
+struct Wait<'w, 'a> {
+    since: Instant,
+    waited: &'w mut Waited<'a>,
+}
+
+impl Drop for Wait<'_, '_> {
     fn drop(&mut self) {
         let time = self.since.elapsed();
-        *self.total += time;
-        self.admission.wait.record(time);
+        self.waited.total += time;
+        self.waited.waits.times.record(time);
     }
 }
 
@@ -377,7 +381,7 @@ mod tests {
     fn admission(options: Value) -> Admission {
         let config = ClientConfig::parse(options, &Environment::default()).unwrap();
         let tasks = Tasks::new(tokio::runtime::Handle::current());
-        Admission::new(config.default_provider(), &Arc::default(), None, None, &tasks)
+        Admission::new(config.default_provider(), None, None, &tasks)
     }
 
     async fn enter(admission: &Admission, model: &str) -> Turn {
@@ -390,7 +394,7 @@ mod tests {
             cost: Cost { requests: 1.0, tokens: 1 },
             until: now + Duration::from_secs(10),
         };
-        admission.enter(ask).await.unwrap()
+        admission.enter(ask, &TurnWaits::default()).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -242,6 +242,12 @@ pub(super) fn api_failed(life: &Life<'_>, status: Option<u16>, record: &Record, 
         message.push_str(&format!(" ({name})"));
     }
     message.push_str(hint);
+    if named == Some("model_not_found") {
+        let model = shortened(record.model_asked());
+        message.push_str(&format!(
+            "; this key has no model '{model}': line.get('/models') lists those that it has"
+        ));
+    }
     let kind = Kind::Api(Box::new(Api {
         class,
         status,
@@ -271,7 +277,7 @@ fn hint(status: u16, path: &str) -> &'static str {
     }
 }
 
-/// A path as far as a message has room for it.
+/// A path, or a name, as far as a message has room for it.
 fn shortened(path: &str) -> Cow<'_, str> {
     match path.char_indices().nth(MAX_PATH) {
         Some((end, _)) => format!("{}…", &path[..end]).into(),

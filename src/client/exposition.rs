@@ -163,7 +163,7 @@ impl Client {
             family.add(&[("priority", priority.as_str())], depth as f64);
         }
         all.histogram("trunkline_turn_wait_seconds", "How long those waited for their turn that had to.")
-            .distribution(&[], &times(&self.counters.turns.tally(&WAITS)));
+            .distribution(&[], &times(&self.counters.turns.times.tally(&WAITS)));
         all.counter("trunkline_turns_refused", "Calls that found too many waiting for their turn.")
             .add(&[], turns.refused as f64);
         let family = all.gauge(

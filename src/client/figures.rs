@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
@@ -49,7 +50,7 @@ impl Client {
     /// What pooling, cache and single flight have saved.
     pub fn savings(&self) -> SavingsReport {
         let cost = self.money.total(self.targets.providers());
-        self.money.savings(&self.pool.snapshot(), self.saved_before, cost, self.counters.uptime())
+        self.money.savings(&self.pool.snapshot(), &self.before, cost, self.counters.uptime())
     }
 
     /// Whose origin this is.
@@ -57,9 +58,10 @@ impl Client {
         self.targets.providers().find(|provider| *provider.origin().to_string() == *origin)
     }
 
-    /// Of the calls that wait for others of their tenant, before those that wait for their provider.
+    /// Of the calls that wait for others of their tenant, before those that wait for their provider; and how many of the client's own were refused.
     pub(super) fn tenant_turns(&self) -> TurnFigures {
-        let mut turns = TurnFigures::default();
+        let refused = self.counters.turns.refused.load(Ordering::Relaxed);
+        let mut turns = TurnFigures { refused, ..TurnFigures::default() };
         if let Some(tenants) = &self.tenants {
             turns.depth = tenants.depth();
         }

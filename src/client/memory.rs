@@ -31,6 +31,7 @@ use super::call::{self, Answer, Call, Counted};
 use super::endpoint::Endpoint;
 use super::journey::Accepted;
 use super::outlet::Outlet;
+use super::pools::SharedPool;
 use super::record::{Record, Source};
 use super::stream::Sink;
 use super::{Client, stream, whole};
@@ -245,7 +246,10 @@ impl Question {
         let Self { memory, key, kind, rules } = self;
         let (memory, key, kind, rules) = (memory.clone(), *key, *kind, *rules);
         let arrived = accepted.arrived;
+        // Others of its name may wait for this when the client is closed.
+        let pool = client.common.is_named().then(|| SharedPool::of(&client.config.pool, &client.tasks));
         Box::pin(async move {
+            let _pool = pool;
             let Some(flight) = accepted.flight.clone() else { return };
             let ended = match (kind, &flight.live) {
                 (Kind::Stream, Some(live)) => {

@@ -23,6 +23,7 @@
 //! | `embed` | long inputs, split and joined |
 //! | `endpoint` | where a call goes to, and with which headers |
 //! | `provider` | whom calls are sent to, and what is known of how it bears with us |
+//! | `common` | what clients of one name share in a process |
 //! | `shared/` | limits that several processes keep together, through Redis |
 //! | `tenants` | calls at once of each tenant |
 //! | `targets` | a model of a provider, or several in the order in which they are tried |
@@ -40,6 +41,7 @@ mod admission;
 mod body;
 mod call;
 mod cassette;
+mod common;
 mod embed;
 mod endpoint;
 mod errand;
@@ -87,9 +89,10 @@ pub use self::money::{CostReport, SavingsReport};
 pub use self::outlet::{Delivery, Form, Mode, Outlet, Taken};
 pub use self::witness::{Arrival, Ask, Question, TellOf, Witness};
 
+use self::common::Membership;
 use self::memory::Memory;
-use self::money::{Money, Pooled};
-use self::notes::{tell_of_others, watch};
+use self::money::{Before, Money};
+use self::notes::watch;
 use self::pools::SharedPool;
 use self::provider::Provider;
 use self::shared::Shared;
@@ -116,13 +119,15 @@ pub struct Client {
     /// Of calls that have none of their own.
     options: Arc<CallOptions>,
     pool: SharedPool,
-    /// What that had saved before the client was made.
-    saved_before: Pooled,
+    /// What there was before the client was made.
+    before: Before,
     tasks: Tasks,
     counters: Arc<Counters>,
     /// None where nothing is remembered.
     memory: Option<Arc<Memory>>,
     events: Arc<Events>,
+    /// What others of its name have as well: what follows of it is for calls to have at hand.
+    common: Membership,
     alerts: Option<Arc<Alerts>>,
     /// What answers in place of the network.
     cassette: Option<Arc<Cassette>>,
@@ -149,54 +154,39 @@ impl Client {
             cassette.settle_options(&mut config);
         }
         let (ask_for_key, counters) = (Arc::new(ask_for_key), Arc::<Counters>::default());
-        let tenants = config.tenant_calls.map(|at_once| Arc::new(Tenants::new(at_once, tasks)));
         let replays = cassette.as_ref().is_some_and(|cassette| cassette.is_replay());
-        let shared = config.shared.as_ref().filter(|_| !replays).map(|shared| Shared::open(shared, tasks));
-        let made = config.providers.iter();
-        let made = made.map(|provider| {
-            Provider::new(
-                provider,
-                &config,
-                &ask_for_key,
-                &counters.turns,
-                tenants.as_ref(),
-                shared.as_ref(),
-                tasks,
-            )
-            .map(Arc::new)
-        });
+        let events = Arc::new(Events::new(wake));
+        let (common, bearings) = Membership::of(&config, replays, &events, tasks)?;
+        let made = config.providers.iter().zip(bearings);
+        let made = made
+            .map(|(provider, bearing)| Provider::new(provider, &config, &ask_for_key, bearing).map(Arc::new));
         let providers = made.collect::<Result<Vec<_>, _>>()?;
         // Providers have them now, where they can be replaced.
         config.providers.iter_mut().for_each(|provider| provider.keys.clear());
-        let events = Arc::new(Events::new(wake));
         let number = next_client();
-        if let Some((shared, policy)) = shared.as_ref().zip(config.breaker) {
-            let of = |provider: &Arc<Provider>| Some((provider.name().clone(), provider.circuits.clone()?));
-            let all = providers.iter().filter_map(of).collect();
-            shared.post_circuits(all, policy.recovery, tell_of_others(&events), tasks);
-        }
-        let money = Arc::new(Money::new(config.budget.as_ref(), shared.as_deref(), &events)?);
         let alerts = config.alerts.map(|policy| watch(number, policy, &events, tasks));
         let pool = SharedPool::of(&config.pool, tasks);
         if !replays {
             config.providers.iter().for_each(|provider| pool.prepare(&provider.base.origin));
         }
+        let money = common.money.clone();
         Ok(Self {
             number,
             targets: Targets::new(&config, &providers),
             ask_for_key,
             options: Arc::new(CallOptions::of(&config)),
-            saved_before: Pooled::by(&pool.snapshot()),
+            before: money.by_now(&pool.snapshot(), providers.iter()),
             pool,
             tasks: tasks.clone(),
             counters,
-            memory: config.cache.as_ref().map(|policy| Arc::new(Memory::new(policy))),
+            memory: common.memory.clone(),
             events,
             alerts,
             cassette,
             money,
-            tenants,
-            shared,
+            tenants: common.tenants.clone(),
+            shared: common.shared.clone(),
+            common,
             closed: AtomicBool::new(false),
             config,
         })
@@ -386,7 +376,7 @@ impl Client {
         });
     }
 
-    /// Lets go of the pool, and of the file of its budget. Resolves, where no other client shares them, when the last socket is closed and the file
+    /// Lets go of the pool, of what clients of its name share, and of the file of its budget. Resolves, where no other client shares them, when the last socket is closed and the file
     /// is free for another process.
     pub async fn finish_close(&self) {
         self.closed.store(true, Ordering::Relaxed);
@@ -394,7 +384,9 @@ impl Client {
             pool.close();
             pool.closed().await;
         }
-        self.money.close().await;
+        if self.common.release() {
+            self.money.close().await;
+        }
     }
 
     /// Waits until what is recorded is in its file, where there is a cassette.

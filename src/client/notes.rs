@@ -17,7 +17,7 @@ use crate::policy::alerts::{Alert, AlertPolicy, Alerts, SPANS};
 use crate::policy::breaker::Outcome;
 use crate::policy::circuits::Changes;
 use crate::pool::Tasks;
-use crate::telemetry::{Event, Events, NONE as NO_MODEL};
+use crate::telemetry::{Audience, Event, Events, NONE as NO_MODEL};
 
 impl Client {
     /// A call has ended, other than by its caller's leaving.
@@ -101,7 +101,7 @@ impl Client {
         let changed = [(changes.model, Some(model)), (changes.provider, None)];
         for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
             self.log_circuit(provider.name(), model.map(|model| &**model), state.as_str());
-            self.events.tell(|| Event::Circuit {
+            self.common.audience.tell(|| Event::Circuit {
                 provider: provider.name().clone(),
                 model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
                 state: state.as_str(),
@@ -119,12 +119,12 @@ impl Client {
 }
 
 /// Tells of circuits that other processes found open, or closed.
-pub(super) fn tell_of_others(events: &Arc<Events>) -> TellOfCircuit {
-    let events = events.clone();
+pub(super) fn tell_of_others(audience: &Arc<Audience>) -> TellOfCircuit {
+    let audience = audience.clone();
     Box::new(move |provider, model, state| {
-        events.tell(|| Event::Circuit {
+        audience.tell(|| Event::Circuit {
             provider: provider.clone(),
-            model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model }),
+            model: model.as_ref().map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
             state: state.as_str(),
         });
     })

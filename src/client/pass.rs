@@ -52,7 +52,8 @@ pub(super) async fn admit(life: &Life<'_>, record: &mut Record) -> Result<Pass, 
     {
         return Err(circuit_open(circuits, &model, until));
     }
-    let turn = life.provider.admission.enter(ask(life, &limits, record)).await;
+    let waits = &life.client.counters.turns;
+    let turn = life.provider.admission.enter(ask(life, &limits, record), waits).await;
     let turn = turn.map_err(|refused| denied(life, refused))?;
     record.waited(turn.waited);
     // It may have opened meanwhile; and of those that waited, one is the probe.
@@ -150,7 +151,8 @@ impl Pass {
         self.turn = Turn::default();
         self.circuit = None;
         let (model, limits) = (record.model_asked().clone(), record.limited_as().clone());
-        let turn = life.provider.admission.enter_again(ask(life, &limits, record)).await;
+        let waits = &life.client.counters.turns;
+        let turn = life.provider.admission.enter_again(ask(life, &limits, record), waits).await;
         self.turn = turn.map_err(|refused| denied(life, refused))?;
         let waited = waited + self.turn.waited;
         record.waited(waited);

@@ -24,7 +24,7 @@ use crate::policy::learn::estimate_tokens;
 use crate::policy::rate::Cost;
 use crate::policy::retry_budget::RetryBudget;
 use crate::policy::timeouts::Timeouts;
-use crate::pool::{Checkout, Histogram, Lane, Origin, Tasks};
+use crate::pool::{Checkout, Lane, Origin, Tasks};
 use crate::protocol::dialect::Protocol;
 use crate::telemetry::{CircuitFigures, Clocks, LimitFigures, NONE as NO_MODEL};
 
@@ -33,13 +33,22 @@ pub(super) struct Provider {
     config: ProviderConfig,
     pub(super) endpoints: Endpoints,
     keys: RwLock<Held>,
-    pub(super) admission: Admission,
+    pub(super) admission: Arc<Admission>,
     pub(super) circuits: Option<Arc<Circuits>>,
-    pub(super) retries: RetryBudget,
+    pub(super) retries: Arc<RetryBudget>,
     pub(super) hedger: Option<Hedger>,
     identity: Key,
     /// What its calls cost.
     pub(super) ledger: Arc<Ledger>,
+}
+
+/// What is known of how a provider bears with those who call it, and what that cost: clients of one name have it together.
+#[derive(Debug, Clone)]
+pub(super) struct Bearing {
+    admission: Arc<Admission>,
+    pub(super) circuits: Option<Arc<Circuits>>,
+    retries: Arc<RetryBudget>,
+    ledger: Arc<Ledger>,
 }
 
 /// The keys that a provider has.
@@ -50,17 +59,32 @@ struct Held {
     before: Vec<Weak<Keys>>,
 }
 
+impl Bearing {
+    pub(super) fn new(
+        config: &ProviderConfig,
+        client: &ClientConfig,
+        tenants: Option<&Arc<Tenants>>,
+        shared: Option<&Arc<Shared>>,
+        tasks: &Tasks,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            admission: Arc::new(Admission::new(config, tenants, shared, tasks)),
+            circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
+            retries: Arc::new(RetryBudget::new(client.retry.budget, now)),
+            ledger: Arc::new(Ledger::new(config, &client.pricing)),
+        }
+    }
+}
+
 impl Provider {
     pub(super) fn new(
         config: &ProviderConfig,
         client: &ClientConfig,
         ask: &Arc<AskForKey>,
-        waits: &Arc<Histogram>,
-        tenants: Option<&Arc<Tenants>>,
-        shared: Option<&Arc<Shared>>,
-        tasks: &Tasks,
+        bearing: Bearing,
     ) -> Result<Self, Error> {
-        let now = Instant::now();
+        let Bearing { admission, circuits, retries, ledger } = bearing;
         let mixed = client.providers.iter().any(|other| other.protocol != config.protocol);
         Ok(Self {
             endpoints: Endpoints::of(config, mixed)?,
@@ -68,12 +92,12 @@ impl Provider {
                 now: Arc::new(Keys::new(&config.keys, config.protocol, 0, ask)),
                 before: Vec::new(),
             }),
-            admission: Admission::new(config, waits, tenants, shared, tasks),
-            circuits: client.breaker.map(|policy| Circuits::new(policy, now)),
-            retries: RetryBudget::new(client.retry.budget, now),
+            admission,
+            circuits,
+            retries,
             hedger: client.hedge.map(Hedger::new),
             identity: identity_of(config),
-            ledger: Arc::new(Ledger::new(config, &client.pricing)),
+            ledger,
             // Keys are where they can be replaced, and nowhere else.
             config: ProviderConfig { keys: Vec::new(), ..config.clone() },
         })

@@ -17,6 +17,17 @@ pub struct SharedConfig {
     pub on_unavailable: OnUnavailable,
 }
 
+impl PartialEq for SharedConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let [own, others] = [self, other].map(|config| {
+            let (info, SharedConfig { namespace, on_unavailable, .. }) = (&config.redis.0, config);
+            let redis = info.redis_settings();
+            (info.addr(), redis.db(), redis.username(), redis.password(), namespace, on_unavailable)
+        });
+        own == others
+    }
+}
+
 impl SharedConfig {
     /// All of a namespace are on one node of a cluster, as those of one script have to be.
     pub fn key(&self, what: &str, name: &str) -> String {

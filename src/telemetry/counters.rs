@@ -35,8 +35,8 @@ pub struct Counters {
     received: AtomicU64,
     latency: Histogram,
     first_byte: Histogram,
-    /// Waits for turns, at whichever provider.
-    pub turns: Arc<Histogram>,
+    /// At whichever provider.
+    pub turns: TurnWaits,
     /// By provider and model.
     pub rows: Rows,
 }
@@ -62,7 +62,7 @@ impl Default for Counters {
             received: AtomicU64::default(),
             latency: Histogram::default(),
             first_byte: Histogram::default(),
-            turns: Arc::default(),
+            turns: TurnWaits::default(),
             rows: Rows::default(),
         }
     }
@@ -144,6 +144,14 @@ struct Queue {
     turns: Spread,
     /// Calls that found too many waiting, or too many tenants.
     refused: u64,
+}
+
+/// Of the calls of one client, whoever else waits at the same gates.
+#[derive(Debug, Default)]
+pub struct TurnWaits {
+    pub times: Histogram,
+    /// Those that found too many waiting.
+    pub refused: AtomicU64,
 }
 
 /// Of those that wait for their turn.
@@ -360,7 +368,7 @@ impl Counters {
                     .map(|(priority, (pool, turns))| (priority.as_str(), pool + turns))
                     .collect(),
                 wait: pool.acquire_wait,
-                turns: self.turns.spread(),
+                turns: self.turns.times.spread(),
                 refused: pool.queue.refused + turns.refused,
             },
             latency: self.latency.spread(),

@@ -1,9 +1,10 @@
 //! What a client tells of its calls, to whoever listens: retries, circuits, alerts.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::error::Attempt;
@@ -77,6 +78,28 @@ impl Events {
     }
 }
 
+/// All who are told what happens to what they share.
+#[derive(Debug, Default)]
+pub struct Audience {
+    events: Mutex<Vec<Weak<Events>>>,
+}
+
+impl Audience {
+    /// For as long as there are these events.
+    pub fn join(&self, events: &Arc<Events>) {
+        let mut all = self.events.lock();
+        all.retain(|events| events.strong_count() > 0);
+        all.push(Arc::downgrade(events));
+    }
+
+    /// As [`Events::tell`], to each.
+    pub fn tell(&self, event: impl Fn() -> Event) {
+        // Whoever is woken may come back here.
+        let all: Vec<_> = self.events.lock().iter().filter_map(Weak::upgrade).collect();
+        all.iter().for_each(|events| events.tell(&event));
+    }
+}
+
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").field("listening", &self.listening).finish_non_exhaustive()
@@ -111,6 +134,20 @@ mod tests {
         events.listen(false);
         events.tell(|| unreachable!());
         assert_eq!((events.take().0.len(), woken.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn all_of_an_audience_that_are_there_and_listen_are_told() {
+        let (audience, [one, other, deaf]) = (Audience::default(), [(); 3].map(|()| Arc::new(events().0)));
+        [&one, &other, &deaf].map(|events| audience.join(events));
+        [&one, &other].map(|events| events.listen(true));
+        audience.tell(circuit);
+        assert_eq!([&one, &other, &deaf].map(|events| events.take().0.len()), [1, 1, 0]);
+        drop(one);
+        audience.tell(circuit);
+        assert_eq!(other.take().0.len(), 1);
+        audience.join(&deaf);
+        assert_eq!(audience.events.lock().len(), 3, "whoever has gone is forgotten");
     }
 
     #[test]

@@ -7,9 +7,10 @@ mod log;
 mod rows;
 
 pub use self::counters::{
-    CacheFigures, CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, Seat, Sums, TurnFigures,
+    CacheFigures, CallGuard, CircuitFigures, Clocks, Counters, LimitFigures, Metrics, Seat, Sums,
+    TurnFigures, TurnWaits,
 };
-pub use self::events::{Event, Events};
+pub use self::events::{Audience, Event, Events};
 pub use self::exposition::{Families, Family, Format};
 pub use self::log::{Log, next_client};
 pub use self::rows::{Distribution, End, NONE, OTHERS, Row, Rows, WAITS};

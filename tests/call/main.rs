@@ -15,6 +15,7 @@ mod cancel;
 mod cassette;
 mod circuits;
 mod close;
+mod common;
 mod costs;
 mod count;
 mod embed;

@@ -27,6 +27,7 @@ enum Say {
 
 /// An upstream that says what it is told to, to all who have asked, and a client of it.
 struct Stage {
+    url: String,
     client: Arc<Client>,
     tasks: Tasks,
     /// Requests, and those whose connection the client gave up.
@@ -51,7 +52,7 @@ impl Stage {
         });
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let options = merge(json!({ "cache": {}, "retry": false }), options);
-        Self { client: client_of(&url, options, &tasks), tasks, seen, left, say }
+        Self { client: client_of(&url, options, &tasks), url, tasks, seen, left, say }
     }
 
     fn call(&self, body: &Value, options: Value) -> Call {
@@ -233,6 +234,26 @@ async fn an_abort_takes_one_share_away_whoever_began_and_the_last_cancels_the_ex
             }
         }
     }
+}
+
+#[tokio::test]
+async fn an_exchange_of_clients_of_one_name_goes_on_when_the_client_that_began_it_closes() {
+    let stage = Stage::new(json!({ "name": "flights" })).await;
+    let options = json!({ "name": "flights", "cache": {}, "retry": false });
+    let other = client_of(&stage.url, options, &stage.tasks);
+    let began = stage.chat(json!({}));
+    stage.asked(1).await;
+    let joined = tokio::spawn(other.call(stage.call(&cold(), json!({}))));
+    let coalesced = || serde_json::to_value(other.metrics()).unwrap()["requests"]["coalesced"] == 1;
+    until("it has joined", coalesced).await;
+    began.abort();
+    stage.client.finish_close().await;
+    stage.answers("hello");
+    let answer = joined.await.unwrap().unwrap();
+    assert_eq!((said(&body_of(&answer)), &meta_of(&answer)["coalesced"]), ("hello", &json!(true)));
+    other.finish_close().await;
+    until("no task left", || stage.tasks.running() == 0).await;
+    stage.asked(1).await;
 }
 
 #[tokio::test]

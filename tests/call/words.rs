@@ -201,6 +201,17 @@ async fn a_stream_that_an_error_ends_has_the_providers_words_and_no_status() {
 }
 
 #[tokio::test]
+async fn a_model_that_is_not_there_is_named_with_where_those_are_that_are() {
+    let site = Site::new(Way::H1);
+    site.says(json!({ "status": 404, "json": { "error": { "code": "model_not_found", "message": "words of its own" } } }));
+    for error in [site.chat().await.unwrap_err(), site.stream(Mode::Text).await.result.unwrap_err()] {
+        let told =
+            " (model_not_found); this key has no model 'm': line.get('/models') lists those that it has";
+        assert!(error.message.ends_with(told), "{}", error.message);
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_is_not_quite_right_is_told_by_what_it_gives() {
     for (status, path, hint) in [
         (404, "/v1/chat/completions", "; paths are appended to baseURL, which has one already"),

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 pub(super) use self::bill::{Bill, Charge};
 pub(super) use self::hold::{Answer, Hold, Wish};
-pub(super) use self::report::Pooled;
+pub(super) use self::report::Before;
 pub use self::report::{CostReport, SavingsReport};
 
 use self::store::Share;
@@ -36,7 +36,7 @@ use crate::policy::money::{
     Vendor,
 };
 use crate::protocol::openai::Usage;
-use crate::telemetry::{Event, Events};
+use crate::telemetry::{Audience, Event};
 
 /// What the calls to one provider cost.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(super) struct Money {
     tenants: Mutex<Books>,
     saved: Mutex<Saved>,
     budget: Option<Budget>,
-    events: Arc<Events>,
+    audience: Arc<Audience>,
 }
 
 #[derive(Debug)]
@@ -64,9 +64,15 @@ struct Budget {
 
 /// Calls that nobody had to pay for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Saved {
+pub(super) struct Saved {
     requests: u64,
     cost: Usd,
+}
+
+impl Saved {
+    fn since(self, before: Self) -> Self {
+        Self { requests: self.requests.saturating_sub(before.requests), cost: self.cost.minus(before.cost) }
+    }
 }
 
 impl Ledger {
@@ -126,18 +132,18 @@ impl Money {
     pub(super) fn new(
         budget: Option<&BudgetConfig>,
         shared: Option<&Shared>,
-        events: &Arc<Events>,
+        audience: &Arc<Audience>,
     ) -> Result<Self, Error> {
         let open = |budget: &BudgetConfig| {
             let store = match (&budget.state, shared) {
                 (Some(path), _) => Share::open(path)?,
                 (None, None) => Share::in_memory(),
                 (None, Some(shared)) => {
-                    let events = events.clone();
+                    let audience = audience.clone();
                     Share::with_others(
                         shared,
                         &budget.policy,
-                        Box::new(move |crossed| tell(&events, crossed)),
+                        Box::new(move |crossed| tell(&audience, crossed)),
                     )
                 }
             };
@@ -147,11 +153,11 @@ impl Money {
             tenants: Mutex::default(),
             saved: Mutex::default(),
             budget: budget.map(open).transpose()?,
-            events: events.clone(),
+            audience: audience.clone(),
         })
     }
 
-    /// The client is closed. If no other one has the file of its budget, that is free when this resolves.
+    /// The last client is closed. If no other one has the file of its budget, that is free when this resolves.
     pub(super) async fn close(&self) {
         if let Some(budget) = &self.budget {
             budget.store.close().await;
@@ -230,14 +236,14 @@ impl Money {
     }
 
     fn tell(&self, crossed: Vec<Crossed>) {
-        tell(&self.events, crossed);
+        tell(&self.audience, crossed);
     }
 }
 
-fn tell(events: &Events, crossed: Vec<Crossed>) {
+fn tell(audience: &Audience, crossed: Vec<Crossed>) {
     for crossed in crossed {
         let Crossed { standing, share } = &crossed;
         tracing::warn!(target: "trunkline::budget", scope = standing.scope, share, spent = standing.spent);
-        events.tell(|| Event::Budget(crossed));
+        audience.tell(|| Event::Budget(crossed.clone()));
     }
 }

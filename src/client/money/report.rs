@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Budget, Money};
+use super::{Budget, Money, Saved};
 use crate::client::provider::Provider;
 use crate::policy::money::{Numbers, Period, Row, Scope, Standing, Unit, Usd};
 use crate::pool::Snapshot;
@@ -71,9 +71,17 @@ pub struct SavingsReport {
     per_month: Option<Projection>,
 }
 
-/// What a pool had saved by a moment. A client is told what it saved after the client was made: the pool may be older.
+/// What there was by a moment, of what a client shares. It is told what came after it was made: the pool may be older, and others of its name.
+#[derive(Debug, Default)]
+pub(in crate::client) struct Before {
+    pooled: Pooled,
+    saved: Saved,
+    cost: Usd,
+}
+
+/// What a pool had saved by a moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::client) struct Pooled {
+struct Pooled {
     reused: u64,
     time_saved: f64,
 }
@@ -93,7 +101,7 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const RATE_AFTER: Duration = Duration::from_secs(60);
 
 impl Pooled {
-    pub(in crate::client) fn by(pool: &Snapshot) -> Self {
+    fn by(pool: &Snapshot) -> Self {
         Self { reused: pool.reused, time_saved: pool.handshake_time_saved }
     }
 
@@ -155,16 +163,26 @@ impl Money {
         providers.map(of).sum()
     }
 
-    /// `before`: what the pool had saved when the client was made.
+    /// What there is now, for a client that is just being made.
+    pub(in crate::client) fn by_now<'a>(
+        &self,
+        pool: &Snapshot,
+        providers: impl Iterator<Item = &'a Arc<Provider>>,
+    ) -> Before {
+        Before { pooled: Pooled::by(pool), saved: *self.saved.lock(), cost: self.total(providers) }
+    }
+
+    /// `before`: what there was when the client was made; `cost`: all that was spent by now.
     pub(in crate::client) fn savings(
         &self,
         pool: &Snapshot,
-        before: Pooled,
+        before: &Before,
         cost: Usd,
         uptime: Duration,
     ) -> SavingsReport {
-        let saved = *self.saved.lock();
-        let Pooled { reused, time_saved } = Pooled::by(pool).since(before);
+        let saved = self.saved.lock().since(before.saved);
+        let cost = cost.minus(before.cost);
+        let Pooled { reused, time_saved } = Pooled::by(pool).since(before.pooled);
         let per_month = (uptime >= RATE_AFTER).then(|| {
             let times = MONTH.as_secs_f64() / uptime.as_secs_f64();
             Projection {
@@ -230,17 +248,17 @@ impl From<Row> for ModelCost {
 mod tests {
     use super::*;
     use crate::pool::{Config, Pool, Tasks};
-    use crate::telemetry::Events;
 
     #[tokio::test]
     async fn savings_are_since_the_client_was_made_and_projected_from_a_minute_on() {
-        let money = Money::new(None, None, &Arc::new(Events::new(Box::new(|| {})))).unwrap();
+        let money = Money::new(None, None, &Arc::default()).unwrap();
         let pool = Pool::new(Config::default(), Tasks::new(tokio::runtime::Handle::current()));
         let snapshot = Snapshot { reused: 1003, handshake_time_saved: 50_006.0, ..pool.snapshot() };
-        let before = Pooled { reused: 1000, time_saved: 50_000.0 };
+        let pooled = Pooled { reused: 1000, time_saved: 50_000.0 };
+        let before = Before { pooled, cost: Usd::from_dollars(3.0), ..Before::default() };
         let report = |seconds| {
             let uptime = Duration::from_secs(seconds);
-            let report = money.savings(&snapshot, before, Usd::from_dollars(0.5), uptime);
+            let report = money.savings(&snapshot, &before, Usd::from_dollars(3.5), uptime);
             serde_json::to_value(report).unwrap()
         };
         let young = report(59);

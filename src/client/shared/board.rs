@@ -26,13 +26,20 @@ pub(in crate::client) type TellOfCircuit = Box<dyn Fn(&Arc<str>, Option<Arc<str>
 /// See the module.
 pub(super) struct Board {
     recovery: Duration,
-    providers: Vec<(Arc<str>, Arc<Circuits>)>,
-    /// By provider.
-    news: Mutex<Vec<Vec<News>>>,
+    /// Further ones come behind those that there are.
+    providers: Mutex<Vec<Posted>>,
     /// What was posted when it was last looked.
     known: Mutex<HashSet<(usize, String)>>,
     posted: Notify,
     tell: TellOfCircuit,
+}
+
+/// A provider whose circuits are kept together.
+struct Posted {
+    name: Arc<str>,
+    circuits: Arc<Circuits>,
+    /// That the others have not been told yet.
+    news: Vec<News>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -66,18 +73,16 @@ struct Open {
 }
 
 impl Shared {
-    /// Has the circuits of these providers kept together. A client does so once.
-    pub(in crate::client) fn post_circuits(
+    /// Has circuits kept together: those of [`Self::post_circuits`]. It is begun once.
+    pub(in crate::client) fn keep_circuits(
         self: &Arc<Self>,
-        providers: Vec<(Arc<str>, Arc<Circuits>)>,
         recovery: Duration,
         tell: TellOfCircuit,
         tasks: &Tasks,
     ) {
         let board = Arc::new(Board {
             recovery,
-            news: Mutex::new(vec![Vec::new(); providers.len()]),
-            providers,
+            providers: Mutex::default(),
             known: Mutex::default(),
             posted: Notify::new(),
             tell,
@@ -87,10 +92,19 @@ impl Shared {
         }
     }
 
+    /// Those of a provider, where circuits are kept together.
+    pub(in crate::client) fn post_circuits(&self, provider: &Arc<str>, circuits: &Arc<Circuits>) {
+        let Some(board) = self.board.get() else { return };
+        let (name, circuits) = (provider.clone(), circuits.clone());
+        board.providers.lock().push(Posted { name, circuits, news: Vec::new() });
+        board.posted.notify_one();
+    }
+
     /// Tells the others of circuits that changed here.
     pub(in crate::client) fn post(&self, provider: &Arc<str>, model: &Arc<str>, changes: Changes) {
         let Some(board) = self.board.get() else { return };
-        let Some(index) = board.providers.iter().position(|(name, _)| name == provider) else { return };
+        let mut providers = board.providers.lock();
+        let Some(posted) = providers.iter_mut().find(|posted| posted.name == *provider) else { return };
         let both = [(changes.model, Some(model)), (changes.provider, None)];
         for (state, model) in both {
             let opened = match state {
@@ -98,7 +112,7 @@ impl Shared {
                 Some(State::Closed) => false,
                 Some(State::HalfOpen) | None => continue,
             };
-            board.news.lock()[index].push(News { name: name_of(model), opened });
+            posted.news.push(News { name: name_of(model), opened });
             board.posted.notify_one();
         }
     }
@@ -116,16 +130,19 @@ impl Shared {
 
     async fn look(&self, board: &Board) {
         let Some(mut link) = self.link().await else { return };
-        let news: Vec<Vec<News>> = board.news.lock().iter_mut().map(std::mem::take).collect();
+        let of = |posted: &mut Posted| (posted.name.clone(), std::mem::take(&mut posted.news));
+        let (names, news): (Vec<_>, Vec<_>) = board.providers.lock().iter_mut().map(of).unzip();
+        if names.is_empty() {
+            return;
+        }
         let posts = news.iter().map(|news| Posts { news });
         let work = Work { recovery: board.recovery.as_secs_f64(), providers: posts.collect() };
-        let keys: Vec<_> =
-            board.providers.iter().map(|(name, _)| self.config.key("circuits", name)).collect();
+        let keys: Vec<_> = names.iter().map(|name| self.config.key("circuits", name)).collect();
         // One that failed keeps the others back until they know.
         let probes: Vec<_> = news
             .iter()
-            .zip(&board.providers)
-            .flat_map(|(news, (provider, _))| {
+            .zip(&names)
+            .flat_map(|(news, provider)| {
                 let closed = news.iter().filter(|news| !news.opened);
                 closed.map(move |news| self.config.key("probe", &format!("{provider}:{}", news.name)))
             })
@@ -136,9 +153,9 @@ impl Shared {
             Err(problem) => {
                 tracing::debug!(target: "trunkline::shared", problem, "circuits were not posted");
                 // Later; what has changed since comes behind it.
-                for (now, mut before) in board.news.lock().iter_mut().zip(news) {
-                    before.append(now);
-                    *now = before;
+                for (posted, mut before) in board.providers.lock().iter_mut().zip(news) {
+                    before.append(&mut posted.news);
+                    posted.news = before;
                 }
             }
         }
@@ -146,25 +163,29 @@ impl Shared {
 }
 
 impl Board {
+    fn circuits(&self, provider: usize) -> Option<(Arc<str>, Arc<Circuits>)> {
+        self.providers.lock().get(provider).map(|posted| (posted.name.clone(), posted.circuits.clone()))
+    }
+
     fn heard(&self, looked: Vec<Looked>, now: Instant) {
         let mut open = HashSet::new();
         for Looked { provider, open: circuits } in looked {
-            let Some((name, own)) = self.providers.get(provider) else { continue };
+            let Some((name, own)) = self.circuits(provider) else { continue };
             for Open { name: circuit, left } in circuits {
                 let left = Duration::try_from_secs_f64(left).unwrap_or_default();
                 let model = model_of(&circuit);
                 if let Some(state) = own.others_opened(model.as_ref(), left, now) {
-                    (self.tell)(name, model, state);
+                    (self.tell)(&name, model, state);
                 }
                 open.insert((provider, circuit));
             }
         }
         let before = std::mem::replace(&mut *self.known.lock(), open.clone());
         for (provider, circuit) in before.difference(&open) {
-            let Some((name, own)) = self.providers.get(*provider) else { continue };
+            let Some((name, own)) = self.circuits(*provider) else { continue };
             let model = model_of(circuit);
             if let Some(state) = own.others_closed(model.as_ref()) {
-                (self.tell)(name, model, state);
+                (self.tell)(&name, model, state);
             }
         }
     }

@@ -17,7 +17,7 @@ use super::calendar::Window;
 use super::price::{Listed, Price, Tariff};
 
 /// Prices as a user gives them, and the built-in ones behind them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prices {
     given: Arc<BTreeMap<String, Given>>,
 }
