@@ -12,8 +12,11 @@ import { fileOf, packageOf, packages, root, tarballsOf, targets } from './target
 /** Scripts that a package manager would run on a user's machine. */
 const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare', 'preprepare', 'postprepare', 'dependencies']
 
-/** Unpacked, in bytes: of the package without its addon, and of both, which is what an install weighs. */
-export const MOST = { main: 1_000_000, installed: 6_000_000 }
+/**
+ * Unpacked, in bytes: of the package without its addon, and of both, which is what an install weighs. It was meant to be 6 MB; docs/performance.md says
+ * why it is not. What is more than this has grown by something that nobody weighed.
+ */
+export const MOST = { main: 1_000_000, installed: 13_500_000 }
 
 /**
  * What is wrong with the release in a folder. `sizes: false`: for an addon that is not built as it is released.
