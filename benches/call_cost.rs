@@ -2,10 +2,12 @@
 //! own. Measured by hand and never judged, since machines are noisy; the counts of instructions are not:
 //!
 //! `cargo bench --no-default-features --bench call_cost` for processor time (Linux), and
-//! `valgrind --tool=callgrind TARGET/release/deps/call_cost-… COUNT` with two counts for the instructions of the calls between them.
+//! `valgrind --tool=callgrind TARGET/release/deps/call_cost-… COUNT` with two counts for the instructions of the calls between them; a name
+//! of what is measured after the count (`kept`) for others than those with the defaults.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -23,7 +25,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.first().map(String::as_str) {
         Some("upstream") => upstream(),
-        count => measure(count.map_or(20_000, |count| count.parse().unwrap())),
+        count => {
+            let only = arguments.get(1).map(String::as_str);
+            measure(count.map_or(20_000, |count| count.parse().unwrap()), only);
+        }
     }
 }
 
@@ -34,7 +39,7 @@ fn upstream() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-fn measure(count: usize) {
+fn measure(count: usize, only: Option<&str>) {
     let mut upstream = Command::new(std::env::current_exe().unwrap())
         .arg("upstream")
         .stdin(Stdio::piped())
@@ -50,11 +55,14 @@ fn measure(count: usize) {
             "rateLimit": { "requestsPerSecond": 1e6, "tokensPerMinute": 1e12, "burst": 1e6 },
             "alerts": { "p99": 60_000 },
         });
-        for (what, options) in [("defaults", json!({})), ("limits and alerts", everything)] {
+        // Answers that are kept, and never asked for again.
+        let kept = json!({ "cache": { "when": "all" } });
+        let all = [("defaults", json!({})), ("limits and alerts", everything), ("kept", kept)];
+        for (what, options) in all.into_iter().filter(|(what, _)| only.is_none_or(|only| only == *what)) {
             let client = client(url.trim(), options);
-            calls(&client, AT_ONCE * 4).await;
+            calls(&client, 0..AT_ONCE * 4).await;
             let before = on_processor();
-            calls(&client, count).await;
+            calls(&client, AT_ONCE * 4..AT_ONCE * 4 + count).await;
             let spent = on_processor() - before;
             println!("{what:24} {:>8.2} µs of processor time a call", spent as f64 / 1e3 / count as f64);
             if count < 20_000 {
@@ -74,20 +82,24 @@ fn client(url: &str, options: Value) -> Arc<Client> {
     Arc::new(Client::new(all, &Environment::default(), &tasks, Box::new(|_| {}), Box::new(|| {})).unwrap())
 }
 
-async fn calls(client: &Arc<Client>, count: usize) {
+/// One call for each of the numbers, which its text has.
+async fn calls(client: &Arc<Client>, numbers: Range<usize>) {
     let options = client.call_options(None).unwrap();
-    let request = json!({ "model": "m", "messages": [{ "role": "user", "content": "hello ".repeat(40) }] });
-    let body = request.to_string();
+    let body = |number: usize| {
+        let text = "hello ".repeat(40);
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}{number:08}"}}]}}"#)
+    };
     // Boxed as at the border, or a task's cell would hold it.
-    let one = || {
-        Box::pin(client.call(Call { endpoint: Endpoint::Chat, body: body.clone(), options: options.clone() }))
+    let one = |number| {
+        let call = Call { endpoint: Endpoint::Chat, body: body(number), options: options.clone() };
+        Box::pin(client.call(call))
     };
     let mut running: JoinSet<Result<Answer, Error>> = JoinSet::new();
-    for begun in 0..count {
+    for (begun, number) in numbers.enumerate() {
         if begun >= AT_ONCE {
             running.join_next().await.unwrap().unwrap().unwrap();
         }
-        running.spawn(one());
+        running.spawn(one(number));
     }
     while let Some(ended) = running.join_next().await {
         ended.unwrap().unwrap();

@@ -304,8 +304,8 @@ unsafe fn deliver(env: sys::napi_env, slot: &Slot) {
 unsafe extern "C" fn rung(handle: *mut uv::Handle) {
     let Some(uv) = uv::found() else { return };
     // SAFETY: on the loop's thread, which is JavaScript's, and libuv calls nobody whose handle is being closed. The slot lives as long as
-    // the handle, which is not closed in here: that takes a later turn of the loop. The scopes are closed in the order in which they were opened; the
-    // microtasks run at the end of the second.
+    // the handle, which is gone in a later turn of the loop at the earliest. What is opened last is closed first; the microtasks run as
+    // the scope of the callback is closed.
     unsafe {
         let slot = &*(uv.data)(handle).cast::<Slot>();
         let (Slot { env, uv: Some(UvSlot { context, .. }), .. }, mut handles, mut scope) =

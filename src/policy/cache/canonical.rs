@@ -16,6 +16,8 @@ pub(super) fn object<'a>(members: impl IntoIterator<Item = (Cow<'a, str>, &'a st
     let mut out = Vec::new();
     let mut gathered = Gathered::default();
     for (name, value) in members {
+        // Most of it is text, which takes as much room as it took there.
+        out.reserve(name.len() + value.len() + 4 * HEAD);
         let from = out.len();
         string(&mut out, &name);
         let named = out.len();
@@ -133,23 +135,39 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self, out: &mut Vec<u8>) -> Option<()> {
         let begin = self.at;
+        let bytes = self.text.as_bytes();
         let mut at = begin + 1;
-        let mut escaped = false;
+        // Its length is known when it has ended.
+        let head = out.len();
+        tagged(out, b'"', b"");
+        let mut is_plain = true;
         loop {
-            let rest = self.text.as_bytes().get(at..)?;
-            at += memchr2(b'"', b'\\', rest)?;
-            if self.text.as_bytes().get(at) == Some(&b'"') {
+            let rest = bytes.get(at..)?;
+            let run = memchr2(b'"', b'\\', rest)?;
+            let (text, rest) = rest.split_at(run);
+            if is_plain {
+                out.extend_from_slice(text);
+            }
+            if rest.first() == Some(&b'"') {
+                at += run + 1;
                 break;
             }
-            escaped = true;
-            at += 2;
+            // All others are those of four digits, which are left to whoever knows them.
+            let escaped = rest.get(1)?;
+            match unescaped(*escaped) {
+                Some(byte) if is_plain => out.push(byte),
+                _ => is_plain = false,
+            }
+            at += run + 2;
         }
-        self.at = at + 1;
-        let literal = self.text.get(begin..self.at)?;
-        if !escaped {
-            string(out, literal.get(1..literal.len() - 1)?);
+        self.at = at;
+        if is_plain {
+            let length = (out.len() - head - HEAD) as u64;
+            out.get_mut(head + 1..head + HEAD)?.copy_from_slice(&length.to_le_bytes());
             return Some(());
         }
+        out.truncate(head);
+        let literal = self.text.get(begin..self.at)?;
         match serde_json::from_str::<Cow<'_, str>>(literal) {
             Ok(text) => string(out, &text),
             // Half of a surrogate pair, which no text of ours can hold: it is told from texts, and equals only what is written as it is.
@@ -164,6 +182,19 @@ impl<'a> Reader<'a> {
         let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
         let literal = &rest[..rest.find(|c: char| !is_part(c)).unwrap_or(rest.len())];
         self.at += literal.len();
+        if literal.len() < 10
+            && literal.starts_with(|c: char| matches!(c, '1'..='9'))
+            && literal.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            // Mostly it is such a number, which has the form of all others without the texts on the way there.
+            let significant = literal.trim_end_matches('0');
+            let zeros = literal.len() - significant.len();
+            out.push(b'#');
+            out.extend_from_slice(&(significant.len() as u64 + 2).to_le_bytes());
+            out.extend_from_slice(significant.as_bytes());
+            out.extend_from_slice(&[b'e', b'0' + zeros as u8]);
+            return Some(());
+        }
         let (sign, unsigned) = literal.strip_prefix('-').map_or(("", literal), |rest| ("-", rest));
         let (mantissa, power) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -212,6 +243,22 @@ impl<'a> Reader<'a> {
         self.peek().is_none().then_some(())
     }
 }
+
+/// What stands behind a backslash, but for those with digits.
+fn unescaped(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'"' | b'\\' | b'/' => byte,
+        b'n' => b'\n',
+        b't' => b'\t',
+        b'r' => b'\r',
+        b'b' => 8,
+        b'f' => 12,
+        _ => return None,
+    })
+}
+
+/// A tag and a length.
+const HEAD: usize = 1 + size_of::<u64>();
 
 fn string(out: &mut Vec<u8>, text: &str) {
     tagged(out, b'"', text.as_bytes());

@@ -38,6 +38,27 @@ fn what_says_the_same_has_one_key_however_it_is_written() {
 }
 
 #[test]
+fn each_escape_says_what_it_stands_for_and_each_number_its_value() {
+    let same = [
+        [r#"{"a":"\"\\\/\n\t\r\b\f"}"#, r#"{"a":"\u0022\u005c/\u000a\u0009\u000D\u0008\u000c"}"#],
+        [r#"{"a":"1\n2\u00e93\n"}"#, "{\"a\":\"1\\n2é3\\u000a\"}"],
+        [r#"{"\n":7}"#, r#"{"\u000a":7.0}"#],
+        [
+            r#"{"a":[7,10,123456789,1234567890,100000000]}"#,
+            r#"{"a":[70e-1,1e1,123456789.0,123456789e1,1e8]}"#,
+        ],
+    ];
+    for [one, two] in same {
+        assert_eq!(key(one), key(two), "{one} {two}");
+    }
+    for [one, two] in
+        [[r#"{"a":10}"#, r#"{"a":100}"#], [r#"{"a":"\n"}"#, r#"{"a":"n"}"#], [r#"{"a":1}"#, r#"{"a":"1"}"#]]
+    {
+        assert_ne!(key(one), key(two), "{one} {two}");
+    }
+}
+
+#[test]
 fn what_says_anything_else_has_another_key() {
     let texts = [
         r#"{}"#,
