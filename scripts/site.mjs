@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { shellFor } from './run.mjs'
 
@@ -45,7 +45,7 @@ export function documentRust() {
   })
   if (error?.code === 'ENOENT') return undefined
   if (status !== 0) throw new Error(`cargo ${args.join(' ')}: ${error?.message ?? stderr}`)
-  return join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'doc')
+  return resolve(root, process.env.CARGO_TARGET_DIR ?? 'target', 'doc')
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {

@@ -120,7 +120,14 @@ fn parse_targets(
     }
     let numbered = (0..).zip(targets);
     numbered
-        .map(|(n, target): (usize, _)| parse_target(Section::of(format!("{path}[{n}]"), target)?, providers))
+        .map(|(n, target): (usize, _)| {
+            let path = format!("{path}[{n}]");
+            if !target.is_object() {
+                let wanted = "must be an object with provider and model";
+                return Err(Error::config(format!("{path}: {wanted}, got {}", kind_of(&target))));
+            }
+            parse_target(Section::of(path, target)?, providers)
+        })
         .collect()
 }
 

@@ -82,7 +82,8 @@ fn a_mistake_of_a_route_names_the_target_and_the_place() {
         (json!({ "targets": [] }), ".targets: must not be empty".into()),
         (json!({ "strategy": "ordered" }), ".targets: must be given, unless there is select".into()),
         (json!({ "targets": main() }), ".targets: must be an array, got an object".into()),
-        (json!([5]), "[0]: must be an object, got a number (5)".into()),
+        (json!([5]), "[0]: must be an object with provider and model, got a number (5)".into()),
+        (json!(["main/m"]), "[0]: must be an object with provider and model, got a string".into()),
         (
             json!("main"),
             ": must be a target, an array of targets or an object with targets, got a string".into(),
