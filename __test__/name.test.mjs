@@ -95,7 +95,7 @@ test('a circuit that one opens refuses the other, in a worker too, and all are t
 })
 
 test('an answer that one keeps serves the other, in a worker too', async (t) => {
-  const options = { name: 'answers', cache: { when: 'always' } }
+  const options = { name: 'answers', cache: { when: 'all' } }
   const { upstream, line } = await start(t, options)
   const other = client(t, upstream, options)
   const { data } = await line.chat(REQUEST).withMeta()
@@ -144,7 +144,8 @@ test('other settings of what is shared are refused by their path until all of th
   const differs = (given, path) =>
     assert.throws(
       () => client(t, upstream, { ...options, ...given }),
-      (error) => error instanceof ConfigError && error.message.startsWith(`${path}: differs from that of another client`),
+      (error) =>
+        error instanceof ConfigError && error.message.startsWith(`${path}: differs from that of another client`),
     )
   differs({ rateLimit: { requestsPerSecond: 51 } }, 'rateLimit')
   differs({ cache: { maxBytes: 1000 } }, 'cache.maxBytes')
@@ -157,7 +158,10 @@ test('other settings of what is shared are refused by their path until all of th
   const third = client(t, upstream, { ...options, rateLimit: {} })
   await third.chat(REQUEST)
   for (const name of ['', 'n'.repeat(129)]) {
-    assert.throws(() => new Trunkline({ name }), { name: 'ConfigError', message: /^name: must have 1 to 128 characters/ })
+    assert.throws(() => new Trunkline({ name }), {
+      name: 'ConfigError',
+      message: /^name: must have 1 to 128 characters/,
+    })
   }
 })
 

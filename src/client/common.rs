@@ -82,7 +82,7 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// With what each of the client's providers has, in their order.
+    /// The one of a client, with what each of the client's providers has, in their order.
     ///
     /// # Errors
     /// Where others of its name have set something else, or the file of a budget cannot be used.
@@ -109,7 +109,7 @@ impl Membership {
         };
         common.audience.join(events);
         let this = Self { common, name: config.name.clone(), released: AtomicBool::new(false) };
-        // Under one lock with its check each: another client may come with the same provider.
+        // Each is checked once more, when nobody else can add it: another client may bring the same provider just now.
         let bearings = config.providers.iter().map(|provider| this.bearing(provider, config, tasks));
         let bearings = bearings.collect::<Result<_, _>>()?;
         Ok((this, bearings))
@@ -122,10 +122,10 @@ impl Membership {
 
     /// Gives the share back. Whether it was the last one.
     pub(super) fn release(&self) -> bool {
+        let Some(name) = &self.name else { return true };
         if self.released.swap(true, Ordering::Relaxed) {
             return false;
         }
-        let Some(name) = &self.name else { return true };
         let mut names = NAMES.lock();
         let Some(entry) = names.get_mut(name) else { return true };
         entry.clients -= 1;
@@ -168,7 +168,10 @@ impl Deref for Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.release();
+        // Those that were closed before may still be held, and the money by them.
+        if self.release() {
+            self.money.let_go();
+        }
     }
 }
 

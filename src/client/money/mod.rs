@@ -164,6 +164,13 @@ impl Money {
         }
     }
 
+    /// As [`Self::close`], and nobody waits for it.
+    pub(super) fn let_go(&self) {
+        if let Some(budget) = &self.budget {
+            budget.store.give_back();
+        }
+    }
+
     /// An answer that nobody had to pay for again: from a cache, or from a call that was under way already. `cost`: what it cost the first time.
     pub(super) fn saved(&self, cost: Option<Usd>) {
         let mut saved = self.saved.lock();

@@ -96,7 +96,8 @@ impl Share {
         }
     }
 
-    fn give_back(&self) {
+    /// As [`Self::close`], and nobody waits for it.
+    pub(super) fn give_back(&self) {
         if !self.released.swap(true, Ordering::Relaxed) {
             self.store.users.fetch_sub(1, Ordering::Relaxed);
             self.store.free();
