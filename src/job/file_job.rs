@@ -39,7 +39,7 @@ impl FileJob {
     /// more. Whatever it is, what was settled is in the files, in whole lines.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the job as [`Stage::Now`] does.
+    /// Dropping the future ends the job as [`Stage::Now`](super::progress::Stage::Now) does.
     pub async fn run(self, control: Arc<Control>) -> Result<Summary, Error> {
         let Self { client, options, call, witness } = self;
         if let Some(provider) = &call.provider {
