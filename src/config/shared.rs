@@ -20,7 +20,7 @@ pub struct SharedConfig {
 impl PartialEq for SharedConfig {
     fn eq(&self, other: &Self) -> bool {
         let [own, others] = [self, other].map(|config| {
-            let (info, SharedConfig { namespace, on_unavailable, .. }) = (&config.redis.0, config);
+            let (info, Self { namespace, on_unavailable, .. }) = (&config.redis.0, config);
             let redis = info.redis_settings();
             (info.addr(), redis.db(), redis.username(), redis.password(), namespace, on_unavailable)
         });

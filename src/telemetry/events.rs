@@ -139,8 +139,8 @@ mod tests {
     #[test]
     fn all_of_an_audience_that_are_there_and_listen_are_told() {
         let (audience, [one, other, deaf]) = (Audience::default(), [(); 3].map(|()| Arc::new(events().0)));
-        [&one, &other, &deaf].map(|events| audience.join(events));
-        [&one, &other].map(|events| events.listen(true));
+        [&one, &other, &deaf].into_iter().for_each(|events| audience.join(events));
+        [&one, &other].into_iter().for_each(|events| events.listen(true));
         audience.tell(circuit);
         assert_eq!([&one, &other, &deaf].map(|events| events.take().0.len()), [1, 1, 0]);
         drop(one);
