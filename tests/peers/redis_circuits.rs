@@ -6,7 +6,9 @@ use crate::shared::*;
 use crate::support::*;
 use serde_json::{Value, json};
 use trunkline::client::{Call, Client, Endpoint};
+use trunkline::config::Environment;
 use trunkline::mock::{FaultScope, MockFault, MockUpstream};
+use trunkline::pool::Tasks;
 
 async fn chat(client: &Arc<Client>) -> Result<(), &'static str> {
     let call = Call {
@@ -59,4 +61,36 @@ async fn what_one_finds_open_or_closed_is_so_for_the_others() {
     until("its time is over", || clients.iter().all(|client| state(client) == "half-open")).await;
     assert_eq!(chat(&clients[1]).await, Ok(()));
     until("all have heard", || clients.iter().all(|client| state(client) == "closed")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_a_later_client_of_a_name_brings_is_kept_together_as_well() {
+    let Some(redis) = redis("").await else { return };
+    let upstream = start(json!({}));
+    let tasks = Tasks::new(tokio::runtime::Handle::current());
+    let client = |provider: &str, more: Value| {
+        let options = json!({
+            "providers": { provider: { "baseURL": format!("{}/v1", upstream.url()), "apiKey": KEY } },
+            "circuitBreaker": { "failureThreshold": 3, "recoveryTimeout": 60_000 },
+            "retry": { "maxRetries": 0 },
+            "shared": { "redis": url(&redis) },
+            "pool": { "idleTimeout": alone() },
+        });
+        let (options, environment) = (merge(options, more), Environment::default());
+        let made = Client::new(options, &environment, &tasks, Box::new(|_| {}), Box::new(|| {}));
+        Arc::new(made.unwrap())
+    };
+    let [first, later] = ["a", "b"].map(|provider| client(provider, json!({ "name": "late" })));
+    let elsewhere = client("b", json!({}));
+    fails(&upstream, 3);
+    for _ in 0..3 {
+        assert_eq!(chat(&later).await, Err("ERR_INTERNAL_SERVER"));
+    }
+    let heard = || {
+        let metrics = serde_json::to_value(elsewhere.metrics()).unwrap();
+        metrics["circuits"]["b/m"]["state"] == "open"
+    };
+    until("the other has heard", heard).await;
+    assert_eq!(chat(&elsewhere).await, Err("ERR_CIRCUIT_OPEN"));
+    assert_eq!(chat(&first).await, Ok(()));
 }
