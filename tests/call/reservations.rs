@@ -23,7 +23,8 @@ async fn left(site: &Site, body: &Value) -> u64 {
         if end == "Timeout queue retryable, billed no, after no" {
             return went;
         }
-        assert_eq!(end, "ok after yes");
+        // A connection may turn out to have been closed meanwhile: what was not sent on it goes on another.
+        assert!(matches!(&*end, "ok after yes" | "ok after no,yes"), "{end}");
     }
     unreachable!()
 }
