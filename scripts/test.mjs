@@ -16,7 +16,7 @@ const tests = readdirSync(join(root, '__test__'), { recursive: true }).filter(
 )
 const kinds = {
   rust: {
-    command: ['cargo', ['test', '--workspace', '--no-default-features', '--quiet']],
+    command: ['cargo', ['test', '--workspace', '--no-default-features', '--no-fail-fast', '--quiet']],
     // "test result: ok. 12 passed; 0 failed; …", once for each binary. The harness knows no test that skips itself when it runs:
     // such a test says so by a line, and passes.
     count: (output) => {
