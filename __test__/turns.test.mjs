@@ -33,6 +33,22 @@ test('calls that are made in one turn of the event loop go in the order in which
   )
 })
 
+test('while thousands wait and as many come as go, none passes more than run at once and the runtime takes up at once', async (t) => {
+  const most = 64
+  const { line } = await start(t, { concurrency: { max: most, maxQueue: 20_000 }, timeouts: { queue: 60_000 } })
+  await line.chat(REQUEST)
+  let [made, ended, early] = [0, 0, 0]
+  const one = async () => {
+    while (made < 30_000) {
+      const number = made++
+      await line.chat(REQUEST)
+      early = Math.max(early, number - ended++)
+    }
+  }
+  await Promise.all(Array.from({ length: 10_000 }, one))
+  assert.ok(early <= most + 256, `one was ${early} places early`)
+})
+
 test('one more call than may wait is refused at once, and counted', async (t) => {
   const { line, free } = await busy(t, { concurrency: { maxQueue: 2 } })
   const calls = [line.chat(REQUEST), line.chat(REQUEST)]

@@ -13,6 +13,10 @@ use parking_lot::Mutex;
 
 use crate::pool::Tasks;
 
+/// How many begin in one turn. A worker of tokio's has places for 256 tasks; those that find none go to the end of all workers' queue, behind
+/// calls that came after them.
+const AT_ONCE: usize = 64;
+
 /// Begins a call. It must not block, since others are behind it.
 type Begin = Box<dyn FnOnce(&Tasks) + Send>;
 
@@ -32,19 +36,26 @@ impl Intake {
         let intake = Self::default();
         let Self(inner) = intake.clone();
         let own = tasks.clone();
+        let mut begins = Vec::new().into_iter();
         let turns = poll_fn(move |cx| {
-            // Before the look: what comes after it wakes the task again, for a turn behind those that are begun in this one. No turn is asked for by
-            // yielding, since the worker looks for I/O before it goes on with whoever yields, which is a call of the system.
+            // Before the look: what comes after it wakes the task again.
             inner.bell.register(cx.waker());
-            let begins = std::mem::take(&mut *inner.begins.lock());
+            if begins.len() == 0 {
+                begins = std::mem::take(&mut *inner.begins.lock()).into_iter();
+            }
             let are_many = begins.len() > 1;
-            for begin in begins {
+            for begin in begins.by_ref().take(AT_ONCE) {
                 // One that panics tells its own caller, and is no matter of the next.
                 let _ = catch_unwind(AssertUnwindSafe(|| begin(&own)));
             }
             // A worker of tokio's runs what was spawned last before all else: nothing, so that calls begin in their order.
             if are_many {
                 own.handle().spawn(async {});
+            }
+            // The next turn is behind those that were begun in this one. It is not asked for by tokio's `yield_now`, since a worker looks for I/O
+            // before it goes on with whoever yields so, which is a call of the system.
+            if begins.len() > 0 || !inner.begins.lock().is_empty() {
+                cx.waker().wake_by_ref();
             }
             Poll::Pending
         });
