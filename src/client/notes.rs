@@ -14,7 +14,7 @@ use super::targets::Target;
 use crate::config::CallOptions;
 use crate::error::{Attempt, Error};
 use crate::policy::alerts::{Alert, AlertPolicy, Alerts, SPANS};
-use crate::policy::breaker::Outcome;
+use crate::policy::breaker::{Outcome, State};
 use crate::policy::circuits::Changes;
 use crate::pool::Tasks;
 use crate::telemetry::{Audience, Event, Events, NONE as NO_MODEL};
@@ -101,11 +101,7 @@ impl Client {
         let changed = [(changes.model, Some(model)), (changes.provider, None)];
         for (state, model) in changed.into_iter().filter_map(|(state, model)| Some((state?, model))) {
             self.log_circuit(provider.name(), model.map(|model| &**model), state.as_str());
-            self.common.audience.tell(|| Event::Circuit {
-                provider: provider.name().clone(),
-                model: model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
-                state: state.as_str(),
-            });
+            self.common.audience.tell(|| circuit_event(provider.name(), model, state));
         }
     }
 
@@ -122,12 +118,13 @@ impl Client {
 pub(super) fn tell_of_others(audience: &Arc<Audience>) -> TellOfCircuit {
     let audience = audience.clone();
     Box::new(move |provider, model, state| {
-        audience.tell(|| Event::Circuit {
-            provider: provider.clone(),
-            model: model.as_ref().map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() }),
-            state: state.as_str(),
-        });
+        audience.tell(|| circuit_event(provider, model.as_ref(), state));
     })
+}
+
+fn circuit_event(provider: &Arc<str>, model: Option<&Arc<str>>, state: State) -> Event {
+    let model = model.map(|model| if model.is_empty() { NO_MODEL.into() } else { model.clone() });
+    Event::Circuit { provider: provider.clone(), model, state: state.as_str() }
 }
 
 /// Alerts, and what tells of them for as long as there is a client.
