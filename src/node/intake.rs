@@ -40,7 +40,8 @@ impl Intake {
         let turns = poll_fn(move |cx| {
             // Before the look: what comes after it wakes the task again.
             inner.bell.register(cx.waker());
-            if begins.len() == 0 {
+            let goes_on = begins.len() > 0;
+            if !goes_on {
                 begins = std::mem::take(&mut *inner.begins.lock()).into_iter();
             }
             let are_many = begins.len() > 1;
@@ -54,7 +55,8 @@ impl Intake {
             }
             // The next turn is behind those that were begun in this one. It is not asked for by tokio's `yield_now`, since a worker looks for I/O
             // before it goes on with whoever yields so, which is a call of the system.
-            if begins.len() > 0 || !inner.begins.lock().is_empty() {
+            // Those that were put behind the ones of a turn that goes on rang before it.
+            if goes_on || begins.len() > 0 {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
